@@ -1,0 +1,26 @@
+//! The words of Pelago.
+//!
+//! Everything that two crates must mean the same thing by: identities, places,
+//! time, state as functions of time, documents, and the limits on all of them.
+//! This crate knows no bytes on a wire, no game and no storage engine.
+
+pub mod document;
+pub mod gauge;
+pub mod id;
+pub mod key;
+pub mod limits;
+pub mod machine;
+pub mod place;
+pub mod time;
+pub mod trajectory;
+
+pub use document::{Check, CommitOutcome, Document, Transaction, Write};
+pub use gauge::Gauge;
+pub use id::{
+    EntityId, Epoch, Incarnation, IslandId, NodeId, PublisherId, Revision, Sequence, WorldNumber,
+};
+pub use key::Key;
+pub use machine::Machine;
+pub use place::{Cell, ChannelId, ChunkId, Direction, Position, Rate};
+pub use time::{IslandClock, IslandTime, Tick, WorldTime};
+pub use trajectory::Trajectory;

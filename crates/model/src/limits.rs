@@ -1,0 +1,36 @@
+//! The limits on everything that a stranger can send or a game can make grow.
+
+/// Bytes of a key.
+pub const MAX_KEY_BYTES: usize = 128;
+/// Bytes (UTF-8) of an avatar's name.
+pub const MAX_NAME_BYTES: usize = 48;
+/// Bytes (UTF-8) of one utterance.
+pub const MAX_SAY_BYTES: usize = 200;
+/// Waypoints of a trajectory after its start.
+pub const MAX_WAYPOINTS: usize = 8;
+/// The farthest a waypoint may lie from the one before, per axis, in 1/64 m (8192 m).
+pub const MAX_LEG_UNITS: i32 = 1 << 19;
+/// The fastest anything moves, in 1/64 m per second (64 m/s).
+pub const MAX_SPEED: u16 = 64 * 64;
+/// Documents of one transaction.
+pub const MAX_TRANSACTION_DOCUMENTS: usize = 64;
+/// Bytes of a document's value.
+pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
+/// Bytes of a chunk document's value.
+pub const MAX_CHUNK_DOCUMENT_BYTES: usize = 16 * 1024;
+/// Outcomes that an avatar's document remembers.
+pub const OUTCOME_RING: usize = 16;
+/// Bytes of a command's payload.
+pub const MAX_COMMAND_BYTES: usize = 1024;
+/// Bytes of a game's payload in an object record.
+pub const MAX_OBJECT_BYTES: usize = 64;
+/// Bytes of one message from a client.
+pub const MAX_CLIENT_MESSAGE_BYTES: usize = 4 * 1024;
+/// Bytes of one message from a server or a peer.
+pub const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+/// Entities that one publisher has in one channel: slots are 16 bits, and rest after use.
+pub const MAX_SLOTS: usize = 32 * 1024;
+/// Ticks for which a freed slot is not used again.
+pub const SLOT_QUARANTINE_TICKS: u64 = 50;
+/// Natural objects of one chunk.
+pub const MAX_NATURAL_SLOTS: usize = 256;
