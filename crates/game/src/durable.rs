@@ -1,0 +1,237 @@
+//! Durable turns: pure functions over documents.
+//!
+//! The rule asks the [`DurableContext`] for documents and edits them. What is not loaded yet ends the run with
+//! a miss; the platform loads it and runs the rule again from the start. Nothing that a
+//! run did is seen before it is committed as a whole.
+
+use crate::Game;
+use crate::json;
+use crate::land::Land;
+use crate::refusal::Refusal;
+use bytes::Bytes;
+use pelago_model::{
+    Check, Document, EntityId, Epoch, IslandId, IslandTime, Key, Position, Sequence, Write, limits,
+};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// How often a rule is run for one command, until all it wants is loaded.
+pub const MAX_RUNS: usize = 8;
+
+/// Who acts, as stamped by the avatar's lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// The avatar.
+    pub avatar: EntityId,
+    /// The epoch under which its lane holds it.
+    pub epoch: Epoch,
+    /// The number of the command.
+    pub sequence: Sequence,
+    /// The island it is on.
+    pub island: IslandId,
+    /// Where it stood when the command was received.
+    pub position: Position,
+    /// When that was.
+    pub received: IslandTime,
+}
+
+/// Why a rule stops before its end.
+#[derive(Debug)]
+pub enum Halt {
+    /// Documents are missing; the platform loads them and runs the rule again.
+    Miss,
+    /// The command is refused.
+    Refused(Refusal),
+    /// The rule or a document is broken. The text is for the log.
+    Broken(String),
+}
+
+impl From<Refusal> for Halt {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// All that a turn is a function of.
+#[derive(Clone, Copy)]
+pub struct DurableTurn<'a> {
+    /// Who acts.
+    pub actor: &'a Actor,
+    /// The game's part of the avatar's document.
+    pub state: &'a serde_json::Value,
+    /// What is loaded.
+    pub documents: &'a BTreeMap<Key, Document>,
+    /// The actor's island.
+    pub land: &'a Land,
+    /// The seed of its randomness: from a secret of the server and the command's id.
+    pub seed: [u8; 32],
+}
+
+/// What a rule sees and edits.
+pub struct DurableContext<'a> {
+    turn: DurableTurn<'a>,
+    state: serde_json::Value,
+    read: BTreeSet<Key>,
+    edits: BTreeMap<Key, (u16, Option<Bytes>)>,
+    missing: BTreeSet<Key>,
+    rng: ChaCha8Rng,
+}
+
+impl DurableContext<'_> {
+    /// Who acts.
+    pub fn actor(&self) -> &Actor {
+        self.turn.actor
+    }
+
+    /// The time of the command: when its lane received it.
+    pub fn now(&self) -> IslandTime {
+        self.turn.actor.received
+    }
+
+    /// The land the actor stands on.
+    pub fn land(&self) -> &Land {
+        self.turn.land
+    }
+
+    /// Randomness that is the same on every run of this command.
+    pub fn rng(&mut self) -> &mut ChaCha8Rng {
+        &mut self.rng
+    }
+
+    /// The game's part of the actor's document.
+    ///
+    /// # Errors
+    /// [`Halt::Broken`] if it has another form.
+    pub fn state<T: DeserializeOwned>(&self) -> Result<T, Halt> {
+        T::deserialize(&self.state).map_err(|error| Halt::Broken(error.to_string()))
+    }
+
+    /// Replaces the game's part of the actor's document.
+    ///
+    /// # Errors
+    /// [`Halt::Broken`] if it does not fit JSON.
+    pub fn set_state<T: Serialize>(&mut self, state: &T) -> Result<(), Halt> {
+        self.state =
+            serde_json::to_value(state).map_err(|error| Halt::Broken(error.to_string()))?;
+        Ok(())
+    }
+
+    /// A document's value; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Halt::Miss`] if it is not loaded yet, [`Halt::Broken`] if it has another form.
+    pub fn get<T: DeserializeOwned>(&mut self, key: &Key) -> Result<Option<T>, Halt> {
+        let value = match self.edits.get(key) {
+            Some((_, value)) => value.clone(),
+            None => {
+                let Some(document) = self.turn.documents.get(key) else {
+                    self.missing.insert(key.clone());
+                    return Err(Halt::Miss);
+                };
+                self.read.insert(key.clone());
+                document.value.clone()
+            }
+        };
+        value
+            .map(|bytes| json::decode(&bytes))
+            .transpose()
+            .map_err(|error| Halt::Broken(format!("{key}: {error}")))
+    }
+
+    /// Replaces a document's value.
+    ///
+    /// # Errors
+    /// [`Halt::Miss`] if it is not loaded yet (its revision guards the write), [`Halt::Broken`] if the value does not fit.
+    pub fn put<T: Serialize>(&mut self, key: &Key, schema: u16, value: &T) -> Result<(), Halt> {
+        if !self.turn.documents.contains_key(key) {
+            self.missing.insert(key.clone());
+            return Err(Halt::Miss);
+        }
+        let bytes = json::encode(value).map_err(|error| Halt::Broken(format!("{key}: {error}")))?;
+        let limit = match key.kind() {
+            "chunk" => limits::MAX_CHUNK_DOCUMENT_BYTES,
+            _ => limits::MAX_DOCUMENT_BYTES,
+        };
+        if bytes.len() > limit {
+            return Err(Refusal::new("full", "There is no room for more here.").into());
+        }
+        self.edits.insert(key.clone(), (schema, Some(bytes)));
+        Ok(())
+    }
+}
+
+/// How a run of a rule ended.
+#[derive(Debug)]
+pub enum TurnEnd {
+    /// It is decided; to be committed.
+    Done {
+        /// Documents that were read and not written.
+        checks: Vec<Check>,
+        /// Documents that change.
+        writes: Vec<Write>,
+        /// The game's part of the actor's document afterwards.
+        state: serde_json::Value,
+        /// For the player.
+        effects: Bytes,
+    },
+    /// These documents are wanted first.
+    Missing(Vec<Key>),
+    /// Nothing changes.
+    Refused(Refusal),
+    /// The rule is broken: the player is told `internal`, the log gets this text.
+    Broken(String),
+}
+
+/// Runs a durable rule once. A panic of the rule is caught and reported as [`TurnEnd::Broken`].
+pub fn run_durable(game: &dyn Game, turn: DurableTurn<'_>, payload: &[u8]) -> TurnEnd {
+    let mut context = DurableContext {
+        state: turn.state.clone(),
+        rng: ChaCha8Rng::from_seed(turn.seed),
+        read: BTreeSet::new(),
+        edits: BTreeMap::new(),
+        missing: BTreeSet::new(),
+        turn,
+    };
+    // The context is dropped after a panic, so that nobody sees it half changed.
+    let result = catch_unwind(AssertUnwindSafe(|| game.durable(&mut context, payload)));
+    if !context.missing.is_empty() {
+        // A miss poisons the run, even if the rule went on without the document.
+        return TurnEnd::Missing(context.missing.into_iter().collect());
+    }
+    match result {
+        Ok(Ok(effects)) => context.finish(effects),
+        Ok(Err(Halt::Refused(refusal))) => TurnEnd::Refused(refusal),
+        Ok(Err(Halt::Broken(text))) => TurnEnd::Broken(text),
+        Ok(Err(Halt::Miss)) => TurnEnd::Broken("a miss without a document".into()),
+        Err(_) => TurnEnd::Broken("the rule panicked".into()),
+    }
+}
+
+impl DurableContext<'_> {
+    fn finish(self, effects: Bytes) -> TurnEnd {
+        let revision = |key: &Key| {
+            self.turn.documents.get(key).map_or(Document::ABSENT.revision, |found| found.revision)
+        };
+        let writes: Vec<Write> = self
+            .edits
+            .iter()
+            .map(|(key, (schema, value))| Write {
+                key: key.clone(),
+                expected: revision(key),
+                schema: *schema,
+                value: value.clone(),
+            })
+            .collect();
+        let checks = self
+            .read
+            .iter()
+            .filter(|key| !self.edits.contains_key(*key))
+            .map(|key| Check { key: key.clone(), revision: revision(key) })
+            .collect();
+        TurnEnd::Done { checks, writes, state: self.state, effects }
+    }
+}

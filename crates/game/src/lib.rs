@@ -1,0 +1,130 @@
+//! What a game implements, and nothing else of Pelago: rules, land, content.
+//!
+//! A game is a set of pure functions. It never waits, never sends and never sees a clock, a socket
+//! or a node, so that its rules can be run again after a conflict, replayed by the simulator, and
+//! tested with a map, see [`TestWorld`].
+
+pub mod content;
+pub mod durable;
+pub mod json;
+pub mod land;
+pub mod live;
+pub mod refusal;
+pub mod test_world;
+
+pub use content::ContentHash;
+pub use durable::{Actor, DurableContext, DurableTurn, Halt, MAX_RUNS, TurnEnd, run_durable};
+pub use land::{IslandSpec, Land, Natural, Tile};
+pub use live::{LiveContext, LiveState};
+pub use refusal::Refusal;
+pub use test_world::TestWorld;
+
+use bytes::Bytes;
+use pelago_model::{ChunkId, Document, EntityId, Key, Position};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Where a command is decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// By the steward of this key, over documents, committed before it is acknowledged.
+    Durable {
+        /// The document that most commands of this sort meet at: it chooses the steward.
+        key: Key,
+    },
+    /// On the lane of this entity, over its live state.
+    Live {
+        /// Whose state changes.
+        target: EntityId,
+    },
+}
+
+/// Where an avatar that is new appears.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arrival {
+    /// At the island's usual place.
+    #[default]
+    Home,
+    /// Anywhere that can be stood on.
+    Anywhere,
+}
+
+/// What players changed about a natural object, as clients are shown it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectView {
+    /// The natural slot: the object's place in the list of its tile.
+    pub slot: u16,
+    /// For the game's client, at most
+    /// [`MAX_OBJECT_BYTES`](pelago_model::limits::MAX_OBJECT_BYTES).
+    pub payload: Bytes,
+}
+
+/// How many of an item there are, and how many came and went: `held + lying = gathered - consumed`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Total {
+    /// In inventories.
+    pub held: i64,
+    /// On the ground and in containers.
+    pub lying: i64,
+    /// Ever taken from nature.
+    pub gathered: i64,
+    /// Ever used up.
+    pub consumed: i64,
+}
+
+/// A game.
+pub trait Game: Send + Sync + 'static {
+    /// The game's name, for logs and pages.
+    fn name(&self) -> &str;
+
+    /// The game's description of itself for its clients, JSON: kinds, names, colours.
+    fn content(&self) -> Bytes;
+
+    /// The speed an avatar may go at, in 1/64 m per second.
+    fn max_speed(&self) -> u16;
+
+    /// The tile of a chunk: a pure function of the island's seed, size and generator version.
+    /// `None` where there is only open water.
+    fn tile(&self, island: &IslandSpec, chunk: ChunkId) -> Option<Tile>;
+
+    /// Whether this kind of ground can be walked on.
+    fn walkable(&self, ground: u8) -> bool;
+
+    /// Where a new avatar appears; `seed` differs between avatars.
+    fn spawn(&self, land: &Land, arrival: Arrival, seed: u64) -> Position;
+
+    /// The state of a new avatar: the part of its document that is the game's.
+    fn new_avatar(&self, name: &str) -> serde_json::Value;
+
+    /// What a player is told about its own avatar on arrival (JSON).
+    fn player_view(&self, state: &serde_json::Value) -> Bytes;
+
+    /// Where a command is decided.
+    ///
+    /// # Errors
+    /// A [`Refusal`] of what is no command of this game.
+    fn route(&self, actor: &Actor, payload: &[u8]) -> Result<Route, Refusal>;
+
+    /// The documents that a durable command will surely want, so that they are loaded at once.
+    fn keys(&self, _actor: &Actor, _payload: &[u8]) -> Vec<Key> {
+        Vec::new()
+    }
+
+    /// Decides a durable command; returns its effects for the player (JSON).
+    ///
+    /// # Errors
+    /// [`Halt`], by `?` of the context's functions or from a [`Refusal`].
+    fn durable(&self, context: &mut DurableContext<'_>, payload: &[u8]) -> Result<Bytes, Halt>;
+
+    /// Decides a live command; returns its effects for the player (JSON).
+    ///
+    /// # Errors
+    /// A [`Refusal`], which undoes what the rule did.
+    fn live(&self, context: &mut LiveContext, payload: &[u8]) -> Result<Bytes, Refusal>;
+
+    /// What the document of a chunk shows, by slot.
+    fn objects(&self, chunk: &Document) -> Vec<ObjectView>;
+
+    /// The books: adds what a document holds to the totals, by item. For audits only.
+    fn count(&self, key: &Key, value: &serde_json::Value, totals: &mut BTreeMap<String, Total>);
+}
