@@ -1,0 +1,62 @@
+//! Messages of a stream: kinds, headers, control messages.
+
+use crate::Malformed;
+use crate::varint::put_varint;
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+
+/// The kinds of messages on client and peer links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A protobuf message.
+    Control = 1,
+    /// The frames of a tick.
+    Frames = 2,
+    /// Everything of a stream.
+    Snapshot = 3,
+    /// Aliases that end.
+    Close = 4,
+}
+
+impl Kind {
+    /// The kind with this number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Control),
+            2 => Some(Self::Frames),
+            3 => Some(Self::Snapshot),
+            4 => Some(Self::Close),
+            _ => None,
+        }
+    }
+}
+
+/// Appends the header of a message whose payload has this many bytes.
+pub fn put_header(out: &mut BytesMut, kind: Kind, payload_len: usize) {
+    put_varint(out, payload_len as u64 + 1);
+    out.put_u8(kind as u8);
+}
+
+/// Appends a whole message.
+pub fn put_message(out: &mut BytesMut, kind: Kind, payload: &[u8]) {
+    put_header(out, kind, payload.len());
+    out.put_slice(payload);
+}
+
+/// Appends a control message.
+pub fn put_control(out: &mut BytesMut, message: &impl Message) {
+    let len = message.encoded_len();
+    put_header(out, Kind::Control, len);
+    out.reserve(len);
+    // A BytesMut grows, so that encoding cannot run out of room.
+    message.encode_raw(out);
+}
+
+/// Reads the payload of a control message.
+///
+/// # Errors
+/// [`Malformed::Control`].
+pub fn decode_control<M: Message + Default>(payload: &Bytes) -> Result<M, Malformed> {
+    M::decode(payload.clone()).map_err(|_| Malformed::Control)
+}
