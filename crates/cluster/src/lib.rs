@@ -1,0 +1,14 @@
+//! Who is in the cluster, and what nodes read from, publish to and ask of each other.
+//!
+//! One machine, [`Links`]: it knows no lanes, no documents and no sockets.
+
+pub mod book;
+mod calls;
+mod link;
+mod links;
+pub mod rendezvous;
+
+pub use book::{Member, Roles};
+pub use calls::{CallError, CallTarget, IncomingCall};
+pub use link::{HangupReason, LinkId, Subject};
+pub use links::{Links, LinksConfig, LinksCounters, LinksEffect, LinksInput, LinksSabotage};

@@ -1,0 +1,244 @@
+//! The document of an avatar: what makes "acknowledged means durable, repeated means once" true.
+
+use blake3::Hash;
+use pelago_model::limits::OUTCOME_RING;
+use pelago_model::{Document, EntityId, Epoch, IslandId, IslandTime, NodeId, Position, Sequence};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The schema version of avatar documents.
+pub const AVATAR_SCHEMA: u16 = 1;
+/// The schema version of place documents.
+pub const PLACE_SCHEMA: u16 = 1;
+/// The schema version of name documents.
+pub const NAME_SCHEMA: u16 = 1;
+/// The schema version of the document of serials.
+pub const SERIALS_SCHEMA: u16 = 1;
+
+/// An avatar, without its movement since the last durable command.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AvatarDocument {
+    /// Its name.
+    pub name: String,
+    /// The fencing number of its ownership.
+    pub epoch: Epoch,
+    /// The node that took that epoch.
+    pub owner: NodeId,
+    /// The number of its last durable command.
+    pub sequence: Sequence,
+    /// The hash chain over all its outcomes.
+    pub chain: ChainHash,
+    /// The last [`OUTCOME_RING`] outcomes, oldest first.
+    pub outcomes: Vec<StoredOutcome>,
+    /// Where it stood at its last durable command.
+    pub place: Place,
+    /// The game's part.
+    pub game: Value,
+}
+
+/// One outcome of the ring.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredOutcome {
+    /// The command's number.
+    pub sequence: Sequence,
+    /// blake3 of the command's payload.
+    pub command: ChainHash,
+    /// The chain after this outcome.
+    pub chain: ChainHash,
+    /// What the player was told (JSON).
+    pub effects: String,
+}
+
+/// A place at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// On which island.
+    pub island: IslandId,
+    /// Where.
+    pub position: Position,
+    /// When.
+    pub at: IslandTime,
+}
+
+/// The document of the checkpointed place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceDocument {
+    /// The epoch under which it was written.
+    pub epoch: Epoch,
+    /// The place.
+    pub place: Place,
+}
+
+/// The document of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameDocument {
+    /// Who bears it.
+    pub avatar: EntityId,
+}
+
+/// The document of serials: the first one that is not leased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SerialsDocument {
+    /// The first serial that nobody leased.
+    pub next: u64,
+}
+
+/// A blake3 hash, written as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChainHash(pub [u8; 32]);
+
+impl ChainHash {
+    /// Before the first outcome.
+    pub const START: Self = Self([0; 32]);
+
+    /// The hash of some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The chain after one more outcome:
+    /// `blake3(chain | sequence u64 LE | blake3(payload) | blake3(effects))`.
+    pub fn then(self, sequence: Sequence, command: Self, effects: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.0);
+        hasher.update(&sequence.0.to_le_bytes());
+        hasher.update(&command.0);
+        hasher.update(&Self::of(effects).0);
+        Self(*hasher.finalize().as_bytes())
+    }
+}
+
+impl Serialize for ChainHash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(Hash::from_bytes(self.0).to_hex().as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for ChainHash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let hash = Hash::from_hex(text).map_err(serde::de::Error::custom)?;
+        Ok(Self(*hash.as_bytes()))
+    }
+}
+
+/// What an avatar's document says to a command's number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SequenceCheck {
+    /// It is the next one: to be decided.
+    Next,
+    /// It was decided: the outcome is known.
+    Known(StoredOutcome),
+    /// It was another command that bore this number.
+    Other,
+    /// It is older than the ring.
+    Stale,
+    /// Others must come first.
+    OutOfOrder,
+}
+
+impl AvatarDocument {
+    /// A new avatar, owned by nobody yet.
+    pub fn new(name: String, place: Place, game: Value) -> Self {
+        Self {
+            name,
+            epoch: Epoch(0),
+            owner: NodeId(0),
+            sequence: Sequence(0),
+            chain: ChainHash::START,
+            outcomes: Vec::new(),
+            place,
+            game,
+        }
+    }
+
+    /// What it says to a command's number.
+    pub fn check(&self, sequence: Sequence, payload: &[u8]) -> SequenceCheck {
+        if sequence > self.sequence.next() {
+            return SequenceCheck::OutOfOrder;
+        }
+        if sequence == self.sequence.next() {
+            return SequenceCheck::Next;
+        }
+        match self.outcomes.iter().find(|outcome| outcome.sequence == sequence) {
+            Some(outcome) if outcome.command == ChainHash::of(payload) => {
+                SequenceCheck::Known(outcome.clone())
+            }
+            Some(_) => SequenceCheck::Other,
+            None => SequenceCheck::Stale,
+        }
+    }
+
+    /// Takes in the outcome of the next command.
+    pub fn record(&mut self, payload: &[u8], effects: String) -> StoredOutcome {
+        let sequence = self.sequence.next();
+        let command = ChainHash::of(payload);
+        let chain = self.chain.then(sequence, command, effects.as_bytes());
+        let outcome = StoredOutcome { sequence, command, chain, effects };
+        (self.sequence, self.chain) = (sequence, chain);
+        if self.outcomes.len() >= OUTCOME_RING {
+            self.outcomes.remove(0);
+        }
+        self.outcomes.push(outcome.clone());
+        outcome
+    }
+}
+
+/// Reads a document's value; `None` if there is none.
+///
+/// # Errors
+/// The text of what is wrong with it, for the log.
+pub fn read<T: serde::de::DeserializeOwned>(document: &Document) -> Result<Option<T>, String> {
+    document
+        .value
+        .as_ref()
+        .map(|bytes| pelago_game::json::decode(bytes))
+        .transpose()
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn avatar() -> AvatarDocument {
+        let place = Place { island: IslandId(1), position: Position::new(1, 2), at: IslandTime(3) };
+        AvatarDocument::new("Åsa".into(), place, json!({"held": {}}))
+    }
+
+    #[test]
+    fn a_repeated_command_is_known_and_an_old_one_is_stale() {
+        let mut avatar = avatar();
+        for number in 1..=20u64 {
+            assert_eq!(avatar.check(Sequence(number), b"dig"), SequenceCheck::Next);
+            assert_eq!(avatar.check(Sequence(number + 1), b"dig"), SequenceCheck::OutOfOrder);
+            let outcome = avatar.record(b"dig", format!("{number}"));
+            assert_eq!(avatar.check(Sequence(number), b"dig"), SequenceCheck::Known(outcome));
+            assert_eq!(avatar.check(Sequence(number), b"eat"), SequenceCheck::Other);
+        }
+        assert_eq!(avatar.outcomes.len(), OUTCOME_RING);
+        assert_eq!(avatar.check(Sequence(4), b"dig"), SequenceCheck::Stale);
+        assert!(matches!(avatar.check(Sequence(5), b"dig"), SequenceCheck::Known(_)));
+    }
+
+    #[test]
+    fn the_chain_depends_on_every_outcome() {
+        let (mut one, mut other) = (avatar(), avatar());
+        one.record(b"dig", "1".into());
+        other.record(b"dig", "2".into());
+        assert_ne!(one.chain, other.chain);
+        assert_eq!(one.chain, ChainHash::START.then(Sequence(1), ChainHash::of(b"dig"), b"1"));
+    }
+
+    #[test]
+    fn the_document_keeps_its_written_form() {
+        let mut avatar = avatar();
+        avatar.record(b"dig", "{}".into());
+        let bytes = pelago_game::json::encode(&avatar).unwrap();
+        let text = std::str::from_utf8(&bytes).unwrap();
+        assert!(text.starts_with(r#"{"chain":""#), "{text}");
+        assert!(text.contains(r#""epoch":0,"game":{"held":{}},"name":"Åsa","outcomes":[{"#));
+        assert_eq!(pelago_game::json::decode::<AvatarDocument>(&bytes).unwrap(), avatar);
+    }
+}

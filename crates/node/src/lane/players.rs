@@ -1,0 +1,289 @@
+//! Players: sessions, sight, checkpoints of their places.
+
+use super::{CHECKPOINT_MS, Effect, Lane, Request};
+use crate::avatar::{PLACE_SCHEMA, Place, PlaceDocument};
+use crate::control::ControlInput;
+use crate::effect::Message;
+use bytes::Bytes;
+use pelago_game::{LiveState, json};
+use pelago_model::{
+    ChannelId, CommitOutcome, EntityId, Epoch, IslandId, Key, Revision, Sequence, Tick, Trajectory,
+    Transaction, WorldTime, Write,
+};
+use pelago_wire::client::{self, server_message};
+use pelago_wire::record::Slot;
+use pelago_world::{ClientId, Shown, Sight};
+use std::sync::Arc;
+
+/// What the login hands to a lane.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    /// The connection.
+    pub client: ClientId,
+    /// The avatar.
+    pub avatar: EntityId,
+    /// The epoch of this session.
+    pub epoch: Epoch,
+    /// The avatar's name.
+    pub name: Arc<str>,
+    /// The number of its last durable command.
+    pub sequence: Sequence,
+    /// The hash chain after it.
+    pub chain: [u8; 32],
+    /// What the player is told about its avatar (JSON).
+    pub state: Bytes,
+    /// Where it is.
+    pub place: Place,
+    /// The revision of its place document.
+    pub place_revision: Revision,
+}
+
+/// A player on a lane.
+#[derive(Debug)]
+pub(crate) struct Player {
+    pub(crate) avatar: EntityId,
+    pub(crate) epoch: Epoch,
+    pub(crate) slot: Slot,
+    pub(crate) island: IslandId,
+    pub(crate) sight: Sight,
+    /// The durable command under way: its number and payload.
+    pub(crate) pending: Option<(u64, Bytes)>,
+    pub(crate) live: LiveState,
+    pub(crate) stance_until: Option<WorldTime>,
+    pub(crate) place_revision: Revision,
+    pub(crate) checkpoint_at: WorldTime,
+    pub(crate) checkpointing: bool,
+    /// Where and on what way it was at the last checkpoint, so that who stands still costs nothing.
+    pub(crate) checkpointed: Option<Trajectory>,
+    /// Moves since the last tick.
+    pub(crate) moves: u32,
+}
+
+impl Lane {
+    pub(super) fn join(&mut self, now: WorldTime, session: Session, effects: &mut Vec<Effect>) {
+        if let Some(old) = self.avatars.get(&session.avatar).copied() {
+            self.supersede(old, effects);
+        }
+        let tick = Tick::at(now);
+        let island_now = self.config.clock.at(now);
+        let trajectory = Trajectory::still(island_now, session.place.position);
+        let shown = Shown {
+            id: session.avatar,
+            epoch: session.epoch,
+            kind: 0,
+            stance: 0,
+            name: session.name.clone(),
+            trajectory: trajectory.clone(),
+            island: session.place.island,
+        };
+        let client = session.client;
+        let Some(slot) = self.publisher.enter(shown, tick) else {
+            let refused = client::Refused {
+                code: "full".into(),
+                sentence: "This lane is full. Try again.".into(),
+                trace: client.0,
+            };
+            self.delivery.join(client, tick);
+            self.send(client, server_message::Body::Refused(refused), effects);
+            self.delivery.part(client);
+            return effects.push(Effect::CloseClient { client });
+        };
+        let player = Player {
+            avatar: session.avatar,
+            epoch: session.epoch,
+            slot,
+            island: session.place.island,
+            sight: Sight::default(),
+            pending: None,
+            live: LiveState::default(),
+            stance_until: None,
+            place_revision: session.place_revision,
+            // Spread over the interval, so that a crowd that came at once does not write at once.
+            checkpoint_at: now.plus(CHECKPOINT_MS + (client.0 as i64 % 50) * TICK_SPREAD_MS),
+            checkpointing: false,
+            checkpointed: Some(trajectory.clone()),
+            moves: 0,
+        };
+        self.players.insert(client, player);
+        self.avatars.insert(session.avatar, client);
+        self.delivery.join(client, tick);
+        self.welcome(now, &session, &trajectory, effects);
+        self.look_around_of(now, client, effects);
+    }
+
+    fn welcome(
+        &mut self,
+        now: WorldTime,
+        session: &Session,
+        trajectory: &Trajectory,
+        effects: &mut Vec<Effect>,
+    ) {
+        let land = self.config.lands.get(&session.place.island);
+        let content = pelago_game::ContentHash::of(&self.config.game.content());
+        let welcome = client::Welcome {
+            version: pelago_wire::PROTOCOL_NEWEST,
+            avatar: session.avatar.0,
+            epoch: session.epoch.0,
+            island: session.place.island.0,
+            tick: Tick::at(now).0,
+            world_time_ms: now.0,
+            clock: Some((&self.config.clock).into()),
+            content: Bytes::copy_from_slice(&content.0),
+            manifest: land
+                .map(|land| Bytes::copy_from_slice(&land.manifest().0))
+                .unwrap_or_default(),
+            sequence: session.sequence.0,
+            chain: Bytes::copy_from_slice(&session.chain),
+            state: session.state.clone(),
+            path: Some(trajectory.into()),
+            node: self.config.node.0.into(),
+            max_speed: self.config.game.max_speed().into(),
+        };
+        self.send(session.client, server_message::Body::Welcome(welcome), effects);
+    }
+
+    /// Lets every client hold the chunks around its avatar.
+    pub(super) fn look_around(&mut self, now: WorldTime, effects: &mut Vec<Effect>) {
+        for client in self.players.keys().copied().collect::<Vec<_>>() {
+            self.look_around_of(now, client, effects);
+        }
+    }
+
+    fn look_around_of(&mut self, now: WorldTime, client: ClientId, effects: &mut Vec<Effect>) {
+        let Some(player) = self.players.get_mut(&client) else { return };
+        player.moves = 0;
+        let Some(position) = self.publisher.position(player.slot, Tick::at(now)) else { return };
+        let change = player.sight.look(position.chunk(), now);
+        let island = player.island;
+        for chunk in change.entered {
+            let channel = ChannelId::whole(island, chunk);
+            let first = self.delivery.watch(client, channel, &self.ghosts, &self.objects);
+            if first {
+                self.objects.watch(channel);
+                self.interest(channel, true, effects);
+            }
+        }
+        for chunk in change.left {
+            let channel = ChannelId::whole(island, chunk);
+            if self.delivery.unwatch(client, channel) {
+                self.let_go(channel, effects);
+            }
+        }
+    }
+
+    /// Nobody on this lane watches the channel any more.
+    fn let_go(&mut self, channel: ChannelId, effects: &mut Vec<Effect>) {
+        self.objects.unwatch(channel);
+        for stream in self.ghosts.streams_of(channel).collect::<Vec<_>>() {
+            self.ghosts.drop_stream(stream);
+            self.delivery.stream_dropped(stream);
+        }
+        self.interest(channel, false, effects);
+    }
+
+    fn interest(&mut self, channel: ChannelId, wanted: bool, effects: &mut Vec<Effect>) {
+        let input = ControlInput::Interest { lane: self.config.lane, channel, wanted };
+        effects.push(Effect::To(Message::Control(input)));
+    }
+
+    /// Takes a player out of the lane.
+    pub(super) fn remove(&mut self, client: ClientId, effects: &mut Vec<Effect>) {
+        let Some(player) = self.players.remove(&client) else { return };
+        if self.avatars.get(&player.avatar) == Some(&client) {
+            self.avatars.remove(&player.avatar);
+        }
+        self.calls.retain(|_, call| call.client != client);
+        self.publisher.leave(player.slot, Tick(self.next_publish.0 as u64 / 100));
+        for channel in self.delivery.part(client) {
+            self.let_go(channel, effects);
+        }
+        let left = ControlInput::Left { client };
+        effects.push(Effect::To(Message::Control(left)));
+    }
+
+    /// A player has left by itself: its place is kept.
+    pub(super) fn remove_with_checkpoint(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.checkpoint(now, client, effects);
+        self.remove(client, effects);
+    }
+
+    /// The avatar is played from elsewhere.
+    pub(super) fn supersede(&mut self, client: ClientId, effects: &mut Vec<Effect>) {
+        self.counters.superseded += 1;
+        self.close(client, "superseded", "You are playing from somewhere else.", effects);
+    }
+
+    pub(super) fn checkpoint_some(&mut self, now: WorldTime, effects: &mut Vec<Effect>) {
+        let due = |player: &super::Player| player.checkpoint_at <= now && !player.checkpointing;
+        let due: Vec<ClientId> =
+            self.players.iter().filter(|(_, p)| due(p)).map(|(client, _)| *client).collect();
+        for client in due {
+            self.checkpoint(now, client, effects);
+        }
+    }
+
+    /// Writes a player's place, if it has moved since the last time.
+    pub(super) fn checkpoint(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(player) = self.players.get_mut(&client) else { return };
+        let Some(shown) = self.publisher.shown(player.slot) else { return };
+        player.checkpoint_at = now.plus(CHECKPOINT_MS);
+        let island_now = self.config.clock.at(now);
+        let unmoved = player.checkpointed.as_ref() == Some(&shown.trajectory)
+            && shown.trajectory.end_time().plus(CHECKPOINT_MS) <= island_now;
+        if unmoved || player.checkpointing {
+            return;
+        }
+        let place = Place {
+            island: shown.island,
+            position: shown.trajectory.position_at(island_now),
+            at: island_now,
+        };
+        let Ok(value) = json::encode(&PlaceDocument { epoch: player.epoch, place }) else { return };
+        let write = Write {
+            key: Key::place(player.avatar),
+            expected: player.place_revision,
+            schema: PLACE_SCHEMA,
+            value: Some(value),
+        };
+        player.checkpointing = true;
+        player.checkpointed = Some(shown.trajectory.clone());
+        let ticket = self.ticket(Request::Checkpoint(client));
+        let transaction = Transaction { checks: Vec::new(), writes: vec![write] };
+        effects.push(Effect::Commit { part: self.part(), ticket, transaction });
+    }
+
+    pub(super) fn checkpointed(
+        &mut self,
+        client: ClientId,
+        outcome: &CommitOutcome,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(player) = self.players.get_mut(&client) else { return };
+        match outcome {
+            CommitOutcome::Committed => {
+                player.checkpointing = false;
+                player.place_revision = player.place_revision.next();
+            }
+            CommitOutcome::Failed => player.checkpointing = false,
+            // Another session wrote it, or nobody knows: the document tells.
+            CommitOutcome::Conflict { .. } | CommitOutcome::Unknown => {
+                let keys = vec![Key::place(player.avatar)];
+                let ticket = self.ticket(Request::ReadPlace(client));
+                effects.push(Effect::Load { part: self.part(), ticket, keys });
+            }
+        }
+    }
+}
+
+/// Checkpoints of those who came at once are spread over this many ms times 50.
+const TICK_SPREAD_MS: i64 = 100;

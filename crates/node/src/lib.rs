@@ -1,0 +1,21 @@
+//! A node, as machines: lanes, stewards, login and control, composed from the cores.
+//!
+//! Nothing here waits, reads a clock or opens a socket: the server drives these machines with tokio, the
+//! simulator drives the very same with a queue of its own.
+
+pub mod avatar;
+pub mod control;
+pub mod effect;
+pub mod lane;
+pub mod login;
+pub mod node;
+pub mod steward;
+
+pub use control::{Control, ControlConfig, ControlInput};
+pub use effect::{Effect, Level, Message, Part, Ticket};
+pub use lane::{Lane, LaneConfig, LaneInput, Session};
+pub use login::{Login, LoginConfig, LoginInput};
+pub use node::{Node, NodeConfig, bootstrap};
+pub use steward::{
+    Caller, DurableCommand, DurableResult, Steward, StewardConfig, StewardInput, StewardSabotage,
+};

@@ -1,0 +1,445 @@
+//! Login: a name becomes an avatar, an avatar gets its next epoch, the session gets a lane.
+//!
+//! Who takes the epoch in the avatar's document owns the avatar; whoever held it before finds out at its next
+//! write, or is told. In this slice everybody is admitted and names are believed: a token
+//! and a queue are later work.
+
+use crate::avatar::{
+    AVATAR_SCHEMA, AvatarDocument, NAME_SCHEMA, NameDocument, PLACE_SCHEMA, Place, PlaceDocument,
+    SERIALS_SCHEMA, SerialsDocument, read,
+};
+use crate::control::ControlInput;
+use crate::effect::{Effect, Level, Message, Part, Ticket};
+use crate::lane::{LaneInput, Session};
+use bytes::Bytes;
+use pelago_game::{Arrival, Game, Land, Refusal, json};
+use pelago_model::limits::MAX_NAME_BYTES;
+use pelago_model::{
+    CommitOutcome, Document, EntityId, IslandClock, IslandId, Key, Machine, NodeId, Revision,
+    Transaction, WorldNumber, WorldTime, Write,
+};
+use pelago_world::ClientId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Serials that a node leases at once.
+pub const SERIAL_LEASE: u64 = 256;
+/// Logins under way; more are refused as `busy`.
+pub const MAX_LOGINS: usize = 4096;
+/// How often a login begins anew after a conflict.
+const MAX_ATTEMPTS: usize = 12;
+
+/// What can wake the login.
+#[derive(Debug)]
+pub enum LoginInput {
+    /// A client has introduced itself.
+    Hello {
+        /// Who.
+        client: ClientId,
+        /// The name of the avatar it wants.
+        name: String,
+        /// Where a new avatar appears.
+        arrival: Arrival,
+    },
+    /// A client is gone.
+    Gone {
+        /// Who.
+        client: ClientId,
+    },
+    /// Documents that were asked for; `None` if the store could not read them.
+    Loaded {
+        /// Of the request.
+        ticket: Ticket,
+        /// In the order of the request.
+        documents: Option<Vec<Document>>,
+    },
+    /// The end of a commit.
+    Committed {
+        /// Of the request.
+        ticket: Ticket,
+        /// How it ended.
+        outcome: CommitOutcome,
+    },
+}
+
+/// What the login is made of.
+pub struct LoginConfig {
+    /// This node.
+    pub node: NodeId,
+    /// The world, for new ids.
+    pub world: WorldNumber,
+    /// Lanes to spread sessions over, at least one.
+    pub lanes: u8,
+    /// The rules.
+    pub game: Arc<dyn Game>,
+    /// Where new avatars appear.
+    pub home: IslandId,
+    /// The land of every island.
+    pub lands: BTreeMap<IslandId, Arc<Land>>,
+    /// Island time.
+    pub clock: IslandClock,
+}
+
+struct Arriving {
+    name: String,
+    arrival: Arrival,
+    attempts: usize,
+    step: Step,
+}
+
+enum Step {
+    ReadName,
+    ReadAvatar(EntityId),
+    /// A name that nobody bears waits for a serial.
+    AwaitSerial,
+    Commit(Box<Session>),
+}
+
+enum Request {
+    Arriving(ClientId),
+    ReadSerials,
+    LeaseSerials { first: u64 },
+}
+
+/// Those who arrive at a node.
+pub struct Login {
+    config: LoginConfig,
+    arriving: BTreeMap<ClientId, Arriving>,
+    tickets: BTreeMap<Ticket, Request>,
+    next_ticket: u64,
+    serials: std::ops::Range<u64>,
+    leasing: bool,
+    next_lane: u8,
+}
+
+impl Login {
+    /// A login that nobody is at.
+    pub fn new(config: LoginConfig) -> Self {
+        Self {
+            config,
+            arriving: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            next_ticket: 0,
+            serials: 0..0,
+            leasing: false,
+            next_lane: 0,
+        }
+    }
+
+    fn ticket(&mut self, request: Request) -> Ticket {
+        self.next_ticket += 1;
+        self.tickets.insert(Ticket(self.next_ticket), request);
+        Ticket(self.next_ticket)
+    }
+
+    fn load(&mut self, request: Request, keys: Vec<Key>, effects: &mut Vec<Effect>) {
+        let ticket = self.ticket(request);
+        effects.push(Effect::Load { part: Part::Login, ticket, keys });
+    }
+
+    fn commit(&mut self, request: Request, writes: Vec<Write>, effects: &mut Vec<Effect>) {
+        let ticket = self.ticket(request);
+        let transaction = Transaction { checks: Vec::new(), writes };
+        effects.push(Effect::Commit { part: Part::Login, ticket, transaction });
+    }
+
+    fn hello(
+        &mut self,
+        client: ClientId,
+        name: String,
+        arrival: Arrival,
+        effects: &mut Vec<Effect>,
+    ) {
+        let visible = |c: char| !c.is_control();
+        if name.trim().is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(visible) {
+            let refusal = Refusal::new("name", "That name cannot be used.");
+            return effects.push(refuse(client, refusal));
+        }
+        if self.arriving.len() >= MAX_LOGINS {
+            let refusal = Refusal::new("busy", "Too many arrive at once. Try again in a moment.");
+            return effects.push(refuse(client, refusal));
+        }
+        let arriving = Arriving { name, arrival, attempts: 0, step: Step::ReadName };
+        self.arriving.insert(client, arriving);
+        self.begin(client, effects);
+    }
+
+    fn begin(&mut self, client: ClientId, effects: &mut Vec<Effect>) {
+        let Some(arriving) = self.arriving.get_mut(&client) else { return };
+        arriving.attempts += 1;
+        if arriving.attempts > MAX_ATTEMPTS {
+            return self.fail(client, "a login met too many conflicts", effects);
+        }
+        arriving.step = Step::ReadName;
+        let key = Key::name(&arriving.name);
+        self.load(Request::Arriving(client), vec![key], effects);
+    }
+
+    fn fail(&mut self, client: ClientId, why: &str, effects: &mut Vec<Effect>) {
+        if self.arriving.remove(&client).is_some() {
+            let text = format!("login failed: {why}");
+            effects.push(Effect::Log { level: Level::Warn, trace: client.0, text });
+            effects.push(refuse(client, crate::steward::unavailable()));
+        }
+    }
+
+    fn loaded(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        documents: Vec<Document>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(arriving) = self.arriving.get_mut(&client) else { return };
+        match arriving.step {
+            Step::ReadName => match documents.first().map(read::<NameDocument>) {
+                Some(Ok(Some(name))) => {
+                    arriving.step = Step::ReadAvatar(name.avatar);
+                    let keys = vec![Key::avatar(name.avatar), Key::place(name.avatar)];
+                    self.load(Request::Arriving(client), keys, effects);
+                }
+                Some(Ok(None)) => {
+                    arriving.step = Step::AwaitSerial;
+                    self.serve_serials(now, effects);
+                }
+                Some(Err(text)) => self.fail(client, &text, effects),
+                None => self.fail(client, "the store answered with too few documents", effects),
+            },
+            Step::ReadAvatar(avatar) => match self.returning(now, client, avatar, &documents) {
+                Ok((session, writes)) => self.take_epoch(client, session, writes, effects),
+                Err(text) => self.fail(client, &text, effects),
+            },
+            Step::AwaitSerial | Step::Commit(_) => {}
+        }
+    }
+
+    /// The next session of an avatar that exists.
+    fn returning(
+        &self,
+        now: WorldTime,
+        client: ClientId,
+        id: EntityId,
+        documents: &[Document],
+    ) -> Result<(Session, Vec<Write>), String> {
+        let [avatar_document, place_document] = documents else {
+            return Err("the store answered with too few documents".into());
+        };
+        let avatar: AvatarDocument =
+            read(avatar_document)?.ok_or_else(|| format!("avatar {id} has no document"))?;
+        let checkpoint: Option<PlaceDocument> = read(place_document)?;
+        // The later of the last checkpoint and the last command.
+        let place = checkpoint
+            .map(|checkpoint| checkpoint.place)
+            .filter(|place| place.at >= avatar.place.at)
+            .unwrap_or(avatar.place);
+        self.session(
+            now,
+            client,
+            id,
+            avatar,
+            place,
+            (avatar_document.revision, place_document.revision),
+        )
+    }
+
+    /// The first session of a new avatar.
+    fn newcomer(
+        &self,
+        now: WorldTime,
+        client: ClientId,
+        id: EntityId,
+        name: &str,
+        arrival: Arrival,
+    ) -> Result<(Session, Vec<Write>), String> {
+        let land = self.config.lands.get(&self.config.home).ok_or("the home island has no land")?;
+        let position = self.config.game.spawn(land, arrival, id.serial());
+        let at = self.config.clock.at(now);
+        let place = Place { island: self.config.home, position, at };
+        let avatar = AvatarDocument::new(name.to_owned(), place, self.config.game.new_avatar(name));
+        let revisions = (Revision(0), Revision(0));
+        let (session, mut writes) = self.session(now, client, id, avatar, place, revisions)?;
+        let value =
+            json::encode(&NameDocument { avatar: id }).map_err(|error| error.to_string())?;
+        writes.push(Write {
+            key: Key::name(name),
+            expected: Revision(0),
+            schema: NAME_SCHEMA,
+            value: Some(value),
+        });
+        Ok((session, writes))
+    }
+
+    fn session(
+        &self,
+        now: WorldTime,
+        client: ClientId,
+        id: EntityId,
+        mut avatar: AvatarDocument,
+        place: Place,
+        (avatar_revision, place_revision): (Revision, Revision),
+    ) -> Result<(Session, Vec<Write>), String> {
+        avatar.epoch = avatar.epoch.next();
+        avatar.owner = self.config.node;
+        let place = Place { at: self.config.clock.at(now), ..place };
+        let checkpoint = PlaceDocument { epoch: avatar.epoch, place };
+        let encoded = |value: Result<Bytes, json::EncodeError>| value.map_err(|e| e.to_string());
+        let writes = vec![
+            Write {
+                key: Key::avatar(id),
+                expected: avatar_revision,
+                schema: AVATAR_SCHEMA,
+                value: Some(encoded(json::encode(&avatar))?),
+            },
+            Write {
+                key: Key::place(id),
+                expected: place_revision,
+                schema: PLACE_SCHEMA,
+                value: Some(encoded(json::encode(&checkpoint))?),
+            },
+        ];
+        let session = Session {
+            client,
+            avatar: id,
+            epoch: avatar.epoch,
+            name: avatar.name.as_str().into(),
+            sequence: avatar.sequence,
+            chain: avatar.chain.0,
+            state: self.config.game.player_view(&avatar.game),
+            place,
+            place_revision: place_revision.next(),
+        };
+        Ok((session, writes))
+    }
+
+    fn take_epoch(
+        &mut self,
+        client: ClientId,
+        session: Session,
+        writes: Vec<Write>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(arriving) = self.arriving.get_mut(&client) {
+            arriving.step = Step::Commit(Box::new(session));
+            self.commit(Request::Arriving(client), writes, effects);
+        }
+    }
+
+    fn committed(&mut self, client: ClientId, outcome: CommitOutcome, effects: &mut Vec<Effect>) {
+        if !matches!(outcome, CommitOutcome::Committed) {
+            // An unknown outcome may have taken an epoch; the next one fences it.
+            return self.begin(client, effects);
+        }
+        let Some(arriving) = self.arriving.remove(&client) else { return };
+        let Step::Commit(session) = arriving.step else { return };
+        let lane = self.next_lane % self.config.lanes.max(1);
+        self.next_lane = self.next_lane.wrapping_add(1);
+        let superseded = ControlInput::Superseded { avatar: session.avatar, epoch: session.epoch };
+        effects.push(Effect::To(Message::Control(superseded)));
+        effects.push(Effect::To(Message::Control(ControlInput::Placed { client, lane })));
+        effects.push(Effect::To(Message::Lane(lane, LaneInput::Join(session))));
+    }
+
+    /// Gives serials to those who wait for one, and leases more if there are none.
+    fn serve_serials(&mut self, now: WorldTime, effects: &mut Vec<Effect>) {
+        let waiting: Vec<ClientId> = self
+            .arriving
+            .iter()
+            .filter(|(_, arriving)| matches!(arriving.step, Step::AwaitSerial))
+            .map(|(client, _)| *client)
+            .collect();
+        for client in waiting {
+            let Some(serial) = self.serials.next() else {
+                if !self.leasing {
+                    self.leasing = true;
+                    self.load(Request::ReadSerials, vec![Key::serials()], effects);
+                }
+                return;
+            };
+            let id = EntityId::new(self.config.world, serial);
+            let Some(arriving) = self.arriving.get(&client) else { continue };
+            match self.newcomer(now, client, id, &arriving.name, arriving.arrival) {
+                Ok((session, writes)) => self.take_epoch(client, session, writes, effects),
+                Err(text) => self.fail(client, &text, effects),
+            }
+        }
+    }
+
+    fn serials_read(&mut self, document: &Document, effects: &mut Vec<Effect>) {
+        let first = match read::<SerialsDocument>(document) {
+            Ok(serials) => serials.map_or(1, |serials| serials.next),
+            Err(text) => return self.serials_failed(&text, effects),
+        };
+        let next = SerialsDocument { next: first + SERIAL_LEASE };
+        match json::encode(&next) {
+            Ok(value) => {
+                let write = Write {
+                    key: Key::serials(),
+                    expected: document.revision,
+                    schema: SERIALS_SCHEMA,
+                    value: Some(value),
+                };
+                self.commit(Request::LeaseSerials { first }, vec![write], effects);
+            }
+            Err(error) => self.serials_failed(&error.to_string(), effects),
+        }
+    }
+
+    fn serials_failed(&mut self, why: &str, effects: &mut Vec<Effect>) {
+        self.leasing = false;
+        let waits = |arriving: &Arriving| matches!(arriving.step, Step::AwaitSerial);
+        let waiting: Vec<ClientId> =
+            self.arriving.iter().filter(|(_, a)| waits(a)).map(|(client, _)| *client).collect();
+        for client in waiting {
+            self.fail(client, why, effects);
+        }
+    }
+}
+
+impl Machine for Login {
+    type Input = LoginInput;
+    type Effect = Effect;
+
+    fn handle(&mut self, now: WorldTime, input: LoginInput, effects: &mut Vec<Effect>) {
+        match input {
+            LoginInput::Hello { client, name, arrival } => {
+                self.hello(client, name, arrival, effects);
+            }
+            LoginInput::Gone { client } => {
+                self.arriving.remove(&client);
+            }
+            LoginInput::Loaded { ticket, documents } => match self.tickets.remove(&ticket) {
+                Some(Request::Arriving(client)) => match documents {
+                    Some(documents) => self.loaded(now, client, documents, effects),
+                    None => self.fail(client, "the store could not read", effects),
+                },
+                Some(Request::ReadSerials) => {
+                    match documents.as_deref().and_then(<[Document]>::first) {
+                        Some(document) => self.serials_read(document, effects),
+                        None => self.serials_failed("the store could not read", effects),
+                    }
+                }
+                Some(Request::LeaseSerials { .. }) | None => {}
+            },
+            LoginInput::Committed { ticket, outcome } => match self.tickets.remove(&ticket) {
+                Some(Request::Arriving(client)) => self.committed(client, outcome, effects),
+                Some(Request::LeaseSerials { first }) => {
+                    // Only a certain commit is a lease; serials of an unknown one are never used.
+                    self.leasing = false;
+                    if outcome == CommitOutcome::Committed {
+                        self.serials = first..first + SERIAL_LEASE;
+                    }
+                    self.serve_serials(now, effects);
+                }
+                Some(Request::ReadSerials) | None => {}
+            },
+        }
+    }
+
+    fn next_wake(&self) -> Option<WorldTime> {
+        None
+    }
+}
+
+fn refuse(client: ClientId, refusal: Refusal) -> Effect {
+    Effect::To(Message::Control(ControlInput::LoginRefused { client, refusal }))
+}

@@ -1,0 +1,416 @@
+//! Stewards: durable turns, run over documents, committed in batches, acknowledged afterwards.
+//!
+//! A key has one steward by preference and any number in fact: revisions keep them right. Per key,
+//! one batch is under way: the documents are loaded, the rules run in memory one after the other,
+//! the result is one transaction. A conflict or an unknown outcome leads to another run over fresh
+//! documents; a turn that was committed after all is found in its avatar's ring of outcomes.
+
+mod batch;
+mod objects;
+
+pub use batch::{MAX_ATTEMPTS, MAX_BATCH_TURNS};
+
+use crate::effect::{Effect, Level, Message, Part, Ticket};
+use crate::lane::LaneInput;
+use batch::{Batch, BatchEnd};
+use bytes::Bytes;
+use objects::ObjectPublisher;
+use pelago_cluster::IncomingCall;
+use pelago_game::{Actor, Game, Land, Refusal};
+use pelago_model::{
+    ChannelId, CommitOutcome, Document, IslandClock, IslandId, Key, Machine, NodeId, PublisherId,
+    WorldTime,
+};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Commands that wait for one key; more are refused as `busy`.
+pub const MAX_WAITING: usize = 4096;
+/// Documents that are remembered between batches; at the limit those of idle keys are forgotten.
+pub const MAX_REMEMBERED: usize = 16 * 1024;
+/// How long a command waits for the store before it is answered with `unavailable`, in ms.
+pub const TURN_DEADLINE_MS: i64 = 5000;
+
+/// Where an answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// To a lane of this node.
+    Lane {
+        /// The lane.
+        lane: u8,
+        /// The lane's number of the call.
+        number: u64,
+    },
+    /// To whoever called this node.
+    Call(IncomingCall),
+}
+
+/// A durable command, stamped by its avatar's lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DurableCommand {
+    /// The key that chose the steward.
+    pub key: Key,
+    /// Who acts, where and when.
+    pub actor: Actor,
+    /// The game's.
+    pub payload: Bytes,
+    /// To be found in the logs.
+    pub trace: u64,
+}
+
+/// What became of a durable command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DurableResult {
+    /// It is on disk.
+    Done {
+        /// What the player is told (JSON).
+        effects: Bytes,
+        /// The avatar's hash chain after it.
+        chain: [u8; 32],
+    },
+    /// Nothing changed.
+    Refused(Refusal),
+}
+
+/// What can wake the stewards.
+#[derive(Debug)]
+pub enum StewardInput {
+    /// A command to decide.
+    Command {
+        /// Where the answer goes.
+        caller: Caller,
+        /// The command.
+        command: DurableCommand,
+    },
+    /// Documents that were asked for; `None` if the store could not read them.
+    Loaded {
+        /// Of the request.
+        ticket: Ticket,
+        /// In the order of the request.
+        documents: Option<Vec<Document>>,
+    },
+    /// The end of a commit.
+    Committed {
+        /// Of the request.
+        ticket: Ticket,
+        /// How it ended.
+        outcome: CommitOutcome,
+    },
+    /// A node reads the objects of a chunk from now on.
+    Serve {
+        /// Who.
+        reader: NodeId,
+        /// Which chunk's.
+        channel: ChannelId,
+        /// To be named in the answer.
+        version: u64,
+    },
+    /// A node reads them no more.
+    Unserve {
+        /// Who.
+        reader: NodeId,
+        /// Which chunk's.
+        channel: ChannelId,
+    },
+    /// The clock.
+    Wake,
+}
+
+/// What the stewards are made of.
+pub struct StewardConfig {
+    /// Their voice on channels.
+    pub publisher: PublisherId,
+    /// The rules.
+    pub game: Arc<dyn Game>,
+    /// The land of every island.
+    pub lands: BTreeMap<IslandId, Arc<Land>>,
+    /// Island time.
+    pub clock: IslandClock,
+    /// The server's secret, from which turns get their randomness.
+    pub secret: [u8; 32],
+    /// For tests only: breaks a promise on purpose.
+    pub sabotage: StewardSabotage,
+}
+
+/// Bugs planted on purpose, which the simulator must find.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StewardSabotage {
+    /// Answers before the commit has ended.
+    pub acknowledge_before_commit: bool,
+    /// Runs commands of any epoch.
+    pub ignore_epoch: bool,
+}
+
+/// A command and what happened to it so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    caller: Caller,
+    command: DurableCommand,
+    attempts: usize,
+    deadline: WorldTime,
+}
+
+#[derive(Default)]
+struct KeyQueue {
+    waiting: VecDeque<Waiting>,
+    batch: Option<Batch>,
+}
+
+/// The stewards of a node.
+pub struct Steward {
+    config: StewardConfig,
+    queues: BTreeMap<Key, KeyQueue>,
+    remembered: BTreeMap<Key, Document>,
+    tickets: BTreeMap<Ticket, Key>,
+    next_ticket: u64,
+    objects: ObjectPublisher,
+}
+
+impl Steward {
+    /// Stewards that have nothing to do.
+    pub fn new(config: StewardConfig) -> Self {
+        Self {
+            objects: ObjectPublisher::new(config.publisher, config.clock),
+            config,
+            queues: BTreeMap::new(),
+            remembered: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            next_ticket: 0,
+        }
+    }
+
+    /// Commands that wait or are under way.
+    pub fn backlog(&self) -> usize {
+        self.queues
+            .values()
+            .map(|queue| queue.waiting.len() + queue.batch.as_ref().map_or(0, Batch::len))
+            .sum()
+    }
+
+    fn ticket(&mut self, key: &Key) -> Ticket {
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.tickets.insert(ticket, key.clone());
+        ticket
+    }
+
+    fn enqueue(
+        &mut self,
+        now: WorldTime,
+        caller: Caller,
+        command: DurableCommand,
+        effects: &mut Vec<Effect>,
+    ) {
+        let key = command.key.clone();
+        let queue = self.queues.entry(key.clone()).or_default();
+        if queue.waiting.len() >= MAX_WAITING {
+            let refusal = Refusal::new("busy", "Too many are at it. Try again in a moment.");
+            effects.push(answer(caller, DurableResult::Refused(refusal)));
+            return;
+        }
+        let deadline = now.plus(TURN_DEADLINE_MS);
+        queue.waiting.push_back(Waiting { caller, command, attempts: 0, deadline });
+        self.advance(now, &key, effects);
+    }
+
+    /// Begins the next batch of a key if none is under way.
+    fn advance(&mut self, now: WorldTime, key: &Key, effects: &mut Vec<Effect>) {
+        let Some(queue) = self.queues.get_mut(key) else { return };
+        if queue.batch.is_some() {
+            return;
+        }
+        let mut turns = Vec::new();
+        while turns.len() < MAX_BATCH_TURNS
+            && let Some(turn) = queue.waiting.pop_front()
+        {
+            if turn.deadline <= now {
+                effects.push(answer(turn.caller, DurableResult::Refused(unavailable())));
+            } else if turns
+                .iter()
+                .any(|other: &Waiting| other.command.actor.avatar == turn.command.actor.avatar)
+            {
+                // Two commands of one avatar are not decided in one batch: the second may repeat the first.
+                queue.waiting.push_front(turn);
+                break;
+            } else {
+                turns.push(turn);
+            }
+        }
+        if turns.is_empty() {
+            self.queues.remove(key);
+            return;
+        }
+        let batch = Batch::new(turns, &*self.config.game, key, self.remembered.get(key));
+        queue.batch = Some(batch);
+        self.run(now, key, effects);
+    }
+
+    /// Loads what a batch misses, or runs it and commits.
+    fn run(&mut self, now: WorldTime, key: &Key, effects: &mut Vec<Effect>) {
+        let Some(batch) = self.queues.get_mut(key).and_then(|queue| queue.batch.as_mut()) else {
+            return;
+        };
+        match batch.run(&self.config) {
+            BatchEnd::Missing(keys) => {
+                let ticket = self.ticket(key);
+                effects.push(Effect::Load { part: Part::Steward, ticket, keys });
+            }
+            BatchEnd::Commit(transaction) => {
+                if self.config.sabotage.acknowledge_before_commit {
+                    effects.extend(batch.take_answers());
+                }
+                let ticket = self.ticket(key);
+                effects.push(Effect::Commit { part: Part::Steward, ticket, transaction });
+            }
+            BatchEnd::NothingToCommit => self.finish(now, key, effects),
+        }
+    }
+
+    fn loaded(
+        &mut self,
+        now: WorldTime,
+        key: &Key,
+        documents: Option<Vec<Document>>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(batch) = self.queues.get_mut(key).and_then(|queue| queue.batch.as_mut()) else {
+            return;
+        };
+        match documents {
+            Some(documents) => {
+                let found = batch.take_documents(documents);
+                for (key, document) in found {
+                    self.absorb(now, key, document, effects);
+                }
+                self.run(now, key, effects);
+            }
+            None => self.give_up(now, key, effects),
+        }
+    }
+
+    fn committed(
+        &mut self,
+        now: WorldTime,
+        key: &Key,
+        outcome: CommitOutcome,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(queue) = self.queues.get_mut(key) else { return };
+        let Some(batch) = queue.batch.as_mut() else { return };
+        match outcome {
+            CommitOutcome::Committed => {
+                for (key, document) in batch.committed_documents() {
+                    self.absorb(now, key, document, effects);
+                }
+                self.finish(now, key, effects);
+            }
+            CommitOutcome::Conflict { keys } => {
+                let (ejected, refused) = batch.conflict(key, &keys);
+                queue.waiting.extend(ejected);
+                effects.extend(refused);
+                for key in &keys {
+                    self.remembered.remove(key);
+                }
+                self.run(now, key, effects);
+            }
+            CommitOutcome::Unknown => {
+                let refused = batch.forget_documents();
+                effects.extend(refused);
+                self.remembered.remove(key);
+                self.run(now, key, effects);
+            }
+            CommitOutcome::Failed => self.give_up(now, key, effects),
+        }
+    }
+
+    /// The batch is on disk or decided nothing: answers, and goes on.
+    fn finish(&mut self, now: WorldTime, key: &Key, effects: &mut Vec<Effect>) {
+        if let Some(queue) = self.queues.get_mut(key)
+            && let Some(mut batch) = queue.batch.take()
+        {
+            effects.extend(batch.take_answers());
+            // What did not fit into this transaction comes first in the next.
+            for turn in batch.take_left_over().into_iter().rev() {
+                queue.waiting.push_front(turn);
+            }
+        }
+        self.advance(now, key, effects);
+    }
+
+    /// The store does not answer: everybody may try again.
+    fn give_up(&mut self, now: WorldTime, key: &Key, effects: &mut Vec<Effect>) {
+        self.remembered.remove(key);
+        if let Some(queue) = self.queues.get_mut(key)
+            && let Some(mut batch) = queue.batch.take()
+        {
+            let text = format!("the store failed for a batch of {} on {key}", batch.len());
+            effects.push(Effect::Log { level: Level::Warn, trace: 0, text });
+            effects.extend(batch.refuse_all(&unavailable()));
+        }
+        self.advance(now, key, effects);
+    }
+
+    /// A document as the store has it: remembers it and tells readers what changed.
+    fn absorb(&mut self, now: WorldTime, key: Key, document: Document, effects: &mut Vec<Effect>) {
+        let Some((island, chunk)) = key.as_chunk() else { return };
+        let old = self.remembered.get(&key);
+        if old.is_some_and(|old| old.revision >= document.revision) {
+            return;
+        }
+        let channel = ChannelId::whole(island, chunk);
+        let old = old.map(|old| self.config.game.objects(old)).unwrap_or_default();
+        let new = self.config.game.objects(&document);
+        self.objects.changed(now, channel, document.revision, &old, &new, effects);
+        if self.remembered.len() >= MAX_REMEMBERED {
+            self.remembered.retain(|key, _| self.queues.contains_key(key));
+        }
+        self.remembered.insert(key, document);
+    }
+}
+
+impl Machine for Steward {
+    type Input = StewardInput;
+    type Effect = Effect;
+
+    fn handle(&mut self, now: WorldTime, input: StewardInput, effects: &mut Vec<Effect>) {
+        match input {
+            StewardInput::Command { caller, command } => {
+                self.enqueue(now, caller, command, effects);
+            }
+            StewardInput::Loaded { ticket, documents } => {
+                if let Some(key) = self.tickets.remove(&ticket) {
+                    self.loaded(now, &key, documents, effects);
+                }
+            }
+            StewardInput::Committed { ticket, outcome } => {
+                if let Some(key) = self.tickets.remove(&ticket) {
+                    self.committed(now, &key, outcome, effects);
+                }
+            }
+            StewardInput::Serve { reader, channel, version } => {
+                self.objects.serve(now, reader, channel, version, effects);
+            }
+            StewardInput::Unserve { reader, channel } => self.objects.unserve(reader, channel),
+            StewardInput::Wake => {}
+        }
+    }
+
+    fn next_wake(&self) -> Option<WorldTime> {
+        None
+    }
+}
+
+pub(crate) fn unavailable() -> Refusal {
+    Refusal::new("unavailable", "The world is busy. Try again in a moment.")
+}
+
+pub(crate) fn answer(caller: Caller, result: DurableResult) -> Effect {
+    Effect::To(match caller {
+        Caller::Lane { lane, number } => {
+            Message::Lane(lane, LaneInput::DurableEnded { number, result })
+        }
+        Caller::Call(call) => {
+            Message::Control(crate::control::ControlInput::DurableEnded { call, result })
+        }
+    })
+}

@@ -1,0 +1,335 @@
+//! A batch: turns of one key that are decided in memory and committed as one transaction.
+
+use super::{DurableResult, StewardConfig, Waiting, answer, unavailable};
+use crate::avatar::{AVATAR_SCHEMA, AvatarDocument, Place, SequenceCheck, read};
+use crate::effect::{Effect, Level};
+use pelago_game::{DurableTurn, Game, MAX_RUNS, Refusal, TurnEnd, json, run_durable};
+use pelago_model::limits::MAX_TRANSACTION_DOCUMENTS;
+use pelago_model::{Check, Document, Key, Revision, Transaction, Write};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Turns of one batch; each writes at least its avatar and the key.
+pub const MAX_BATCH_TURNS: usize = 48;
+/// How often a turn is tried again after a conflict or an unknown outcome.
+pub const MAX_ATTEMPTS: usize = 16;
+
+/// How a run of a batch ended.
+pub(super) enum BatchEnd {
+    /// These documents are wanted first.
+    Missing(Vec<Key>),
+    /// To be committed.
+    Commit(Transaction),
+    /// All turns were refused or known.
+    NothingToCommit,
+}
+
+pub(super) struct Batch {
+    turns: Vec<Waiting>,
+    documents: BTreeMap<Key, Document>,
+    wanted: BTreeSet<Key>,
+    asked: Vec<Key>,
+    runs: usize,
+    /// Which documents each turn touched, by its place in `turns`.
+    touched: Vec<BTreeSet<Key>>,
+    answers: Vec<Effect>,
+    left_over: Vec<Waiting>,
+    written: BTreeMap<Key, Document>,
+}
+
+/// The documents as the turns before left them, and what is to be written and checked.
+struct Draft {
+    view: BTreeMap<Key, Document>,
+    writes: BTreeMap<Key, Write>,
+    checks: BTreeMap<Key, Revision>,
+}
+
+impl Batch {
+    pub(super) fn new(
+        turns: Vec<Waiting>,
+        game: &dyn Game,
+        key: &Key,
+        remembered: Option<&Document>,
+    ) -> Self {
+        let mut wanted: BTreeSet<Key> = BTreeSet::new();
+        for turn in &turns {
+            wanted.insert(Key::avatar(turn.command.actor.avatar));
+            wanted.extend(game.keys(&turn.command.actor, &turn.command.payload));
+        }
+        let documents: BTreeMap<Key, Document> =
+            remembered.map(|document| (key.clone(), document.clone())).into_iter().collect();
+        Self {
+            turns,
+            documents,
+            wanted,
+            asked: Vec::new(),
+            runs: 0,
+            touched: Vec::new(),
+            answers: Vec::new(),
+            left_over: Vec::new(),
+            written: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// Decides all turns over the documents at hand.
+    pub(super) fn run(&mut self, config: &StewardConfig) -> BatchEnd {
+        if let Some(missing) = self.missing() {
+            return missing;
+        }
+        self.answers.clear();
+        self.touched.clear();
+        self.turns.append(&mut self.left_over);
+        let mut draft = Draft {
+            view: self.documents.clone(),
+            writes: BTreeMap::new(),
+            checks: BTreeMap::new(),
+        };
+        let turns = std::mem::take(&mut self.turns);
+        for turn in turns {
+            let mut touched = BTreeSet::from([Key::avatar(turn.command.actor.avatar)]);
+            match decide(config, &turn, &mut draft, &mut touched) {
+                Decision::Answer(result) => self.answers.push(answer(turn.caller, result)),
+                Decision::Broken(text) => {
+                    let trace = turn.command.trace;
+                    self.answers.push(Effect::Log { level: Level::Error, trace, text });
+                    let refusal = DurableResult::Refused(Refusal::internal());
+                    self.answers.push(answer(turn.caller, refusal));
+                }
+                Decision::Missing(keys) => self.wanted.extend(keys),
+                Decision::Full => {
+                    self.left_over.push(turn);
+                    continue;
+                }
+            }
+            self.turns.push(turn);
+            self.touched.push(touched);
+        }
+        self.runs += 1;
+        if let Some(missing) = self.missing() {
+            if self.runs <= MAX_RUNS {
+                return missing;
+            }
+            let trace = self.turns.first().map_or(0, |turn| turn.command.trace);
+            let text = format!("a rule wanted documents in more than {MAX_RUNS} runs");
+            self.answers = self.refuse_all(&Refusal::internal());
+            self.answers.push(Effect::Log { level: Level::Error, trace, text });
+            return BatchEnd::NothingToCommit;
+        }
+        if draft.writes.is_empty() {
+            return BatchEnd::NothingToCommit;
+        }
+        self.written = draft
+            .writes
+            .keys()
+            .filter_map(|key| draft.view.get(key).map(|document| (key.clone(), document.clone())))
+            .collect();
+        let writes: Vec<Write> = draft.writes.into_values().collect();
+        let unwritten = |key: &Key| !self.written.contains_key(key);
+        let checks = draft.checks.into_iter().filter(|(key, _)| unwritten(key));
+        let checks = checks.map(|(key, revision)| Check { key, revision }).collect();
+        BatchEnd::Commit(Transaction { checks, writes })
+    }
+
+    fn missing(&mut self) -> Option<BatchEnd> {
+        let missing = self.wanted.iter().filter(|key| !self.documents.contains_key(*key));
+        let missing: Vec<Key> = missing.cloned().collect();
+        self.asked = missing.clone();
+        (!missing.is_empty()).then_some(BatchEnd::Missing(missing))
+    }
+
+    /// Takes in the documents that were missing.
+    pub(super) fn take_documents(&mut self, documents: Vec<Document>) -> Vec<(Key, Document)> {
+        let found: Vec<(Key, Document)> = self.asked.drain(..).zip(documents).collect();
+        self.documents.extend(found.iter().cloned());
+        found
+    }
+
+    /// The documents as the commit left them.
+    pub(super) fn committed_documents(&mut self) -> Vec<(Key, Document)> {
+        std::mem::take(&mut self.written).into_iter().collect()
+    }
+
+    /// These documents were not as expected: forgets them. Turns that met them elsewhere than at the
+    /// batch's own key are ejected, so that they do not hold up the others; who was tried too often is refused.
+    pub(super) fn conflict(&mut self, key: &Key, keys: &[Key]) -> (Vec<Waiting>, Vec<Effect>) {
+        for key in keys {
+            self.documents.remove(key);
+        }
+        let others: BTreeSet<&Key> = keys.iter().filter(|other| *other != key).collect();
+        let (mut kept, mut ejected) = (Vec::new(), Vec::new());
+        for (turn, touched) in std::mem::take(&mut self.turns).into_iter().zip(&self.touched) {
+            let meets = touched.iter().any(|key| others.contains(key));
+            if meets { ejected.push(turn) } else { kept.push(turn) }
+        }
+        self.turns = kept;
+        let mut refused = self.count_attempt();
+        let (tired, ejected): (Vec<Waiting>, Vec<Waiting>) = ejected
+            .into_iter()
+            .map(|turn| Waiting { attempts: turn.attempts + 1, ..turn })
+            .partition(|turn| turn.attempts > MAX_ATTEMPTS);
+        refused.extend(
+            tired.iter().map(|turn| answer(turn.caller, DurableResult::Refused(unavailable()))),
+        );
+        self.restart();
+        (ejected, refused)
+    }
+
+    /// Nobody knows what the store holds: everything is read again.
+    pub(super) fn forget_documents(&mut self) -> Vec<Effect> {
+        self.documents.clear();
+        let refused = self.count_attempt();
+        self.restart();
+        refused
+    }
+
+    fn count_attempt(&mut self) -> Vec<Effect> {
+        self.turns.iter_mut().for_each(|turn| turn.attempts += 1);
+        let tired = self.turns.extract_if(.., |turn| turn.attempts > MAX_ATTEMPTS);
+        tired.map(|turn| answer(turn.caller, DurableResult::Refused(unavailable()))).collect()
+    }
+
+    fn restart(&mut self) {
+        self.runs = 0;
+        self.answers.clear();
+        self.written.clear();
+    }
+
+    /// The answers to all turns of the last run.
+    pub(super) fn take_answers(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// The turns that found no room in the transaction.
+    pub(super) fn take_left_over(&mut self) -> Vec<Waiting> {
+        std::mem::take(&mut self.left_over)
+    }
+
+    /// Answers every turn with the same refusal.
+    pub(super) fn refuse_all(&mut self, refusal: &Refusal) -> Vec<Effect> {
+        let turns = self.turns.drain(..).chain(self.left_over.drain(..));
+        turns.map(|turn| answer(turn.caller, DurableResult::Refused(refusal.clone()))).collect()
+    }
+}
+
+enum Decision {
+    Answer(DurableResult),
+    Broken(String),
+    Missing(Vec<Key>),
+    /// The transaction has no room for it.
+    Full,
+}
+
+/// Decides one turn and applies it to the draft.
+fn decide(
+    config: &StewardConfig,
+    turn: &Waiting,
+    draft: &mut Draft,
+    touched: &mut BTreeSet<Key>,
+) -> Decision {
+    let (actor, payload) = (&turn.command.actor, &turn.command.payload);
+    let avatar_key = Key::avatar(actor.avatar);
+    let Some(document) = draft.view.get(&avatar_key) else {
+        return Decision::Missing(vec![avatar_key]);
+    };
+    let mut avatar: AvatarDocument = match read(document) {
+        Ok(Some(avatar)) => avatar,
+        Ok(None) => return refuse("superseded", "This avatar is no more."),
+        Err(text) => return Decision::Broken(format!("{avatar_key}: {text}")),
+    };
+    if avatar.epoch != actor.epoch && !config.sabotage.ignore_epoch {
+        return refuse("superseded", "You are playing from somewhere else.");
+    }
+    match avatar.check(actor.sequence, payload) {
+        SequenceCheck::Next => {}
+        SequenceCheck::Known(outcome) => {
+            let (effects, chain) = (outcome.effects.into(), outcome.chain.0);
+            return Decision::Answer(DurableResult::Done { effects, chain });
+        }
+        SequenceCheck::Other => return refuse("repeated", "That number was another command's."),
+        SequenceCheck::Stale => return refuse("stale", "That was too long ago."),
+        SequenceCheck::OutOfOrder => return refuse("out_of_order", "Something must come first."),
+    }
+    let Some(land) = config.lands.get(&actor.island) else {
+        return Decision::Broken(format!("no land for island {}", actor.island));
+    };
+    let rule = DurableTurn {
+        actor,
+        state: &avatar.game,
+        documents: &draft.view,
+        land,
+        seed: seed(config, turn),
+    };
+    match run_durable(&*config.game, rule, payload) {
+        TurnEnd::Done { checks, writes, state, effects } => {
+            let Ok(effects) = String::from_utf8(effects.to_vec()) else {
+                return Decision::Broken("the effects are not text".into());
+            };
+            avatar.game = state;
+            avatar.place =
+                Place { island: actor.island, position: actor.position, at: actor.received };
+            let outcome = avatar.record(payload, effects);
+            let value = match json::encode(&avatar) {
+                Ok(value) => value,
+                Err(error) => return Decision::Broken(format!("{avatar_key}: {error}")),
+            };
+            touched.extend(checks.iter().map(|check| check.key.clone()));
+            touched.extend(writes.iter().map(|write| write.key.clone()));
+            let own = Write {
+                key: avatar_key,
+                expected: document.revision,
+                schema: AVATAR_SCHEMA,
+                value: Some(value),
+            };
+            if !draft.apply(checks, writes, own) {
+                return Decision::Full;
+            }
+            let (effects, chain) = (outcome.effects.into(), outcome.chain.0);
+            Decision::Answer(DurableResult::Done { effects, chain })
+        }
+        TurnEnd::Missing(keys) => Decision::Missing(keys),
+        TurnEnd::Refused(refusal) => Decision::Answer(DurableResult::Refused(refusal)),
+        TurnEnd::Broken(text) => Decision::Broken(text),
+    }
+}
+
+impl Draft {
+    /// Takes in a turn; `false` and unchanged if the transaction would grow too large.
+    fn apply(&mut self, checks: Vec<Check>, mut writes: Vec<Write>, own: Write) -> bool {
+        writes.push(own);
+        let new = |key: &Key| !self.writes.contains_key(key) && !self.checks.contains_key(key);
+        let keys = checks.iter().map(|check| &check.key).chain(writes.iter().map(|w| &w.key));
+        let more = keys.filter(|key| new(key)).count();
+        if self.writes.len() + self.checks.len() + more > MAX_TRANSACTION_DOCUMENTS {
+            return false;
+        }
+        for check in checks {
+            if !self.writes.contains_key(&check.key) {
+                self.checks.insert(check.key, check.revision);
+            }
+        }
+        for write in writes {
+            let (key, schema, value) = (write.key.clone(), write.schema, write.value.clone());
+            // The first write of a document names the revision that the store has.
+            let merged = self.writes.entry(key.clone()).or_insert(write);
+            (merged.schema, merged.value) = (schema, value.clone());
+            let revision = merged.expected.next();
+            self.view.insert(key, Document { schema, revision, value });
+        }
+        true
+    }
+}
+
+fn refuse(code: &'static str, sentence: &'static str) -> Decision {
+    Decision::Answer(DurableResult::Refused(Refusal::new(code, sentence)))
+}
+
+/// From the server's secret and the command's id, so that it is the same in every run and nobody's guess.
+fn seed(config: &StewardConfig, turn: &Waiting) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_keyed(&config.secret);
+    hasher.update(&turn.command.actor.avatar.0.to_le_bytes());
+    hasher.update(&turn.command.actor.sequence.0.to_le_bytes());
+    *hasher.finalize().as_bytes()
+}

@@ -1,0 +1,111 @@
+//! What stewards tell readers: which natural objects a commit changed.
+
+use crate::control::ControlInput;
+use crate::effect::{Effect, Message};
+use bytes::{Bytes, BytesMut};
+use pelago_game::ObjectView;
+use pelago_model::{ChannelId, IslandClock, NodeId, PublisherId, Revision, Tick, WorldTime};
+use pelago_wire::frame::{Frame, Snapshot, StreamKind, base};
+use pelago_wire::peer_stream::{PeerFrame, PeerSnapshot};
+use pelago_wire::record::{ObjectRecord, Record};
+use pelago_wire::stamp::Stamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+#[derive(Default)]
+struct Served {
+    readers: BTreeSet<NodeId>,
+    sequence: u64,
+}
+
+/// The stewards' voice on channels.
+pub(super) struct ObjectPublisher {
+    id: PublisherId,
+    clock: IslandClock,
+    channels: BTreeMap<ChannelId, Served>,
+}
+
+impl ObjectPublisher {
+    pub(super) fn new(id: PublisherId, clock: IslandClock) -> Self {
+        Self { id, clock, channels: BTreeMap::new() }
+    }
+
+    /// Opens the stream for a reader. The snapshot is empty: the reader reads the document itself,
+    /// once it has the stream, so that nothing falls between.
+    pub(super) fn serve(
+        &mut self,
+        now: WorldTime,
+        reader: NodeId,
+        channel: ChannelId,
+        version: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let served = self.channels.entry(channel).or_default();
+        served.readers.insert(reader);
+        let tick = Tick::at(now);
+        let bytes = PeerSnapshot {
+            alias: 0,
+            objects: true,
+            channel,
+            publisher: self.id,
+            tick,
+            sequence: served.sequence,
+            answers: version,
+            stamp: Stamp::new(tick, 0),
+            records: Bytes::new(),
+        };
+        if let Ok(snapshot) = Snapshot::decode(bytes, &self.clock) {
+            let snapshot = Arc::new(snapshot);
+            let input = ControlInput::Snapshot { to: reader, snapshot };
+            effects.push(Effect::To(Message::Control(input)));
+        }
+    }
+
+    pub(super) fn unserve(&mut self, reader: NodeId, channel: ChannelId) {
+        if let Some(served) = self.channels.get_mut(&channel) {
+            served.readers.remove(&reader);
+            if served.readers.is_empty() {
+                self.channels.remove(&channel);
+            }
+        }
+    }
+
+    /// Publishes the difference between two states of a chunk.
+    pub(super) fn changed(
+        &mut self,
+        now: WorldTime,
+        channel: ChannelId,
+        revision: Revision,
+        old: &[ObjectView],
+        new: &[ObjectView],
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(served) = self.channels.get_mut(&channel) else { return };
+        let tick = Tick::at(now);
+        let mut core = BytesMut::new();
+        core.extend_from_slice(&[Stamp::new(tick, 0).to_byte()]);
+        let base = base(&channel, tick, &self.clock);
+        let put = |slot: u16, payload: Bytes, core: &mut BytesMut| {
+            Record::Object(ObjectRecord { slot, revision, payload }).put(&base, core);
+        };
+        for view in new.iter().filter(|view| !old.contains(view)) {
+            put(view.slot, view.payload.clone(), &mut core);
+        }
+        // What is no longer named is as nature made it: an empty payload.
+        for gone in old.iter().filter(|view| new.iter().all(|other| other.slot != view.slot)) {
+            put(gone.slot, Bytes::new(), &mut core);
+        }
+        if core.len() == 1 {
+            return;
+        }
+        served.sequence += 1;
+        let sections = std::array::from_fn(|_| Bytes::new());
+        let bytes =
+            PeerFrame { alias: 0, sequence: served.sequence, core: core.freeze(), sections };
+        let whose = (self.id, channel, StreamKind::Objects);
+        let frame = Frame::decode(whose, tick, &self.clock, bytes)
+            .expect("what a publisher encodes can be decoded");
+        let input = ControlInput::Publish { frames: vec![Arc::new(frame)] };
+        effects.push(Effect::To(Message::Control(input)));
+    }
+}

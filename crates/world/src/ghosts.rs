@@ -1,0 +1,275 @@
+//! Ghosts: read-only copies of what others publish, its own lane included.
+//!
+//! Fed with decoded frames that arrive without gaps, after a snapshot (`pelago-cluster` sees to that).
+//! Everything is idempotent, so that a frame that overlaps a snapshot does no harm.
+
+use bytes::{Bytes, BytesMut};
+use pelago_model::{
+    ChannelId, EntityId, Epoch, IslandClock, NodeId, PublisherId, Tick, Trajectory, WorldTime,
+};
+use pelago_wire::frame::{Frame, Snapshot, base};
+use pelago_wire::record::{Enter, Record, Slot, Turn};
+use pelago_wire::stamp::Stamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// How long ghosts of a lost node stay, in ms: a link that is back within it does not show.
+pub const LOST_LINGER_MS: i64 = 3000;
+
+/// A stream of entities: one publisher on one channel.
+pub type StreamId = (ChannelId, PublisherId);
+
+/// A copy of an entity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ghost {
+    /// Its identity.
+    pub id: EntityId,
+    /// The epoch of its ownership.
+    pub epoch: Epoch,
+    /// The game's kind.
+    pub kind: u16,
+    /// The game's stance.
+    pub stance: u16,
+    /// Its name, or nothing.
+    pub name: Arc<str>,
+    /// Where it is and goes.
+    pub trajectory: Trajectory,
+    /// In which channel it was last seen.
+    pub channel: ChannelId,
+}
+
+#[derive(Debug)]
+struct Stream {
+    tick: Tick,
+    stamp: Stamp,
+    members: BTreeSet<Slot>,
+    lost: Option<WorldTime>,
+    /// The records of a snapshot for clients, as of the last frame.
+    snapshot: Option<Bytes>,
+}
+
+/// All ghosts of a lane.
+#[derive(Debug)]
+pub struct Ghosts {
+    clock: IslandClock,
+    streams: BTreeMap<StreamId, Stream>,
+    entities: BTreeMap<(PublisherId, Slot), Ghost>,
+    bearers: BTreeMap<EntityId, Vec<(PublisherId, Slot)>>,
+}
+
+impl Ghosts {
+    /// No ghosts yet.
+    pub fn new(clock: IslandClock) -> Self {
+        Self {
+            clock,
+            streams: BTreeMap::new(),
+            entities: BTreeMap::new(),
+            bearers: BTreeMap::new(),
+        }
+    }
+
+    /// Replaces all that is known of a stream.
+    pub fn apply_snapshot(&mut self, snapshot: &Snapshot) {
+        let stream = (snapshot.channel, snapshot.publisher);
+        let old = self.streams.insert(
+            stream,
+            Stream {
+                tick: snapshot.tick,
+                stamp: snapshot.stamp,
+                members: BTreeSet::new(),
+                lost: None,
+                snapshot: None,
+            },
+        );
+        let mut gone = old.map(|old| old.members).unwrap_or_default();
+        for record in &snapshot.records {
+            if let Record::Enter(enter) = record {
+                gone.remove(&enter.slot);
+                self.enter(stream, enter);
+            }
+        }
+        for slot in gone {
+            self.leave(stream, slot);
+        }
+    }
+
+    /// Takes in a frame; `false` if its stream is not known.
+    pub fn apply_frame(&mut self, frame: &Frame) -> bool {
+        let id = (frame.channel, frame.publisher);
+        let Some(stream) = self.streams.get_mut(&id) else { return false };
+        stream.tick = frame.tick;
+        stream.snapshot = None;
+        if let Some(stamp) = frame.core.first() {
+            stream.stamp = Stamp::from_byte(*stamp);
+        }
+        // Sections first: what they let in may turn or speak in the core.
+        for record in frame.edge_records.iter().chain(&frame.records) {
+            self.apply(id, record);
+        }
+        true
+    }
+
+    fn apply(&mut self, stream: StreamId, record: &Record) {
+        match record {
+            Record::Enter(enter) => self.enter(stream, enter),
+            Record::Leave { slot } => self.leave(stream, *slot),
+            Record::Arrive { slot, .. } => {
+                if let Some(ghost) = self.entities.get_mut(&(stream.1, *slot)) {
+                    let old = std::mem::replace(&mut ghost.channel, stream.0);
+                    self.move_member(stream.1, *slot, old, stream.0);
+                }
+            }
+            Record::Turn(turn) => self.turn(stream.1, turn),
+            Record::Stance { slot, stance } => {
+                if let Some(ghost) = self.entities.get_mut(&(stream.1, *slot)) {
+                    ghost.stance = *stance;
+                }
+            }
+            Record::Say { .. }
+            | Record::Gesture { .. }
+            | Record::Object(_)
+            | Record::HeadCount { .. } => {}
+        }
+    }
+
+    fn enter(&mut self, stream: StreamId, enter: &Enter) {
+        let key = (stream.1, enter.slot);
+        let ghost = Ghost {
+            id: enter.id,
+            epoch: enter.epoch,
+            kind: enter.kind,
+            stance: enter.stance,
+            name: enter.name.clone(),
+            trajectory: enter.trajectory.clone(),
+            channel: stream.0,
+        };
+        if let Some(old) = self.entities.insert(key, ghost) {
+            if old.id != enter.id {
+                self.forget_bearer(old.id, key);
+            }
+            self.move_member(stream.1, enter.slot, old.channel, stream.0);
+        } else {
+            self.move_member(stream.1, enter.slot, stream.0, stream.0);
+        }
+        let bearers = self.bearers.entry(enter.id).or_default();
+        if !bearers.contains(&key) {
+            bearers.push(key);
+        }
+    }
+
+    fn leave(&mut self, stream: StreamId, slot: Slot) {
+        let key = (stream.1, slot);
+        if self.entities.get(&key).is_some_and(|ghost| ghost.channel == stream.0)
+            && let Some(ghost) = self.entities.remove(&key)
+        {
+            self.forget_bearer(ghost.id, key);
+        }
+        if let Some(stream) = self.streams.get_mut(&stream) {
+            stream.members.remove(&slot);
+            stream.snapshot = None;
+        }
+    }
+
+    fn turn(&mut self, publisher: PublisherId, turn: &Turn) {
+        if let Some(ghost) = self.entities.get_mut(&(publisher, turn.slot))
+            // A publisher only sends what can be applied; a broken peer's turn is left out.
+            && let Ok(trajectory) = turn.apply(&ghost.trajectory)
+        {
+            ghost.trajectory = trajectory;
+        }
+    }
+
+    fn move_member(&mut self, publisher: PublisherId, slot: Slot, old: ChannelId, new: ChannelId) {
+        if old != new
+            && let Some(stream) = self.streams.get_mut(&(old, publisher))
+        {
+            stream.members.remove(&slot);
+            stream.snapshot = None;
+        }
+        if let Some(stream) = self.streams.get_mut(&(new, publisher)) {
+            stream.members.insert(slot);
+            stream.snapshot = None;
+        }
+    }
+
+    fn forget_bearer(&mut self, id: EntityId, key: (PublisherId, Slot)) {
+        if let Some(bearers) = self.bearers.get_mut(&id) {
+            bearers.retain(|bearer| *bearer != key);
+            if bearers.is_empty() {
+                self.bearers.remove(&id);
+            }
+        }
+    }
+
+    /// Drops a stream and those last seen in it.
+    pub fn drop_stream(&mut self, stream: StreamId) {
+        let Some(dropped) = self.streams.remove(&stream) else { return };
+        for slot in dropped.members {
+            self.leave(stream, slot);
+        }
+    }
+
+    /// The streams of a channel.
+    pub fn streams_of(&self, channel: ChannelId) -> impl Iterator<Item = StreamId> + '_ {
+        let (first, last) = (PublisherId(0), PublisherId(u64::MAX));
+        self.streams.range((channel, first)..=(channel, last)).map(|(id, _)| *id)
+    }
+
+    /// Whether a stream is known and shows anybody.
+    pub fn is_inhabited(&self, stream: &StreamId) -> bool {
+        self.streams.get(stream).is_some_and(|stream| !stream.members.is_empty())
+    }
+
+    /// The node is out of reach: its ghosts stay for [`LOST_LINGER_MS`].
+    pub fn lose(&mut self, node: NodeId, now: WorldTime) {
+        for ((_, publisher), stream) in &mut self.streams {
+            if publisher.node() == node {
+                stream.lost.get_or_insert(now);
+            }
+        }
+    }
+
+    /// The lost streams whose time is over.
+    pub fn overdue(&self, now: WorldTime) -> Vec<StreamId> {
+        let over = |lost: Option<WorldTime>| lost.is_some_and(|at| at.plus(LOST_LINGER_MS) <= now);
+        self.streams.iter().filter(|(_, stream)| over(stream.lost)).map(|(id, _)| *id).collect()
+    }
+
+    /// The stamp, tick and records of a snapshot of a stream for clients; cached until it changes.
+    pub fn snapshot(&mut self, id: StreamId) -> Option<(Tick, Stamp, Bytes)> {
+        let stream = self.streams.get_mut(&id)?;
+        if stream.snapshot.is_none() {
+            let base = base(&id.0, stream.tick, &self.clock);
+            let mut records = BytesMut::new();
+            for slot in &stream.members {
+                let Some(ghost) = self.entities.get(&(id.1, *slot)) else { continue };
+                let enter = Enter {
+                    slot: *slot,
+                    id: ghost.id,
+                    epoch: ghost.epoch,
+                    kind: ghost.kind,
+                    stance: ghost.stance,
+                    name: ghost.name.clone(),
+                    trajectory: ghost.trajectory.clone(),
+                };
+                Record::Enter(enter).put(&base, &mut records);
+            }
+            stream.snapshot = Some(records.freeze());
+        }
+        Some((stream.tick, stream.stamp, stream.snapshot.clone()?))
+    }
+
+    /// The best copy of an entity: the one with the greatest epoch, and who publishes it.
+    pub fn find(&self, id: EntityId) -> Option<(PublisherId, &Ghost)> {
+        self.bearers
+            .get(&id)?
+            .iter()
+            .filter_map(|key| self.entities.get(key).map(|ghost| (key.0, ghost)))
+            .max_by_key(|(_, ghost)| ghost.epoch)
+    }
+
+    /// All ghosts, by publisher and slot.
+    pub fn iter(&self) -> impl Iterator<Item = (PublisherId, &Ghost)> + '_ {
+        self.entities.iter().map(|((publisher, _), ghost)| (*publisher, ghost))
+    }
+}

@@ -1,0 +1,102 @@
+//! Sight: which chunks an avatar's client holds.
+
+use pelago_model::{ChunkId, WorldTime};
+use std::collections::BTreeMap;
+
+/// Chunks in every direction that are in sight: 3 x 3.
+pub const SIGHT_RADIUS: i16 = 1;
+/// How long a chunk is held after it went out of sight, in ms: who walks along a border does not flicker.
+pub const LINGER_MS: i64 = 2000;
+
+/// The chunks that one client holds.
+#[derive(Debug, Default)]
+pub struct Sight {
+    centre: Option<ChunkId>,
+    /// Since when each held chunk is out of sight; `None` if it is in sight.
+    held: BTreeMap<ChunkId, Option<WorldTime>>,
+    /// The earliest instant at which a chunk is to be let go.
+    next_release: Option<WorldTime>,
+}
+
+/// What changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct SightChange {
+    /// Chunks to be held from now on.
+    pub entered: Vec<ChunkId>,
+    /// Chunks to be let go.
+    pub left: Vec<ChunkId>,
+}
+
+impl Sight {
+    /// The avatar is in `centre` at `now`.
+    pub fn look(&mut self, centre: ChunkId, now: WorldTime) -> SightChange {
+        let mut change = SightChange::default();
+        if self.centre != Some(centre) {
+            self.centre = Some(centre);
+            for (chunk, since) in &mut self.held {
+                let out = chunk.distance(centre) > SIGHT_RADIUS as u16;
+                *since = if out { since.or(Some(now)) } else { None };
+            }
+            for chunk in centre.around(SIGHT_RADIUS) {
+                self.held.entry(chunk).or_insert_with(|| {
+                    change.entered.push(chunk);
+                    None
+                });
+            }
+            self.schedule();
+        }
+        if self.next_release.is_some_and(|release| release <= now) {
+            let due = |since: &Option<WorldTime>| since.is_some_and(|at| at.plus(LINGER_MS) <= now);
+            change.left = self.held.iter().filter(|(_, at)| due(at)).map(|(id, _)| *id).collect();
+            self.held.retain(|_, since| !due(since));
+            self.schedule();
+        }
+        change
+    }
+
+    /// The chunks that are held.
+    pub fn held(&self) -> impl Iterator<Item = ChunkId> + '_ {
+        self.held.keys().copied()
+    }
+
+    fn schedule(&mut self) {
+        self.next_release = self.held.values().flatten().min().map(|since| since.plus(LINGER_MS));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sight_is_three_by_three_and_lingers() {
+        let mut sight = Sight::default();
+        let first = sight.look(ChunkId::new(0, 0), WorldTime(0));
+        assert_eq!((first.entered.len(), first.left.len()), (9, 0));
+        let second = sight.look(ChunkId::new(1, 0), WorldTime(100));
+        assert_eq!((second.entered.len(), second.left.len()), (3, 0));
+        assert_eq!(sight.look(ChunkId::new(1, 0), WorldTime(2099)), SightChange::default());
+        let third = sight.look(ChunkId::new(1, 0), WorldTime(2100));
+        assert_eq!(third.left, [-1, 0, 1].map(|y| ChunkId::new(-1, y)));
+        assert_eq!(sight.held().count(), 9);
+    }
+
+    #[test]
+    fn who_walks_along_a_border_lets_nothing_go() {
+        let mut sight = Sight::default();
+        sight.look(ChunkId::new(0, 0), WorldTime(0));
+        for step in 1..100 {
+            let change = sight.look(ChunkId::new((step % 2) as i16, 0), WorldTime(step * 1000));
+            assert!(change.left.is_empty());
+            assert_eq!(change.entered.len(), if step == 1 { 3 } else { 0 });
+        }
+    }
+
+    #[test]
+    fn a_jump_leaves_everything_behind() {
+        let mut sight = Sight::default();
+        sight.look(ChunkId::new(0, 0), WorldTime(0));
+        assert_eq!(sight.look(ChunkId::new(50, 50), WorldTime(1)).entered.len(), 9);
+        assert_eq!(sight.look(ChunkId::new(50, 50), WorldTime(3000)).left.len(), 9);
+    }
+}
