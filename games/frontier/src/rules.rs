@@ -1,0 +1,328 @@
+//! The rules: gathering, eating, waving, pushing.
+
+use crate::content::{NATURALS, NaturalKind, PUSH, PUSHED, REACH_UNITS, WAVE, WAVE_UNITS, WAVING};
+use bytes::{BufMut, Bytes, BytesMut};
+use pelago_game::{Actor, DurableContext, Halt, LiveContext, ObjectView, Refusal, Route, Total};
+use pelago_model::gauge::{GaugeRate, NANO};
+use pelago_model::{ChunkId, Document, EntityId, Gauge, IslandTime, Key};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// The schema version of chunk documents.
+pub const CHUNK_SCHEMA: u16 = 1;
+/// How long one waves back, in ms.
+const WAVE_MS: i64 = 2000;
+/// How long one stumbles, in ms.
+const PUSH_MS: i64 = 1000;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Command {
+    Gather { x: i16, y: i16, slot: u16 },
+    Eat { item: String },
+    Wave(EntityId),
+    Push(EntityId),
+}
+
+/// The game's part of an avatar's document.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Avatar {
+    /// What it carries.
+    held: BTreeMap<String, u32>,
+    /// What it ever used up.
+    consumed: BTreeMap<String, u64>,
+}
+
+/// What players changed about a chunk.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Chunk {
+    /// The natural things that are not full, by slot.
+    slots: BTreeMap<u16, Natural>,
+    /// What was ever taken from here, by item: nature's side of the books.
+    taken: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Natural {
+    kind: u8,
+    stock: Gauge,
+}
+
+pub(crate) fn new_avatar() -> Value {
+    json!({"held": {}, "consumed": {}})
+}
+
+pub(crate) fn player_view(state: &Value) -> Bytes {
+    json!({"held": state.get("held").unwrap_or(&json!({}))}).to_string().into()
+}
+
+fn parse(payload: &[u8]) -> Result<Command, Refusal> {
+    serde_json::from_slice(payload).map_err(|_| Refusal::malformed())
+}
+
+pub(crate) fn route(actor: &Actor, payload: &[u8]) -> Result<Route, Refusal> {
+    Ok(match parse(payload)? {
+        Command::Gather { x, y, .. } => {
+            Route::Durable { key: Key::chunk(actor.island, ChunkId::new(x, y)) }
+        }
+        Command::Eat { .. } => Route::Durable { key: Key::avatar(actor.avatar) },
+        Command::Wave(target) | Command::Push(target) => Route::Live { target },
+    })
+}
+
+pub(crate) fn durable(context: &mut DurableContext<'_>, payload: &[u8]) -> Result<Bytes, Halt> {
+    match parse(payload)? {
+        Command::Gather { x, y, slot } => gather(context, ChunkId::new(x, y), slot),
+        Command::Eat { item } => eat(context, &item),
+        Command::Wave(_) | Command::Push(_) => Err(Refusal::malformed().into()),
+    }
+}
+
+fn gather(context: &mut DurableContext<'_>, chunk: ChunkId, slot: u16) -> Result<Bytes, Halt> {
+    let (kind, place) = context
+        .land()
+        .natural(chunk, slot)
+        .ok_or(Refusal::new("no_such_thing", "There is nothing like that."))?;
+    let natural = NATURALS.get(usize::from(kind)).ok_or_else(|| broken("an unknown kind"))?;
+    let reach = u64::from(REACH_UNITS).pow(2);
+    if context.actor().position.distance_squared(place) > reach {
+        return Err(Refusal::new("too_far", "That is too far away.").into());
+    }
+    let key = Key::chunk(context.actor().island, chunk);
+    let mut document: Chunk = context.get(&key)?.unwrap_or_default();
+    let now = context.now();
+    let entry =
+        document.slots.entry(slot).or_insert_with(|| Natural { kind, stock: full(natural, now) });
+    // Somebody whose lane's clock is ahead may have been here "later": time does not run backwards.
+    let now = now.max(entry.stock.since());
+    if entry.stock.value_at(now) < NANO {
+        return Err(Refusal::new("empty", "There is nothing left. It will grow back.").into());
+    }
+    entry.stock.add(now, -NANO);
+    document.slots.retain(|_, other| other.stock.value_at(now) < other.stock.max());
+    *document.taken.entry(natural.item.to_owned()).or_default() += 1;
+    context.put(&key, CHUNK_SCHEMA, &document)?;
+
+    let mut avatar: Avatar = context.state()?;
+    *avatar.held.entry(natural.item.to_owned()).or_default() += 1;
+    context.set_state(&avatar)?;
+    Ok(json!({"item": natural.item, "count": 1, "held": avatar.held}).to_string().into())
+}
+
+fn full(natural: &NaturalKind, now: IslandTime) -> Gauge {
+    let most = i64::from(natural.stock) * NANO;
+    let mut stock = Gauge::new(most, 0, most, now);
+    let rate = GaugeRate {
+        nano_per_ms: natural.regrow_nano_per_ms(),
+        from: IslandTime(0),
+        until: IslandTime(i64::MAX),
+    };
+    // A new gauge has room for its first rate.
+    let added = stock.add_rate(rate);
+    debug_assert!(added.is_ok());
+    stock
+}
+
+fn eat(context: &mut DurableContext<'_>, item: &str) -> Result<Bytes, Halt> {
+    let mut avatar: Avatar = context.state()?;
+    let nothing = Refusal::new("nothing_held", "You have none.");
+    let held = avatar.held.get_mut(item).filter(|count| **count > 0).ok_or(nothing)?;
+    if item != "berry" {
+        return Err(Refusal::new("not_edible", "That cannot be eaten.").into());
+    }
+    *held -= 1;
+    if *held == 0 {
+        avatar.held.remove(item);
+    }
+    *avatar.consumed.entry(item.to_owned()).or_default() += 1;
+    context.set_state(&avatar)?;
+    Ok(json!({"item": item, "count": -1, "held": avatar.held}).to_string().into())
+}
+
+fn broken(text: &str) -> Halt {
+    Halt::Broken(text.to_owned())
+}
+
+pub(crate) fn live(context: &mut LiveContext, payload: &[u8]) -> Result<Bytes, Refusal> {
+    match parse(payload)? {
+        Command::Wave(_) => {
+            context.within(WAVE_UNITS)?;
+            context.set_stance(WAVING, Some(WAVE_MS));
+            context.gesture(WAVE);
+        }
+        Command::Push(_) => {
+            context.within(REACH_UNITS)?;
+            context.set_stance(PUSHED, Some(PUSH_MS));
+            context.gesture(PUSH);
+        }
+        Command::Gather { .. } | Command::Eat { .. } => return Err(Refusal::malformed()),
+    }
+    Ok(json!({"stance": context.stance()}).to_string().into())
+}
+
+/// The payload of an object: value in billionths, when it was true, growth per ms (i64 LE each), maximum (u8).
+pub(crate) fn objects(document: &Document) -> Vec<ObjectView> {
+    let chunk: Option<Chunk> =
+        document.value.as_ref().and_then(|bytes| pelago_game::json::decode(bytes).ok());
+    let view = |(slot, natural): (u16, Natural)| {
+        let kind = NATURALS.get(usize::from(natural.kind))?;
+        let since = natural.stock.since();
+        let mut payload = BytesMut::with_capacity(25);
+        payload.put_i64_le(natural.stock.value_at(since));
+        payload.put_i64_le(since.0);
+        payload.put_i64_le(kind.regrow_nano_per_ms());
+        payload.put_u8(kind.stock);
+        Some(ObjectView { slot, payload: payload.freeze() })
+    };
+    chunk.map(|chunk| chunk.slots).unwrap_or_default().into_iter().filter_map(view).collect()
+}
+
+/// Held and consumed are counted by avatars, gathered by the chunks it came from: a torn transaction shows.
+pub(crate) fn count(key: &Key, value: &Value, totals: &mut BTreeMap<String, Total>) {
+    match key.kind() {
+        "avatar" => {
+            let avatar = Avatar::deserialize(value).unwrap_or_default();
+            for (item, count) in avatar.held {
+                totals.entry(item).or_default().held += i64::from(count);
+            }
+            for (item, count) in avatar.consumed {
+                totals.entry(item).or_default().consumed += count as i64;
+            }
+        }
+        "chunk" => {
+            let chunk = Chunk::deserialize(value).unwrap_or_default();
+            for (item, count) in chunk.taken {
+                totals.entry(item).or_default().gathered += count as i64;
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Frontier;
+    use crate::content::BUSH;
+    use pelago_game::{Game, TestWorld};
+    use pelago_model::Position;
+    use proptest::prelude::*;
+
+    fn world() -> TestWorld<Frontier> {
+        TestWorld::new(Frontier, 7, 24)
+    }
+
+    /// The first bush of the island.
+    fn bush(world: &TestWorld<Frontier>) -> (ChunkId, u16, Position) {
+        let chunks = (0..24).flat_map(|y| (0..24).map(move |x| ChunkId::new(x, y)));
+        chunks
+            .flat_map(|chunk| (0..40).map(move |slot| (chunk, slot)))
+            .find_map(|(chunk, slot)| {
+                let (kind, place) = world.land().natural(chunk, slot)?;
+                (kind == BUSH).then_some((chunk, slot, place))
+            })
+            .unwrap()
+    }
+
+    fn gather_at(chunk: ChunkId, slot: u16) -> Vec<u8> {
+        json!({"gather": {"x": chunk.x, "y": chunk.y, "slot": slot}}).to_string().into_bytes()
+    }
+
+    fn code(result: Result<Bytes, Halt>) -> String {
+        match result {
+            Err(Halt::Refused(refusal)) => refusal.code.into_owned(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn is_conserved(world: &TestWorld<Frontier>) -> bool {
+        world.totals().values().all(|t| t.held + t.lying == t.gathered - t.consumed)
+    }
+
+    #[test]
+    fn a_bush_gives_its_stock_and_grows_back() {
+        let mut world = world();
+        let (chunk, slot, place) = bush(&world);
+        let (me, command) = (EntityId(1), gather_at(chunk, slot));
+        for _ in 0..5 {
+            world.act(me, place, &command).unwrap();
+        }
+        assert_eq!(code(world.act(me, place, &command)), "empty");
+        world.now = IslandTime(30_001);
+        world.act(me, place, &command).unwrap();
+        assert_eq!(code(world.act(me, place, &command)), "empty");
+        assert_eq!(world.totals()["berry"].held, 6);
+        assert!(is_conserved(&world));
+    }
+
+    #[test]
+    fn what_cannot_be_reached_or_is_not_there_is_refused() {
+        let mut world = world();
+        let (chunk, slot, place) = bush(&world);
+        let far = Position::new(place.x + 161, place.y);
+        assert_eq!(code(world.act(EntityId(1), far, &gather_at(chunk, slot))), "too_far");
+        assert_eq!(code(world.act(EntityId(1), place, &gather_at(chunk, 999))), "no_such_thing");
+        assert_eq!(
+            code(world.act(EntityId(1), place, br#"{"eat":{"item":"berry"}}"#)),
+            "nothing_held"
+        );
+        assert_eq!(code(world.act(EntityId(1), place, b"{")), "malformed");
+        assert!(world.totals().is_empty());
+    }
+
+    #[test]
+    fn a_berry_that_is_eaten_is_consumed() {
+        let mut world = world();
+        let (chunk, slot, place) = bush(&world);
+        world.act(EntityId(1), place, &gather_at(chunk, slot)).unwrap();
+        world.act(EntityId(1), place, br#"{"eat":{"item":"berry"}}"#).unwrap();
+        let berry = world.totals()["berry"];
+        assert_eq!((berry.held, berry.gathered, berry.consumed), (0, 1, 1));
+    }
+
+    #[test]
+    fn who_is_waved_at_waves_back_and_who_is_pushed_stumbles() {
+        let (me, you) = (EntityId(1), EntityId(2));
+        let turn = |distance| {
+            let there = Position::new(distance, 0);
+            LiveContext::new((me, Position::default()), (you, there), Default::default())
+        };
+        let wave = format!(r#"{{"wave":"{you}"}}"#);
+        let mut context = turn(1000);
+        Frontier.live(&mut context, wave.as_bytes()).unwrap();
+        assert_eq!(context.finish().0.stance, WAVING);
+        let push = format!(r#"{{"push":"{you}"}}"#);
+        assert_eq!(Frontier.live(&mut turn(1000), push.as_bytes()).unwrap_err().code, "too_far");
+        assert!(Frontier.live(&mut turn(100), push.as_bytes()).is_ok());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn items_are_conserved(acts in prop::collection::vec((0u64..3, any::<bool>(), 0i64..20_000), 1..80)) {
+            let mut world = world();
+            let (chunk, slot, place) = bush(&world);
+            for (who, eats, wait) in acts {
+                world.now = world.now.plus(wait);
+                let command = if eats {
+                    br#"{"eat":{"item":"berry"}}"#.to_vec()
+                } else {
+                    gather_at(chunk, slot)
+                };
+                let refused = matches!(
+                    world.act(EntityId(who), place, &command),
+                    Ok(_) | Err(Halt::Refused(_))
+                );
+                prop_assert!(refused);
+                prop_assert!(is_conserved(&world));
+            }
+        }
+
+        #[test]
+        fn garbage_is_refused(payload in prop::collection::vec(any::<u8>(), 0..100)) {
+            let mut world = TestWorld::new(Frontier, 7, 2);
+            prop_assert_eq!(code(world.act(EntityId(1), Position::default(), &payload)), "malformed");
+        }
+    }
+}
