@@ -1,0 +1,52 @@
+//! What a transaction means, for engines that check revisions themselves.
+
+use pelago_model::limits::{
+    MAX_CHUNK_DOCUMENT_BYTES, MAX_DOCUMENT_BYTES, MAX_TRANSACTION_DOCUMENTS,
+};
+use pelago_model::{CommitOutcome, Document, Key, Revision, Transaction};
+use std::collections::BTreeSet;
+
+/// Checks a transaction against the present revisions, and returns the documents that it writes.
+///
+/// # Errors
+/// How the commit ends instead; `E` if a revision could not be read.
+pub(crate) fn apply<E>(
+    transaction: Transaction,
+    mut revision: impl FnMut(&Key) -> Result<Revision, E>,
+) -> Result<Result<Vec<(Key, Document)>, CommitOutcome>, E> {
+    if !is_well_formed(&transaction) {
+        return Ok(Err(CommitOutcome::Failed));
+    }
+    let checks = transaction.checks.iter().map(|check| (&check.key, check.revision));
+    let writes = transaction.writes.iter().map(|write| (&write.key, write.expected));
+    let mut keys = Vec::new();
+    for (key, expected) in checks.chain(writes) {
+        if revision(key)? != expected {
+            keys.push(key.clone());
+        }
+    }
+    if !keys.is_empty() {
+        return Ok(Err(CommitOutcome::Conflict { keys }));
+    }
+    let document = |write: pelago_model::Write| {
+        let revision = write.expected.next();
+        (write.key, Document { schema: write.schema, revision, value: write.value })
+    };
+    Ok(Ok(transaction.writes.into_iter().map(document).collect()))
+}
+
+fn is_well_formed(transaction: &Transaction) -> bool {
+    let keys: BTreeSet<&Key> = transaction.keys().collect();
+    let count = transaction.checks.len() + transaction.writes.len();
+    let fits = |key: &Key, len| {
+        let chunk = key.kind() == "chunk";
+        len <= if chunk { MAX_CHUNK_DOCUMENT_BYTES } else { MAX_DOCUMENT_BYTES }
+    };
+    keys.len() == count
+        && count <= MAX_TRANSACTION_DOCUMENTS
+        && transaction
+            .writes
+            .iter()
+            .all(|write| fits(&write.key, write.value.as_ref().map_or(0, |value| value.len())))
+        && transaction.writes.iter().all(|write| write.expected.0 < u64::MAX)
+}

@@ -1,0 +1,170 @@
+//! One suite for every engine: what a store promises, as tests.
+
+use crate::{ReadError, Store, commit_now, load_now};
+use bytes::Bytes;
+use pelago_model::limits::{MAX_CHUNK_DOCUMENT_BYTES, MAX_TRANSACTION_DOCUMENTS};
+use pelago_model::{Check, CommitOutcome, Document, Key, Revision, Transaction, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Runs the suite over an engine: `conformance!(|| Arc::new(Engine::new()))`.
+#[macro_export]
+macro_rules! conformance {
+    ($make:expr) => {
+        $crate::conformance!($make;
+            what_was_never_written_is_absent,
+            a_document_is_inserted_replaced_and_deleted,
+            a_conflict_names_the_documents_and_changes_nothing,
+            what_was_only_read_is_checked,
+            malformed_transactions_fail,
+            documents_are_loaded_in_the_order_of_the_request,
+            concurrent_increments_are_all_counted,
+            an_audit_visits_what_begins_with_its_prefix,
+            every_commit_is_answered_once_also_when_it_closes,
+        );
+    };
+    ($make:expr; $($test:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $test() {
+                let store: std::sync::Arc<dyn $crate::Store> = $make();
+                $crate::conformance::$test(&store);
+            }
+        )*
+    };
+}
+
+fn key(text: &str) -> Key {
+    Key::parse(text).expect("a key of the suite")
+}
+
+fn write(name: &str, expected: u64, value: Option<&str>) -> Write {
+    let value = value.map(|value| Bytes::copy_from_slice(value.as_bytes()));
+    Write { key: key(name), expected: Revision(expected), schema: 1, value }
+}
+
+fn transaction(writes: Vec<Write>) -> Transaction {
+    Transaction { checks: Vec::new(), writes }
+}
+
+fn get(store: &Arc<dyn Store>, name: &str) -> Document {
+    load_now(&**store, vec![key(name)]).expect("a readable document").remove(0)
+}
+
+fn commit(store: &Arc<dyn Store>, writes: Vec<Write>) -> CommitOutcome {
+    commit_now(&**store, transaction(writes))
+}
+
+/// Part of the suite.
+pub fn what_was_never_written_is_absent(store: &Arc<dyn Store>) {
+    assert_eq!(get(store, "a/1"), Document::ABSENT);
+}
+
+/// Part of the suite.
+pub fn a_document_is_inserted_replaced_and_deleted(store: &Arc<dyn Store>) {
+    let document = |revision, value: Option<&'static str>| Document {
+        schema: 1,
+        revision: Revision(revision),
+        value: value.map(Bytes::from),
+    };
+    for (expected, value) in [(0, Some("1")), (1, Some("2")), (2, None), (3, Some("4"))] {
+        assert_eq!(commit(store, vec![write("a/1", expected, value)]), CommitOutcome::Committed);
+        assert_eq!(get(store, "a/1"), document(expected + 1, value));
+    }
+}
+
+/// Part of the suite.
+pub fn a_conflict_names_the_documents_and_changes_nothing(store: &Arc<dyn Store>) {
+    commit(store, vec![write("a/1", 0, Some("1")), write("a/2", 0, Some("1"))]);
+    let outcome = commit(
+        store,
+        vec![write("a/1", 1, Some("2")), write("a/2", 0, Some("2")), write("a/3", 7, Some("2"))],
+    );
+    assert_eq!(outcome, CommitOutcome::Conflict { keys: vec![key("a/2"), key("a/3")] });
+    assert_eq!(get(store, "a/1").revision, Revision(1));
+    assert_eq!(get(store, "a/3"), Document::ABSENT);
+}
+
+/// Part of the suite.
+pub fn what_was_only_read_is_checked(store: &Arc<dyn Store>) {
+    commit(store, vec![write("a/1", 0, Some("1"))]);
+    let with_check = |revision, expected| Transaction {
+        checks: vec![Check { key: key("a/1"), revision: Revision(revision) }],
+        writes: vec![write("a/2", expected, Some("1"))],
+    };
+    assert_eq!(commit_now(&**store, with_check(1, 0)), CommitOutcome::Committed);
+    let conflict = CommitOutcome::Conflict { keys: vec![key("a/1")] };
+    assert_eq!(commit_now(&**store, with_check(0, 1)), conflict);
+    assert_eq!(get(store, "a/1").revision, Revision(1));
+}
+
+/// Part of the suite.
+pub fn malformed_transactions_fail(store: &Arc<dyn Store>) {
+    let twice = vec![write("a/1", 0, Some("1")), write("a/1", 0, Some("2"))];
+    assert_eq!(commit(store, twice), CommitOutcome::Failed);
+    let names: Vec<String> =
+        (0..=MAX_TRANSACTION_DOCUMENTS).map(|number| format!("a/{number}")).collect();
+    let many = names.iter().map(|name| write(name, 0, Some("1"))).collect();
+    assert_eq!(commit(store, many), CommitOutcome::Failed);
+    let large = "1".repeat(MAX_CHUNK_DOCUMENT_BYTES + 1);
+    assert_eq!(commit(store, vec![write("chunk/1", 0, Some(&large))]), CommitOutcome::Failed);
+    assert_eq!(get(store, "a/1"), Document::ABSENT);
+}
+
+/// Part of the suite.
+pub fn documents_are_loaded_in_the_order_of_the_request(store: &Arc<dyn Store>) {
+    commit(store, vec![write("a/1", 0, Some("1")), write("a/2", 0, Some("2"))]);
+    let keys = ["a/2", "a/3", "a/1", "a/2"].map(key).to_vec();
+    let found = load_now(&**store, keys).expect("readable documents");
+    let values: Vec<Option<Bytes>> = found.into_iter().map(|document| document.value).collect();
+    let expected = [Some("2"), None, Some("1"), Some("2")];
+    assert_eq!(values, expected.map(|value| value.map(Bytes::from)));
+}
+
+/// Part of the suite.
+pub fn concurrent_increments_are_all_counted(store: &Arc<dyn Store>) {
+    const EACH: u64 = 50;
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut done = 0;
+                while done < EACH {
+                    let now = get(store, "a/count");
+                    let value = (now.revision.0 + 1).to_string();
+                    let write = write("a/count", now.revision.0, Some(&value));
+                    done += u64::from(commit(store, vec![write]) == CommitOutcome::Committed);
+                }
+            });
+        }
+    });
+    let count = get(store, "a/count");
+    assert_eq!(count.revision, Revision(8 * EACH));
+    assert_eq!(count.value, Some(Bytes::from((8 * EACH).to_string())));
+}
+
+/// Part of the suite.
+pub fn an_audit_visits_what_begins_with_its_prefix(store: &Arc<dyn Store>) {
+    commit(store, ["b/1", "a/2", "a/1"].map(|name| write(name, 0, Some("1"))).to_vec());
+    let mut visited = Vec::new();
+    store.audit("a/", &mut |key, _| visited.push(key)).expect("a readable store");
+    assert_eq!(visited, [key("a/1"), key("a/2")]);
+}
+
+/// Part of the suite.
+pub fn every_commit_is_answered_once_also_when_it_closes(store: &Arc<dyn Store>) {
+    let answers = Arc::new(AtomicUsize::new(0));
+    for number in 0..500 {
+        if number == 400 {
+            store.close();
+        }
+        let count = answers.clone();
+        let write = write(&format!("a/{number}"), 0, Some("1"));
+        let done = move |outcome| {
+            assert_eq!(outcome == CommitOutcome::Committed, number < 400);
+            count.fetch_add(1, Ordering::SeqCst);
+        };
+        store.commit(transaction(vec![write]), Box::new(done));
+    }
+    assert_eq!(answers.load(Ordering::SeqCst), 500);
+    assert!(matches!(load_now(&**store, vec![key("a/1")]), Ok(_) | Err(ReadError::Busy)));
+}

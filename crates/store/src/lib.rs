@@ -1,0 +1,136 @@
+//! Where documents live: one trait, its engines, one conformance suite.
+//!
+//! A plain versioned key-value store is the truth. Engines know keys, revisions and bytes; what the
+//! bytes mean they do not know. Answers come by callback, on a thread of the engine's: nobody who asks ever waits.
+
+mod apply;
+pub mod conformance;
+pub mod embedded;
+pub mod envelope;
+pub mod memory;
+pub mod world_hash;
+
+pub use embedded::Embedded;
+pub use memory::Memory;
+pub use world_hash::{WorldHash, world_hash};
+
+use pelago_model::{CommitOutcome, Document, Key, Transaction};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Takes the end of a commit.
+pub type CommitDone = Box<dyn FnOnce(CommitOutcome) + Send>;
+/// Takes the documents of a load, in the order of the keys.
+pub type LoadDone = Box<dyn FnOnce(Result<Vec<Document>, ReadError>) + Send>;
+
+/// An engine.
+///
+/// Every engine passes [`conformance`]. `Committed` means durable by the engine's strongest setting.
+pub trait Store: Send + Sync {
+    /// Reads documents; a key that was never written is [`Document::ABSENT`]. Only what is durable is seen.
+    fn load(&self, keys: Vec<Key>, done: LoadDone);
+
+    /// Commits a transaction: all of it or nothing. `done` is called exactly once, also when the store is closed.
+    fn commit(&self, transaction: Transaction, done: CommitDone);
+
+    /// Visits every document whose key begins with `prefix`, in order. For audits, backups and
+    /// hashes only: nothing that a player waits for may depend on the size of the world.
+    ///
+    /// # Errors
+    /// [`ReadError`] at the first document that cannot be read.
+    fn audit(&self, prefix: &str, visit: &mut dyn FnMut(Key, Document)) -> Result<(), ReadError>;
+
+    /// Commits what was asked before and releases everything. Later commits fail.
+    fn close(&self);
+}
+
+/// Why documents could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The engine failed; it may be tried again.
+    #[error("the store could not read: {0}")]
+    Engine(String),
+    /// Bytes under a key are no document of a known form.
+    #[error("the document under {key} is damaged: {problem}")]
+    Damaged {
+        /// The key.
+        key: Key,
+        /// What is wrong.
+        problem: envelope::Malformed,
+    },
+    /// The store is closed, or more waits than it takes.
+    #[error("the store takes no more requests")]
+    Busy,
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The address is none.
+    #[error("store address {0:?}: expected memory: or embedded:DIRECTORY")]
+    Address(String),
+    /// The directory is in use by another process.
+    #[error("store directory {} is in use by another process", .0.display())]
+    InUse(PathBuf),
+    /// The directory was written by a version that is too new, or is no store.
+    #[error("store directory {}: {problem}", directory.display())]
+    Format {
+        /// The directory.
+        directory: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The engine could not open it.
+    #[error("store directory {}: {problem}", directory.display())]
+    Engine {
+        /// The directory.
+        directory: PathBuf,
+        /// What the engine says.
+        problem: String,
+    },
+}
+
+/// Opens the store at an address: `memory:` or `embedded:DIRECTORY`.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open(address: &str) -> Result<Arc<dyn Store>, OpenError> {
+    match address.split_once(':') {
+        Some(("memory", "")) => Ok(Arc::new(Memory::default())),
+        Some(("embedded", directory)) if !directory.is_empty() => {
+            Ok(Arc::new(Embedded::open(directory.as_ref())?))
+        }
+        _ => Err(OpenError::Address(address.to_owned())),
+    }
+}
+
+/// Reads documents and waits for them. Not for threads that others wait for.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn load_now(store: &dyn Store, keys: Vec<Key>) -> Result<Vec<Document>, ReadError> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    // The receiver waits below, so that sending cannot fail.
+    store.load(keys, Box::new(move |result| drop(sender.send(result))));
+    receiver.recv().unwrap_or(Err(ReadError::Busy))
+}
+
+/// Commits and waits for the end. Not for threads that others wait for.
+pub fn commit_now(store: &dyn Store, transaction: Transaction) -> CommitOutcome {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    store.commit(transaction, Box::new(move |outcome| drop(sender.send(outcome))));
+    receiver.recv().unwrap_or(CommitOutcome::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_addresses_say_what_is_expected() {
+        for address in ["", "memory", "embedded:", "mysql://x"] {
+            let error = open(address).err().unwrap().to_string();
+            assert!(error.contains("expected memory: or embedded:DIRECTORY"), "{error}");
+        }
+    }
+}
