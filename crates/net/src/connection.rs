@@ -1,0 +1,262 @@
+//! Connections: messages in, a [`Sender`] out, the same over TCP and WebSocket.
+
+use crate::framing::{Deframer, Malformed, Message};
+use crate::sender::{Drained, SendOutcome, Sender, Traffic};
+use crate::websocket::Duplex;
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_websockets::{
+    ClientBuilder, Limits, MaybeTlsStream, Message as Frame, ServerBuilder, WebSocketStream,
+};
+
+/// How long a WebSocket handshake may take.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the other side may take to end a connection that we have ended.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What bytes travel in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Plain TCP.
+    Tcp,
+    /// WebSocket.
+    WebSocket,
+}
+
+/// What a connection brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A message.
+    Message(u8, Bytes),
+    /// What waited has been written: more can be sent.
+    Writable,
+}
+
+/// Why nothing more can be received.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The bytes are no messages.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Io(#[from] io::Error),
+    /// The WebSocket broke.
+    #[error("the websocket broke: {0}")]
+    WebSocket(#[from] tokio_websockets::Error),
+    /// The handshake took too long.
+    #[error("the handshake took longer than {} s", HANDSHAKE_TIMEOUT.as_secs())]
+    Handshake,
+}
+
+enum Inbound {
+    Tcp(Arc<TcpStream>),
+    Server(Box<WebSocketStream<Duplex>>),
+    Client(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
+}
+
+/// A connection, from either side.
+pub struct Connection {
+    inbound: Inbound,
+    /// `None` for the client's side of a WebSocket, which masks what it sends.
+    sender: Option<Sender>,
+    deframer: Deframer,
+    traffic: Arc<Traffic>,
+}
+
+impl Connection {
+    /// A plain TCP connection.
+    ///
+    /// # Errors
+    /// If the socket refuses its options.
+    pub fn tcp(stream: TcpStream, limit: usize, traffic: Arc<Traffic>) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let stream = Arc::new(stream);
+        let sender = Sender::new(stream.clone(), false, traffic.clone());
+        let deframer = Deframer::new(limit);
+        Ok(Self { inbound: Inbound::Tcp(stream), sender: Some(sender), deframer, traffic })
+    }
+
+    /// The server's side of a WebSocket, after its handshake.
+    ///
+    /// # Errors
+    /// [`ReceiveError`] if the handshake fails or takes too long.
+    pub async fn websocket(
+        stream: TcpStream,
+        limit: usize,
+        traffic: Arc<Traffic>,
+    ) -> Result<Self, ReceiveError> {
+        stream.set_nodelay(true)?;
+        let stream = Arc::new(stream);
+        let sender = Sender::new(stream.clone(), true, traffic.clone());
+        let duplex = Duplex::new(stream, sender.clone());
+        let builder = ServerBuilder::new().limits(Limits::default().max_payload_len(Some(limit)));
+        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, builder.accept(duplex)).await;
+        let (_, mut websocket) = handshake.map_err(|_| ReceiveError::Handshake)??;
+        // The library leaves its answer in our buffer.
+        websocket.get_mut().flush().await?;
+        let inbound = Inbound::Server(Box::new(websocket));
+        Ok(Self { inbound, sender: Some(sender), deframer: Deframer::new(limit), traffic })
+    }
+
+    /// Connects by TCP to `host:port`.
+    ///
+    /// # Errors
+    /// If nobody answers.
+    pub async fn connect_tcp(address: &str, limit: usize) -> Result<Self, ReceiveError> {
+        let stream = TcpStream::connect(address).await?;
+        Ok(Self::tcp(stream, limit, Arc::default())?)
+    }
+
+    /// Connects by WebSocket to `ws://host:port`.
+    ///
+    /// # Errors
+    /// If nobody answers, or not as a WebSocket.
+    pub async fn connect_websocket(url: &str, limit: usize) -> Result<Self, ReceiveError> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        let (websocket, _) = ClientBuilder::new()
+            .uri(url)
+            .map_err(invalid)?
+            .limits(Limits::default().max_payload_len(Some(2 * limit)))
+            .connect()
+            .await?;
+        let inbound = Inbound::Client(Box::new(websocket));
+        let deframer = Deframer::new(limit);
+        Ok(Self { inbound, sender: None, deframer, traffic: Arc::default() })
+    }
+
+    /// A handle to write with, on the server's side and over TCP.
+    pub fn sender(&self) -> Option<Sender> {
+        self.sender.clone()
+    }
+
+    /// Sends from a client's side: waits until it is written.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub async fn send(&mut self, bytes: Bytes) -> Result<(), ReceiveError> {
+        match (&mut self.inbound, &self.sender) {
+            (Inbound::Client(websocket), _) => {
+                self.traffic.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                Ok(websocket.send(Frame::binary(bytes)).await?)
+            }
+            (_, Some(sender)) => match sender.send(&bytes) {
+                SendOutcome::Written => Ok(()),
+                SendOutcome::Blocked => match sender.drained().await {
+                    Drained::Writable => Ok(()),
+                    Drained::Finished | Drained::Broken => Err(gone()),
+                },
+                SendOutcome::Refused | SendOutcome::Closed => Err(gone()),
+            },
+            (_, None) => Err(gone()),
+        }
+    }
+
+    /// What comes next; `None` at the end. Safe to cancel.
+    ///
+    /// # Errors
+    /// [`ReceiveError`]; nothing more can be received.
+    pub async fn next(&mut self) -> Result<Option<Event>, ReceiveError> {
+        loop {
+            if let Some((kind, payload)) = self.deframer.next_message()? {
+                return Ok(Some(Event::Message(kind, payload)));
+            }
+            let Some(sender) = &self.sender else {
+                if !read(&mut self.inbound, &mut self.deframer, &self.traffic).await? {
+                    return Ok(None);
+                }
+                continue;
+            };
+            tokio::select! {
+                more = read(&mut self.inbound, &mut self.deframer, &self.traffic) => {
+                    if !more? {
+                        return Ok(None);
+                    }
+                }
+                drained = sender.drained() => match drained {
+                    Drained::Writable => return Ok(Some(Event::Writable)),
+                    Drained::Finished | Drained::Broken => return Ok(None),
+                }
+            }
+        }
+    }
+
+    /// The next message of a client's connection, whatever else happens.
+    ///
+    /// # Errors
+    /// See [`Connection::next`].
+    pub async fn next_message(&mut self) -> Result<Option<Message>, ReceiveError> {
+        loop {
+            match self.next().await? {
+                Some(Event::Message(kind, payload)) => return Ok(Some((kind, payload))),
+                Some(Event::Writable) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Ends the connection such that what was written still arrives.
+    pub async fn finish(mut self) {
+        if let Some(sender) = &self.sender {
+            sender.shut_down();
+        }
+        // What still comes is read and dropped: unread bytes would reset the connection.
+        let rest = async {
+            while read(&mut self.inbound, &mut self.deframer, &self.traffic).await.unwrap_or(false)
+            {
+                self.deframer.buffer().clear();
+            }
+        };
+        drop(tokio::time::timeout(GOODBYE_TIMEOUT, rest).await);
+    }
+}
+
+fn gone() -> ReceiveError {
+    io::Error::from(io::ErrorKind::BrokenPipe).into()
+}
+
+/// Reads what there is; `false` at the end.
+async fn read(
+    inbound: &mut Inbound,
+    deframer: &mut Deframer,
+    traffic: &Traffic,
+) -> Result<bool, ReceiveError> {
+    let before = deframer.buffer().len();
+    let frame = match inbound {
+        Inbound::Tcp(stream) => loop {
+            stream.readable().await?;
+            deframer.buffer().reserve(4096);
+            match stream.try_read_buf(deframer.buffer()) {
+                Ok(count) => {
+                    traffic.received.fetch_add(count as u64, Ordering::Relaxed);
+                    return Ok(count > 0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+        },
+        Inbound::Server(websocket) => websocket.next().await,
+        Inbound::Client(websocket) => websocket.next().await,
+    };
+    match frame {
+        None => Ok(false),
+        Some(frame) => {
+            let frame = frame?;
+            if frame.is_close() {
+                return Ok(false);
+            }
+            if frame.is_binary() {
+                deframer.buffer().extend_from_slice(frame.as_payload());
+            }
+            let count = deframer.buffer().len() - before;
+            traffic.received.fetch_add(count as u64, Ordering::Relaxed);
+            Ok(true)
+        }
+    }
+}

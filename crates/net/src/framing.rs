@@ -1,0 +1,138 @@
+//! Messages out of a stream of bytes: `length varint (of kind and payload) | kind u8 | payload`.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Bytes of a length at most: enough for 2^35.
+const MAX_LENGTH_BYTES: usize = 5;
+
+/// A message: its kind and its payload.
+pub type Message = (u8, Bytes);
+
+/// Bytes that are no stream of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// A length that is not in its shortest form.
+    #[error("a message's length is not in its shortest form")]
+    Length,
+    /// A message without a kind.
+    #[error("a message is empty")]
+    Empty,
+    /// A message beyond the limit.
+    #[error("a message is too long")]
+    TooLong,
+}
+
+/// Takes bytes as they come and gives messages, sharing one buffer.
+#[derive(Debug)]
+pub struct Deframer {
+    buffer: BytesMut,
+    limit: usize,
+}
+
+impl Deframer {
+    /// For messages of at most `limit` bytes of kind and payload.
+    pub fn new(limit: usize) -> Self {
+        Self { buffer: BytesMut::new(), limit }
+    }
+
+    /// Where received bytes are to be appended.
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.buffer
+    }
+
+    /// The next message, once it is complete.
+    ///
+    /// # Errors
+    /// [`Malformed`]; nothing that follows can be read.
+    pub fn next_message(&mut self) -> Result<Option<Message>, Malformed> {
+        let mut length = 0usize;
+        let mut header = None;
+        for (index, byte) in self.buffer.iter().take(MAX_LENGTH_BYTES).enumerate() {
+            length |= usize::from(byte & 0x7f) << (7 * index);
+            if *byte < 0x80 {
+                if *byte == 0 && index > 0 {
+                    return Err(Malformed::Length);
+                }
+                header = Some(index + 1);
+                break;
+            }
+        }
+        let Some(header) = header else {
+            let complete = self.buffer.len() >= MAX_LENGTH_BYTES;
+            return if complete { Err(Malformed::Length) } else { Ok(None) };
+        };
+        if length == 0 {
+            return Err(Malformed::Empty);
+        }
+        if length > self.limit {
+            return Err(Malformed::TooLong);
+        }
+        if self.buffer.len() < header + length {
+            self.buffer.reserve(header + length - self.buffer.len());
+            return Ok(None);
+        }
+        self.buffer.advance(header);
+        let mut message = self.buffer.split_to(length).freeze();
+        let kind = message.get_u8();
+        Ok(Some((kind, message)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn put(out: &mut Vec<u8>, kind: u8, payload: &[u8]) {
+        let mut length = payload.len() + 1;
+        while length >= 0x80 {
+            out.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        out.push(length as u8);
+        out.push(kind);
+        out.extend_from_slice(payload);
+    }
+
+    #[test]
+    fn malformed_lengths_are_refused() {
+        for (bytes, error) in [
+            (&[0u8][..], Malformed::Empty),
+            (&[0x81, 0x00], Malformed::Length),
+            (&[0xff; 5], Malformed::Length),
+            (&[0x81, 0x01], Malformed::TooLong),
+        ] {
+            let mut deframer = Deframer::new(128);
+            deframer.buffer().extend_from_slice(bytes);
+            assert_eq!(deframer.next_message(), Err(error), "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn messages_come_whole_however_the_stream_is_cut(
+            messages in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..300)), 0..10),
+            cut in 1usize..50,
+        ) {
+            let mut stream = Vec::new();
+            messages.iter().for_each(|(kind, payload)| put(&mut stream, *kind, payload));
+            let mut deframer = Deframer::new(1000);
+            let mut found = Vec::new();
+            for part in stream.chunks(cut) {
+                deframer.buffer().extend_from_slice(part);
+                while let Some((kind, payload)) = deframer.next_message().unwrap() {
+                    found.push((kind, payload.to_vec()));
+                }
+            }
+            prop_assert_eq!(found, messages);
+        }
+
+        #[test]
+        fn garbage_neither_panics_nor_allocates(bytes: Vec<u8>) {
+            let mut deframer = Deframer::new(64);
+            deframer.buffer().extend_from_slice(&bytes);
+            while let Ok(Some(_)) = deframer.next_message() {}
+            prop_assert!(deframer.buffer().capacity() <= bytes.len().max(64) + 128);
+        }
+    }
+}

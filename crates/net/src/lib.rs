@@ -1,0 +1,14 @@
+//! Sockets, framing, backpressure: TCP and WebSocket behind one face. Knows no game.
+
+pub mod connection;
+pub mod framing;
+pub mod listener;
+pub mod open_files;
+pub mod sender;
+mod websocket;
+
+pub use connection::{Connection, Event, ReceiveError, Transport};
+pub use framing::{Deframer, Malformed};
+pub use listener::{BindError, Listener};
+pub use open_files::raise_open_files;
+pub use sender::{SendOutcome, Sender, Traffic};

@@ -1,0 +1,153 @@
+//! Real sockets: the same promises over TCP and WebSocket.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use bytes::{Bytes, BytesMut};
+use pelago_net::{Connection, Event, Listener, ReceiveError, SendOutcome, Transport};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+const LIMIT: usize = 1 << 20;
+
+fn message(kind: u8, payload: &[u8]) -> Bytes {
+    let mut out = BytesMut::new();
+    let mut length = payload.len() + 1;
+    while length >= 0x80 {
+        out.extend_from_slice(&[length as u8 | 0x80]);
+        length >>= 7;
+    }
+    out.extend_from_slice(&[length as u8, kind]);
+    out.extend_from_slice(payload);
+    out.freeze()
+}
+
+/// Server's and client's side of one connection.
+async fn pair(transport: Transport) -> (Connection, Connection) {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.address();
+    let client = tokio::spawn(async move {
+        match transport {
+            Transport::Tcp => Connection::connect_tcp(&address.to_string(), LIMIT).await.unwrap(),
+            Transport::WebSocket => {
+                Connection::connect_websocket(&format!("ws://{address}/"), LIMIT).await.unwrap()
+            }
+        }
+    });
+    let (stream, _) = listener.accept().await;
+    let server = match transport {
+        Transport::Tcp => Connection::tcp(stream, LIMIT, Default::default()).unwrap(),
+        Transport::WebSocket => {
+            Connection::websocket(stream, LIMIT, Default::default()).await.unwrap()
+        }
+    };
+    (server, client.await.unwrap())
+}
+
+const BOTH: [Transport; 2] = [Transport::Tcp, Transport::WebSocket];
+
+#[tokio::test]
+async fn messages_of_all_sizes_pass_both_ways() {
+    for transport in BOTH {
+        let (mut server, mut client) = pair(transport).await;
+        for size in [0, 1, 125, 126, 127, 128, 5000, 65_535, 65_536, 300_000] {
+            let payload = vec![size as u8; size];
+            let sent = client.send(message(7, &payload));
+            let (sent, there) = tokio::join!(sent, server.next_message());
+            sent.unwrap();
+            let there = there.unwrap().unwrap();
+            assert_eq!((there.0, there.1.len()), (7, size), "{transport:?}");
+            let sender = server.sender().unwrap();
+            assert_ne!(sender.send(&message(8, &payload)), SendOutcome::Refused);
+            let echo = async {
+                tokio::select! {
+                    echo = client.next_message() => echo,
+                    _ = server.next_message() => unreachable!("the client says nothing"),
+                }
+            };
+            let echo = timeout(Duration::from_secs(5), echo).await.unwrap().unwrap().unwrap();
+            assert_eq!((echo.0, echo.1), (8, Bytes::from(payload)), "{transport:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_blocks_and_the_stream_stays_whole() {
+    for transport in BOTH {
+        let (mut server, mut client) = pair(transport).await;
+        let sender = server.sender().unwrap();
+        let mut sent = 0u32;
+        while sender.send(&message(1, &vec![sent as u8; 50_000])) == SendOutcome::Written {
+            sent += 1;
+        }
+        sent += 1;
+        assert_eq!(sender.send(&message(1, b"more")), SendOutcome::Refused);
+        let writing = tokio::spawn(async move {
+            let event = server.next().await.unwrap();
+            sender.send(&message(2, b"after"));
+            (event, server)
+        });
+        for number in 0..sent {
+            let (kind, payload) = client.next_message().await.unwrap().unwrap();
+            assert_eq!((kind, payload), (1, Bytes::from(vec![number as u8; 50_000])));
+        }
+        let after = timeout(Duration::from_secs(5), client.next_message()).await.unwrap();
+        assert_eq!(after.unwrap().unwrap(), (2, Bytes::from("after")));
+        assert_eq!(writing.await.unwrap().0, Some(Event::Writable));
+    }
+}
+
+#[tokio::test]
+async fn what_was_sent_before_a_close_arrives() {
+    for transport in BOTH {
+        let (mut server, mut client) = pair(transport).await;
+        client.send(message(3, b"unread")).await.unwrap();
+        let sender = server.sender().unwrap();
+        sender.send(&message(1, b"goodbye"));
+        sender.close();
+        while server.next().await.unwrap().is_some() {}
+        let finished = tokio::spawn(server.finish());
+        assert_eq!(client.next_message().await.unwrap().unwrap(), (1, Bytes::from("goodbye")));
+        assert!(matches!(client.next_message().await, Ok(None) | Err(_)));
+        drop(client);
+        finished.await.unwrap();
+        assert_eq!(sender.send(&message(1, b"late")), SendOutcome::Closed);
+    }
+}
+
+#[tokio::test]
+async fn garbage_ends_only_its_connection() {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut stream = tokio::net::TcpStream::connect(listener.address()).await.unwrap();
+    let (accepted, _) = listener.accept().await;
+    let mut server = Connection::tcp(accepted, 100, Default::default()).unwrap();
+    stream.write_all(&[0xff; 200]).await.unwrap();
+    assert!(matches!(server.next().await, Err(ReceiveError::Malformed(_))));
+}
+
+#[tokio::test]
+async fn a_websocket_ping_is_answered_amid_data() {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.address();
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await;
+        let mut server = Connection::websocket(stream, LIMIT, Default::default()).await.unwrap();
+        server.sender().unwrap().send(&message(1, b"data"));
+        while let Ok(Some(_)) = server.next().await {}
+    });
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    // A masked ping with the payload "hi" and a mask of zeros.
+    stream.write_all(&[0x89, 0x82, 0, 0, 0, 0, b'h', b'i']).await.unwrap();
+    let mut seen = Vec::new();
+    let pong = [0x8a, 2, b'h', b'i'];
+    while !seen.windows(4).any(|window| window == pong) {
+        let mut more = [0; 256];
+        let read = timeout(Duration::from_secs(5), stream.read(&mut more)).await.unwrap().unwrap();
+        assert!(read > 0, "no pong in {seen:?}");
+        seen.extend_from_slice(&more[..read]);
+    }
+    drop(stream);
+    server.await.unwrap();
+}
