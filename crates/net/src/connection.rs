@@ -136,6 +136,11 @@ impl Connection {
         self.sender.clone()
     }
 
+    /// Bytes received so far, without WebSocket headers.
+    pub fn received(&self) -> u64 {
+        self.traffic.received.load(Ordering::Relaxed)
+    }
+
     /// Sends from a client's side: waits until it is written.
     ///
     /// # Errors
@@ -152,7 +157,7 @@ impl Connection {
                     Drained::Writable => Ok(()),
                     Drained::Finished | Drained::Broken => Err(gone()),
                 },
-                SendOutcome::Refused | SendOutcome::Closed => Err(gone()),
+                SendOutcome::Closed => Err(gone()),
             },
             (_, None) => Err(gone()),
         }

@@ -1,7 +1,7 @@
 //! The outgoing half of a connection: one write, nothing queued behind it.
 //!
 //! What the kernel does not take at once stays as one remainder. While there is one, the connection is
-//! blocked and takes nothing more: its owner knows better than a queue what to leave out.
+//! blocked and its owner sends nothing more: it knows better than a queue what to leave out.
 
 use bytes::{Buf, Bytes, BytesMut};
 use socket2::SockRef;
@@ -33,10 +33,8 @@ pub struct Traffic {
 pub enum SendOutcome {
     /// The kernel has it.
     Written,
-    /// A part of it waits; nothing more is taken until the connection says that it is writable.
+    /// A part of it waits: nothing more should be sent until the connection says that it is writable.
     Blocked,
-    /// The connection was blocked before: nothing of it was taken.
-    Refused,
     /// The connection is gone.
     Closed,
 }
@@ -102,7 +100,11 @@ impl Sender {
             return SendOutcome::Closed;
         }
         if !pending.bytes.is_empty() {
-            return SendOutcome::Refused;
+            // Sent before its owner could know: it waits behind, so that nothing is lost.
+            pending.bytes.extend_from_slice(header);
+            pending.bytes.extend_from_slice(bytes);
+            pending.broken |= pending.bytes.len() > MAX_PENDING_BYTES;
+            return SendOutcome::Blocked;
         }
         self.write(&mut pending, header, bytes)
     }

@@ -57,7 +57,7 @@ async fn messages_of_all_sizes_pass_both_ways() {
             let there = there.unwrap().unwrap();
             assert_eq!((there.0, there.1.len()), (7, size), "{transport:?}");
             let sender = server.sender().unwrap();
-            assert_ne!(sender.send(&message(8, &payload)), SendOutcome::Refused);
+            assert_ne!(sender.send(&message(8, &payload)), SendOutcome::Closed);
             let echo = async {
                 tokio::select! {
                     echo = client.next_message() => echo,
@@ -80,7 +80,6 @@ async fn a_reader_that_stops_blocks_and_the_stream_stays_whole() {
             sent += 1;
         }
         sent += 1;
-        assert_eq!(sender.send(&message(1, b"more")), SendOutcome::Refused);
         let writing = tokio::spawn(async move {
             let event = server.next().await.unwrap();
             sender.send(&message(2, b"after"));

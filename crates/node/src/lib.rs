@@ -15,7 +15,7 @@ pub use control::{Control, ControlConfig, ControlInput};
 pub use effect::{Effect, Level, Message, Part, Ticket};
 pub use lane::{Lane, LaneConfig, LaneInput, Session};
 pub use login::{Login, LoginConfig, LoginInput};
-pub use node::{Node, NodeConfig, bootstrap};
+pub use node::{Hub, Node, NodeConfig, bootstrap};
 pub use steward::{
     Caller, DurableCommand, DurableResult, Steward, StewardConfig, StewardInput, StewardSabotage,
 };

@@ -29,6 +29,10 @@ pub struct WorldDocument {
     pub world: u32,
     /// From which its islands are made.
     pub seed: u64,
+    /// When world time began, in ms since 1970.
+    pub epoch_unix_ms: i64,
+    /// From which durable turns get their randomness, 64 hexadecimal digits.
+    pub secret: String,
     /// Where new avatars appear.
     pub home: IslandId,
 }

@@ -1,0 +1,50 @@
+//! The command line: one file per command.
+
+mod bots;
+mod dev;
+
+use clap::{Parser, Subcommand};
+use pelago_game::Game;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tracing_subscriber::EnvFilter;
+
+/// A persistent, seamless, single-channel world.
+#[derive(Parser)]
+#[command(name = "pelago", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a whole world in one process, for development: open to this machine only
+    Dev(dev::DevArguments),
+    /// Let bots play, or verify a journal of theirs
+    Bots(bots::BotsArguments),
+}
+
+/// Runs the server with a game: parses the command line, does what it says.
+pub fn run(game: impl Game) -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_env("PELAGO_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "the runtime could not be started");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        match arguments.command {
+            Command::Dev(arguments) => dev::run(arguments, Arc::new(game)).await,
+            Command::Bots(arguments) => bots::run(arguments).await,
+        }
+    });
+    result.unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,80 @@
+//! Several nodes in one process, linked over loopback TCP.
+
+use crate::clock::WorldClock;
+use crate::shell::{NodeListeners, NodeSettings, NodeShell};
+use crate::world::{World, open_world};
+use anyhow::Result;
+use pelago_cluster::Member;
+use pelago_game::Game;
+use pelago_model::NodeId;
+use pelago_store::Store;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The most nodes of one process.
+pub(crate) const MAX_NODES: u16 = 64;
+
+/// The nodes of this process and the world they run.
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<NodeShell>,
+    pub(crate) world: World,
+    pub(crate) game: Arc<dyn Game>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<WorldClock>,
+}
+
+/// How many nodes, and where.
+pub(crate) struct ClusterSettings {
+    pub(crate) nodes: u16,
+    pub(crate) lanes: u8,
+    pub(crate) listen: SocketAddr,
+    pub(crate) seed: u64,
+    pub(crate) max_clients: usize,
+}
+
+impl Cluster {
+    /// Opens the world and starts its nodes.
+    pub(crate) fn start(
+        settings: &ClusterSettings,
+        game: Arc<dyn Game>,
+        store: Arc<dyn Store>,
+    ) -> Result<Self> {
+        let world = open_world(&*store, &*game, settings.seed)?;
+        let clock = Arc::new(WorldClock::new(world.document.epoch_unix_ms));
+        let mut nodes = Vec::new();
+        for number in 0..settings.nodes {
+            // The first node has the port that was asked for, the others those that follow.
+            let port = match settings.listen.port() {
+                0 => 0,
+                first => first.saturating_add(number),
+            };
+            let listeners = NodeListeners::bind(SocketAddr::new(settings.listen.ip(), port))?;
+            let node = NodeSettings {
+                node: NodeId(number + 1),
+                lanes: settings.lanes,
+                max_clients: settings.max_clients,
+                // The books are opened to those on this machine only.
+                audit: settings.listen.ip().is_loopback(),
+            };
+            let shell = NodeShell::start(
+                &node,
+                listeners,
+                &world,
+                game.clone(),
+                store.clone(),
+                clock.clone(),
+            );
+            nodes.push(shell);
+        }
+        let book: Vec<Member> = nodes.iter().map(NodeShell::member).collect();
+        for node in &nodes {
+            node.set_book(book.clone());
+        }
+        Ok(Self { nodes, world, game, store, clock })
+    }
+
+    /// Whether streams flow on all nodes.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.nodes.iter().all(NodeShell::is_ready)
+    }
+}

@@ -1,0 +1,12 @@
+//! Pelago as a library: `pelago::run(MyGame)` is a whole server with its command line.
+#![allow(clippy::disallowed_methods, reason = "the shell owns the clocks")]
+
+mod cli;
+mod clock;
+mod cluster;
+mod http;
+mod metrics;
+mod shell;
+mod world;
+
+pub use cli::run;

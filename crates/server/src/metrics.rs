@@ -1,0 +1,83 @@
+//! `/metrics`: what nodes tell operators, in the form of Prometheus.
+
+use crate::cluster::Cluster;
+use crate::shell::NodeShell;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Describes all numbers and begins to keep them.
+pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
+    let handle = PrometheusBuilder::new().install_recorder()?;
+    metrics::describe_gauge!("pelago_clients", "Connections of clients.");
+    metrics::describe_gauge!("pelago_players", "Players on a lane.");
+    metrics::describe_gauge!("pelago_steward_backlog", "Durable commands not yet answered.");
+    metrics::describe_counter!("pelago_lane_busy_seconds", "Time a lane has worked.");
+    metrics::describe_counter!("pelago_frames_total", "Frames published by a lane.");
+    metrics::describe_counter!("pelago_deliveries_total", "Writes to clients at ticks.");
+    metrics::describe_counter!("pelago_delivered_bytes_total", "Bytes delivered at ticks.");
+    metrics::describe_counter!("pelago_moves_total", "Moves, by whether they were accepted.");
+    metrics::describe_counter!("pelago_durable_total", "Durable commands acknowledged.");
+    metrics::describe_counter!("pelago_refused_total", "Commands refused.");
+    metrics::describe_counter!("pelago_malformed_total", "Messages not understood.");
+    metrics::describe_counter!("pelago_bytes_total", "Bytes, by peer or client and direction.");
+    metrics::describe_counter!("pelago_blocked_writes_total", "Writes not taken whole.");
+    metrics::describe_counter!("pelago_link_gaps_total", "Gaps in streams between nodes.");
+    metrics::describe_counter!("pelago_link_frames_total", "Frames read from other nodes.");
+    metrics::describe_counter!("pelago_call_retries_total", "Calls tried at another node.");
+    Ok(handle)
+}
+
+/// The numbers as they are now.
+pub(crate) fn render(cluster: &Cluster, handle: &PrometheusHandle) -> String {
+    cluster.nodes.iter().for_each(collect);
+    handle.render()
+}
+
+fn collect(shell: &NodeShell) {
+    let node = shell.node.to_string();
+    let status = &shell.status;
+    metrics::gauge!("pelago_clients", "node" => node.clone())
+        .set(status.connections.load(Relaxed) as f64);
+    metrics::gauge!("pelago_steward_backlog", "node" => node.clone())
+        .set(status.backlog.load(Relaxed) as f64);
+    for (number, lane) in status.lanes.iter().enumerate() {
+        let labels = [("node", node.clone()), ("lane", number.to_string())];
+        metrics::gauge!("pelago_players", &labels).set(lane.players.load(Relaxed) as f64);
+        let busy = lane.busy_ns.load(Relaxed) / 1_000_000_000;
+        metrics::counter!("pelago_lane_busy_seconds", &labels).absolute(busy);
+        let counters = *lane.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, value) in [
+            ("pelago_frames_total", counters.frames),
+            ("pelago_deliveries_total", counters.deliveries),
+            ("pelago_delivered_bytes_total", counters.delivered_bytes),
+            ("pelago_durable_total", counters.durable_acknowledged),
+            ("pelago_refused_total", counters.refused),
+            ("pelago_malformed_total", counters.malformed),
+        ] {
+            metrics::counter!(name, &labels).absolute(value);
+        }
+        for (result, value) in [("accepted", counters.moves), ("refused", counters.moves_refused)] {
+            let labels =
+                [("node", node.clone()), ("lane", number.to_string()), ("result", result.into())];
+            metrics::counter!("pelago_moves_total", &labels).absolute(value);
+        }
+    }
+    for (with, traffic) in [("client", &status.traffic), ("peer", &status.peer_traffic)] {
+        for (direction, value) in [("in", &traffic.received), ("out", &traffic.sent)] {
+            let labels = [("node", node.clone()), ("with", with.into()), ("dir", direction.into())];
+            metrics::counter!("pelago_bytes_total", &labels).absolute(value.load(Relaxed));
+        }
+        let labels = [("node", node.clone()), ("with", with.into())];
+        metrics::counter!("pelago_blocked_writes_total", &labels)
+            .absolute(traffic.blocked.load(Relaxed));
+    }
+    let links = *status.links.lock().unwrap_or_else(PoisonError::into_inner);
+    for (name, value) in [
+        ("pelago_link_gaps_total", links.gaps),
+        ("pelago_link_frames_total", links.frames),
+        ("pelago_call_retries_total", links.retried),
+    ] {
+        metrics::counter!(name, "node" => node.clone()).absolute(value);
+    }
+}

@@ -1,0 +1,269 @@
+//! The shell of a node: tasks, sockets and the store around its machines.
+//!
+//! The hub (control, stewards, login) and every lane are tasks with two inboxes: what machines and the store tell each
+//! other, which is bounded by what they do, and what strangers send, which is bounded by its size and waits.
+
+mod audit;
+mod clients;
+mod links;
+mod machines;
+
+use crate::clock::WorldClock;
+use crate::world::World;
+use anyhow::Result;
+use pelago_cluster::{LinkId, Member, Roles};
+use pelago_game::Game;
+use pelago_model::{Incarnation, IslandClock, NodeId};
+use pelago_net::{Listener, Sender, Traffic, Transport};
+use pelago_node::lane::LaneCounters;
+use pelago_node::{ControlInput, LaneInput, Message, NodeConfig};
+use pelago_store::Store;
+use pelago_world::ClientId;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Inputs from strangers that wait for one machine; beyond it their connections are not read.
+const MAX_INBOX: usize = 4096;
+
+/// What a node of this process is given.
+pub(crate) struct NodeSettings {
+    /// Its number.
+    pub(crate) node: NodeId,
+    /// Lanes.
+    pub(crate) lanes: u8,
+    /// Clients at once.
+    pub(crate) max_clients: usize,
+    /// Whether clients may read the books.
+    pub(crate) audit: bool,
+}
+
+/// The sockets on which a node listens.
+pub(crate) struct NodeListeners {
+    /// For clients over TCP.
+    pub(crate) tcp: Listener,
+    /// For clients over WebSocket.
+    pub(crate) websocket: Listener,
+    /// For other nodes.
+    pub(crate) peer: Listener,
+}
+
+impl NodeListeners {
+    /// Listens on three free ports of an address.
+    ///
+    /// # Errors
+    /// If one cannot be listened on.
+    pub(crate) fn bind(tcp: SocketAddr) -> Result<Self> {
+        let free = SocketAddr::new(tcp.ip(), 0);
+        Ok(Self {
+            tcp: Listener::bind(tcp)?,
+            websocket: Listener::bind(free)?,
+            peer: Listener::bind(free)?,
+        })
+    }
+}
+
+/// What a node tells operators.
+#[derive(Debug, Default)]
+pub(crate) struct Status {
+    /// Connections of clients.
+    pub(crate) connections: AtomicUsize,
+    /// Commands that wait for the stewards.
+    pub(crate) backlog: AtomicUsize,
+    /// Whether every member is within reach.
+    pub(crate) linked: AtomicBool,
+    /// Numbers of the links.
+    pub(crate) links: Mutex<pelago_cluster::LinksCounters>,
+    /// Of each lane.
+    pub(crate) lanes: Vec<LaneStatus>,
+    /// Bytes to and from clients.
+    pub(crate) traffic: Arc<Traffic>,
+    /// Bytes to and from other nodes.
+    pub(crate) peer_traffic: Arc<Traffic>,
+}
+
+/// What a lane tells operators.
+#[derive(Debug, Default)]
+pub(crate) struct LaneStatus {
+    /// World time of its last tick.
+    pub(crate) ticked: AtomicI64,
+    /// Players on it.
+    pub(crate) players: AtomicUsize,
+    /// Nanoseconds it has worked.
+    pub(crate) busy_ns: AtomicU64,
+    /// Its numbers.
+    pub(crate) counters: Mutex<LaneCounters>,
+}
+
+/// A node that runs in this process.
+pub(crate) struct NodeShell {
+    /// Its number.
+    pub(crate) node: NodeId,
+    /// Where it listens for clients over TCP.
+    pub(crate) tcp: SocketAddr,
+    /// Where it listens for clients over WebSocket.
+    pub(crate) websocket: SocketAddr,
+    /// Where it listens for other nodes.
+    pub(crate) peer: SocketAddr,
+    /// What it tells operators.
+    pub(crate) status: Arc<Status>,
+    /// What clients may fetch by hash.
+    pub(crate) config: NodeConfig,
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+}
+
+/// What the tasks of a node share.
+struct Shared {
+    clock: Arc<WorldClock>,
+    store: Arc<dyn Store>,
+    game: Arc<dyn Game>,
+    status: Arc<Status>,
+    hub: Inbox<Message>,
+    lanes: Vec<Inbox<LaneInput>>,
+    /// Guards the senders of clients.
+    clients: Mutex<HashMap<ClientId, Sender>>,
+    /// Guards the senders of links.
+    links: Mutex<HashMap<LinkId, Sender>>,
+    /// The next number of a connection.
+    next_connection: AtomicU64,
+    stopping: AtomicBool,
+}
+
+/// The two inboxes of a machine.
+struct Inbox<T> {
+    /// From machines and the store.
+    inner: mpsc::UnboundedSender<T>,
+    /// From strangers.
+    outer: mpsc::Sender<T>,
+}
+
+struct Outlet<T> {
+    inner: mpsc::UnboundedReceiver<T>,
+    outer: mpsc::Receiver<T>,
+}
+
+fn inbox<T>() -> (Inbox<T>, Outlet<T>) {
+    let (inner, inner_outlet) = mpsc::unbounded_channel();
+    let (outer, outer_outlet) = mpsc::channel(MAX_INBOX);
+    (Inbox { inner, outer }, Outlet { inner: inner_outlet, outer: outer_outlet })
+}
+
+impl<T> Inbox<T> {
+    /// From machines and the store. After the machine has ended, nobody listens.
+    fn tell(&self, input: T) {
+        drop(self.inner.send(input));
+    }
+}
+
+impl Shared {
+    fn client(&self, client: ClientId) -> Option<Sender> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&client).cloned()
+    }
+
+    fn link(&self, link: LinkId) -> Option<Sender> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).get(&link).cloned()
+    }
+
+    fn next_connection(&self) -> u64 {
+        self.next_connection.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+impl NodeShell {
+    /// Starts a node.
+    pub(crate) fn start(
+        settings: &NodeSettings,
+        listeners: NodeListeners,
+        world: &World,
+        game: Arc<dyn Game>,
+        store: Arc<dyn Store>,
+        clock: Arc<WorldClock>,
+    ) -> Self {
+        let config = NodeConfig {
+            node: settings.node,
+            incarnation: Incarnation(clock.now().0.unsigned_abs()),
+            lanes: settings.lanes,
+            world: world.number,
+            home: world.document.home,
+            lands: world.lands.clone(),
+            game: game.clone(),
+            clock: IslandClock::IDENTITY,
+            secret: world.secret(),
+            max_clients: settings.max_clients,
+            audit: settings.audit,
+            build: concat!("pelago ", env!("CARGO_PKG_VERSION")).to_owned(),
+            sabotage: pelago_node::node::Sabotage::default(),
+        };
+        let status = Arc::new(Status {
+            lanes: (0..settings.lanes).map(|_| LaneStatus::default()).collect(),
+            ..Status::default()
+        });
+        let (hub, hub_outlet) = inbox();
+        let (lanes, lane_outlets): (Vec<_>, Vec<_>) = (0..settings.lanes).map(|_| inbox()).unzip();
+        let shared = Arc::new(Shared {
+            clock,
+            store,
+            game,
+            status: status.clone(),
+            hub,
+            lanes,
+            clients: Mutex::default(),
+            links: Mutex::default(),
+            next_connection: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+        });
+        let (tcp, websocket, peer) =
+            (listeners.tcp.address(), listeners.websocket.address(), listeners.peer.address());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(machines::run_hub(shared.clone(), config.hub(), hub_outlet));
+        for (lane, outlet) in (0u8..).zip(lane_outlets) {
+            tasks.spawn(machines::run_lane(shared.clone(), lane, config.lane(lane), outlet));
+        }
+        tasks.spawn(clients::listen(shared.clone(), listeners.tcp, Transport::Tcp));
+        tasks.spawn(clients::listen(shared.clone(), listeners.websocket, Transport::WebSocket));
+        tasks.spawn(links::listen(shared.clone(), listeners.peer));
+        Self { node: settings.node, tcp, websocket, peer, status, config, shared, tasks }
+    }
+
+    /// This node as the address book names it.
+    pub(crate) fn member(&self) -> Member {
+        Member {
+            node: self.node,
+            incarnation: self.config.incarnation,
+            address: self.peer.to_string(),
+            roles: Roles::ALL,
+        }
+    }
+
+    /// Tells the node who is in the cluster.
+    pub(crate) fn set_book(&self, members: Vec<Member>) {
+        self.shared.hub.tell(Message::Control(ControlInput::Book(members)));
+    }
+
+    /// Whether its streams flow: every lane ticks and every member is within reach.
+    pub(crate) fn is_ready(&self) -> bool {
+        let now = self.shared.clock.now();
+        let ticks = |lane: &LaneStatus| now.0 - lane.ticked.load(Ordering::Relaxed) < 1000;
+        self.status.lanes.iter().all(ticks) && self.status.linked.load(Ordering::Relaxed)
+    }
+
+    /// Says goodbye to all players, keeps their places, and ends.
+    pub(crate) async fn stop(mut self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        for lane in &self.shared.lanes {
+            lane.tell(LaneInput::Shutdown);
+        }
+        let clients = || self.shared.clients.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let gone = async {
+            while clients() > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        drop(tokio::time::timeout(std::time::Duration::from_secs(3), gone).await);
+        self.tasks.shutdown().await;
+    }
+}

@@ -1,0 +1,77 @@
+//! Connections to other nodes.
+
+use super::Shared;
+use pelago_cluster::{LinkId, LinksInput};
+use pelago_model::NodeId;
+use pelago_model::limits::MAX_MESSAGE_BYTES;
+use pelago_net::{Connection, Event, Listener};
+use pelago_node::{ControlInput, Message};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// How long dialling may take.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Takes links until the node ends.
+pub(super) async fn listen(shared: Arc<Shared>, listener: Listener) {
+    let mut links = JoinSet::new();
+    loop {
+        tokio::select! {
+            (stream, _) = listener.accept() => {
+                links.spawn(serve(shared.clone(), stream, None));
+            }
+            Some(_) = links.join_next() => {}
+        }
+    }
+}
+
+/// Opens a link.
+pub(super) fn dial(shared: Arc<Shared>, node: NodeId, address: String) {
+    tokio::spawn(async move {
+        match timeout(DIAL_TIMEOUT, TcpStream::connect(&address)).await {
+            Ok(Ok(stream)) => serve(shared, stream, Some(node)).await,
+            _ => tell(&shared, LinksInput::DialFailed { node }).await,
+        }
+    });
+}
+
+async fn serve(shared: Arc<Shared>, stream: TcpStream, toward: Option<NodeId>) {
+    let traffic = shared.status.peer_traffic.clone();
+    let mut connection = match Connection::tcp(stream, MAX_MESSAGE_BYTES, traffic) {
+        Ok(connection) => connection,
+        Err(error) => {
+            tracing::warn!(%error, "a link could not be set up");
+            if let Some(node) = toward {
+                tell(&shared, LinksInput::DialFailed { node }).await;
+            }
+            return;
+        }
+    };
+    let Some(sender) = connection.sender() else { return };
+    let link = LinkId(shared.next_connection());
+    shared.links.lock().unwrap_or_else(PoisonError::into_inner).insert(link, sender);
+    tell(&shared, LinksInput::Opened { link, toward }).await;
+    loop {
+        match connection.next().await {
+            Ok(Some(Event::Message(kind, payload))) => {
+                tell(&shared, LinksInput::Received { link, kind, payload }).await;
+            }
+            Ok(Some(Event::Writable)) => tell(&shared, LinksInput::Writable { link }).await,
+            Ok(None) => break,
+            Err(error) => {
+                tracing::warn!(link = link.0, %error, "a link ended");
+                break;
+            }
+        }
+    }
+    shared.links.lock().unwrap_or_else(PoisonError::into_inner).remove(&link);
+    tell(&shared, LinksInput::Closed { link }).await;
+}
+
+async fn tell(shared: &Shared, input: LinksInput) {
+    // Once the hub has ended, nobody needs to know.
+    drop(shared.hub.outer.send(Message::Control(ControlInput::Links(input))).await);
+}

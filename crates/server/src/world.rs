@@ -1,0 +1,77 @@
+//! The world of a store: found, or begun.
+
+use crate::clock::unix_ms;
+use anyhow::{Context, Result, bail};
+use pelago_game::{Game, IslandSpec, Land};
+use pelago_model::{CommitOutcome, IslandId, Key, WorldNumber};
+use pelago_node::avatar::read;
+use pelago_node::bootstrap;
+use pelago_node::node::WorldDocument;
+use pelago_store::{Store, commit_now, load_now};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Chunks along the side of a new island: 720 m.
+const NEW_ISLAND_SIZE: u16 = 24;
+/// The version of the game's generator that makes new islands.
+const NEW_ISLAND_GENERATOR: u32 = 1;
+/// The number of a world that was given none.
+const DEFAULT_WORLD: u32 = 1;
+
+/// A world as its nodes need it.
+pub(crate) struct World {
+    /// Its document.
+    pub(crate) document: WorldDocument,
+    /// Its number.
+    pub(crate) number: WorldNumber,
+    /// The land of every island.
+    pub(crate) lands: BTreeMap<IslandId, Arc<Land>>,
+}
+
+impl World {
+    /// The secret from which durable turns get their randomness.
+    pub(crate) fn secret(&self) -> [u8; 32] {
+        *blake3::hash(self.document.secret.as_bytes()).as_bytes()
+    }
+}
+
+/// Reads the world of a store; begins one from `seed` if there is none.
+///
+/// # Errors
+/// If the store cannot be read or written, or holds something else.
+pub(crate) fn open_world(store: &dyn Store, game: &dyn Game, seed: u64) -> Result<World> {
+    let found = load_now(store, vec![Key::world()])?;
+    let document: Option<WorldDocument> =
+        read(&found[0]).map_err(anyhow::Error::msg).context("the document of the world")?;
+    let document = match document {
+        Some(document) => document,
+        None => begin(store, seed)?,
+    };
+    let number = WorldNumber::new(document.world).context("the world's number is too large")?;
+    let key = Key::island(document.home);
+    let found = load_now(store, vec![key.clone()])?;
+    let Some(island) = read::<IslandSpec>(&found[0]).map_err(anyhow::Error::msg)? else {
+        bail!("the store has a world without its island: {key} is missing");
+    };
+    let land = Arc::new(Land::new(game, island));
+    Ok(World { number, lands: BTreeMap::from([(document.home, land)]), document })
+}
+
+fn begin(store: &dyn Store, seed: u64) -> Result<WorldDocument> {
+    let number = WorldNumber::new(DEFAULT_WORLD).context("the world's number is too large")?;
+    let home = IslandId::new(number, 1);
+    let secret = format!("{:?}{:?}", std::time::SystemTime::now(), std::process::id());
+    let document = WorldDocument {
+        world: DEFAULT_WORLD,
+        seed,
+        epoch_unix_ms: unix_ms(),
+        secret: blake3::hash(secret.as_bytes()).to_hex().to_string(),
+        home,
+    };
+    let island =
+        IslandSpec { id: home, seed, size: NEW_ISLAND_SIZE, generator: NEW_ISLAND_GENERATOR };
+    match commit_now(store, bootstrap(&document, &island)?) {
+        CommitOutcome::Committed => Ok(document),
+        outcome => bail!("a new world could not be stored: {outcome:?}"),
+    }
+}
