@@ -517,7 +517,9 @@ impl Links {
             link.incarnation = Some(incarnation);
             link.control(presence(self.presence_version, &self.present));
         }
-        self.reconcile(node);
+        if !self.config.sabotage.forget_subscriptions {
+            self.reconcile(node);
+        }
         effects.push(LinksEffect::PeerUp { node });
         Ok(())
     }
@@ -577,7 +579,9 @@ impl Links {
             peer_message::Body::Held(_) => Ok(()),
             peer_message::Body::Presence(presence) => {
                 link.islands = presence.islands.into_iter().map(IslandId).collect();
-                self.reconcile(node);
+                if !self.config.sabotage.forget_subscriptions {
+                    self.reconcile(node);
+                }
                 Ok(())
             }
             peer_message::Body::Call(call) => self.incoming(id, call, effects),

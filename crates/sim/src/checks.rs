@@ -1,0 +1,170 @@
+//! What must never be true, and what must be true in the end.
+
+use crate::simulation::{Objection, Simulation};
+use pelago_game::{Game, Total};
+use pelago_model::{ChannelId, EntityId, Epoch, NodeId, Revision, Tick, Trajectory};
+use pelago_node::avatar::{AvatarDocument, read};
+use pelago_store::Store;
+use pelago_world::Shown;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a lane was last seen to show of an object: never an older revision after a newer one.
+pub(crate) type ShownRevisions = BTreeMap<(NodeId, u8, ChannelId, u16), Revision>;
+
+impl Simulation {
+    /// One real per avatar and epoch, over all nodes that are alive.
+    pub(crate) fn check_reals(&self) -> Result<(), Objection> {
+        let mut seen: BTreeSet<(EntityId, Epoch)> = BTreeSet::new();
+        for shown in self.reals() {
+            if !seen.insert((shown.id, shown.epoch)) {
+                let text = format!("{} is real twice in epoch {}", shown.id, shown.epoch);
+                return Err(self.objection(text));
+            }
+        }
+        Ok(())
+    }
+
+    /// No lane of a node shows an older revision after a newer one.
+    pub(crate) fn check_revisions(&mut self, id: NodeId) -> Result<(), Objection> {
+        let Some(node) = self.nodes.get(&id).and_then(|host| host.node.as_ref()) else {
+            return Ok(());
+        };
+        let mut older = None;
+        for (number, lane) in (0u8..).zip(&node.lanes) {
+            for (channel, slot, revision, _) in lane.objects().iter() {
+                let known = self.shown.entry((id, number, channel, slot)).or_insert(revision);
+                if revision < *known {
+                    older = Some((channel, slot, revision, *known));
+                }
+                *known = revision;
+            }
+        }
+        match older {
+            Some((channel, slot, revision, known)) => Err(self.objection(format!(
+                "node {id} shows revision {revision} of slot {slot} in {channel:?} after {known}"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// An acknowledged command is durable, has happened once, and under the epoch of its session.
+    pub(crate) fn check_acknowledged(
+        &self,
+        (avatar, epoch): (EntityId, u64),
+        sequence: u64,
+        chain: &[u8],
+    ) -> Result<(), Objection> {
+        let Some(committed) = self.store.history.get(&(avatar, sequence)) else {
+            let text = format!("command {sequence} of {avatar} is acknowledged and not durable");
+            return Err(self.objection(text));
+        };
+        if committed.chain.0 != chain {
+            let text = format!("command {sequence} of {avatar} had another outcome");
+            return Err(self.objection(text));
+        }
+        if committed.epoch.0 > epoch {
+            let text = format!(
+                "a session of epoch {epoch} did command {sequence} of {avatar} in epoch {}",
+                committed.epoch
+            );
+            return Err(self.objection(text));
+        }
+        Ok(())
+    }
+
+    /// Items are conserved, nothing was committed twice, and the documents still know what was acknowledged.
+    pub(crate) fn check_books(&self) -> Result<(), Objection> {
+        if let Some((avatar, sequence)) = self.store.doubled.first() {
+            let text = format!("command {sequence} of {avatar} was committed twice");
+            return Err(self.objection(text));
+        }
+        let mut totals: BTreeMap<String, Total> = BTreeMap::new();
+        let mut damaged = None;
+        let visited = self.store.documents.audit("", &mut |key, document| {
+            let value = match key.kind() {
+                "avatar" => match read::<AvatarDocument>(&document) {
+                    Ok(Some(avatar)) => avatar.game,
+                    _ => return damaged = Some(key),
+                },
+                "chunk" => match read(&document) {
+                    Ok(Some(value)) => value,
+                    _ => return damaged = Some(key),
+                },
+                _ => return,
+            };
+            self.game.count(&key, &value, &mut totals);
+        });
+        if let Some(key) = damaged {
+            return Err(self.objection(format!("{key} is damaged")));
+        }
+        if let Err(error) = visited {
+            return Err(self.objection(error.to_string()));
+        }
+        for (item, total) in totals {
+            if total.held + total.lying != total.gathered - total.consumed {
+                return Err(self.objection(format!("{item} is not conserved: {total:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// After the faults: every lane's ghosts are the reals of the chunks that it watches.
+    pub(crate) fn check_ghosts(&self) -> Result<(), Objection> {
+        let published = Tick::at(self.now).starts();
+        let place = |shown: &Shown| {
+            let time = pelago_model::IslandTime(published.0);
+            ChannelId::whole(shown.island, shown.trajectory.position_at(time).chunk())
+        };
+        let reals: BTreeMap<EntityId, &Shown> =
+            self.reals().map(|shown| (shown.id, shown)).collect();
+        for (id, host) in &self.nodes {
+            let Some(node) = &host.node else { continue };
+            for lane in &node.lanes {
+                let shown: BTreeMap<EntityId, (ChannelId, &Trajectory, u16)> = lane
+                    .ghosts()
+                    .iter()
+                    .map(|(_, ghost)| (ghost.id, (ghost.channel, &ghost.trajectory, ghost.stance)))
+                    .collect();
+                let expected: BTreeMap<EntityId, (ChannelId, &Trajectory, u16)> = reals
+                    .iter()
+                    .filter(|(_, real)| lane.watches(place(real)))
+                    .map(|(id, real)| (*id, (place(real), &real.trajectory, real.stance)))
+                    .collect();
+                if shown != expected {
+                    let differing = |id: &&EntityId| shown.get(*id) != expected.get(*id);
+                    let differing = shown.keys().chain(expected.keys()).find(differing);
+                    let text = match differing {
+                        Some(entity) => format!(
+                            "node {id} shows {entity} as {:?} instead of {:?}",
+                            shown.get(entity),
+                            expected.get(entity)
+                        ),
+                        None => format!("node {id} shows other entities than there are"),
+                    };
+                    return Err(self.objection(text));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// After the faults: nobody waits for an answer.
+    pub(crate) fn check_answered(&self) -> Result<(), Objection> {
+        let waits = self.players.iter().find(|player| !player.gone && player.pending.is_some());
+        match waits {
+            Some(player) => {
+                let text = format!("{} never got an answer: {:?}", player.name, player.pending);
+                Err(self.objection(text))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Every real of every node that is alive.
+    pub(crate) fn reals(&self) -> impl Iterator<Item = &Shown> + '_ {
+        self.nodes
+            .values()
+            .filter_map(|host| host.node.as_ref())
+            .flat_map(|node| node.lanes.iter().flat_map(pelago_node::Lane::reals))
+    }
+}

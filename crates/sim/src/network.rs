@@ -1,0 +1,86 @@
+//! The network between nodes: ordered links with delay, that can be cut, held and blocked.
+
+use bytes::{Buf, Bytes};
+use pelago_cluster::LinkId;
+use pelago_model::{NodeId, WorldTime};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One end of a link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    pub(crate) peer: (NodeId, LinkId),
+    /// What is sent arrives no earlier than what was sent before.
+    last_arrival: WorldTime,
+    pub(crate) blocked: bool,
+}
+
+/// All links, by node and number.
+#[derive(Debug, Default)]
+pub(crate) struct Network {
+    pub(crate) ends: BTreeMap<(NodeId, LinkId), End>,
+    next_link: u64,
+    /// Pairs that cannot hear each other, smaller number first, and until when.
+    pub(crate) partitions: BTreeMap<(NodeId, NodeId), WorldTime>,
+}
+
+impl Network {
+    /// Opens a link between two nodes; returns the number of each end.
+    pub(crate) fn open(&mut self, from: NodeId, to: NodeId) -> (LinkId, LinkId) {
+        let (one, other) = (LinkId(self.next_link), LinkId(self.next_link + 1));
+        self.next_link += 2;
+        let end = |peer| End { peer, last_arrival: WorldTime(0), blocked: false };
+        self.ends.insert((from, one), end((to, other)));
+        self.ends.insert((to, other), end((from, one)));
+        (one, other)
+    }
+
+    /// Takes a link away; returns both ends.
+    pub(crate) fn cut(&mut self, end: (NodeId, LinkId)) -> Option<[(NodeId, LinkId); 2]> {
+        let removed = self.ends.remove(&end)?;
+        self.ends.remove(&removed.peer);
+        Some([end, removed.peer])
+    }
+
+    /// When what is sent now with this delay arrives; in a partition after it.
+    pub(crate) fn arrival(
+        &mut self,
+        end: (NodeId, LinkId),
+        now: WorldTime,
+        delay_ms: i64,
+    ) -> Option<((NodeId, LinkId), WorldTime)> {
+        let peer = self.ends.get(&end)?.peer;
+        let held = self.held_until(end.0, peer.0).unwrap_or(now);
+        let end = self.ends.get_mut(&end)?;
+        end.last_arrival = end.last_arrival.max(now.max(held).plus(delay_ms));
+        Some((peer, end.last_arrival))
+    }
+
+    /// Until when two nodes cannot hear each other.
+    pub(crate) fn held_until(&self, one: NodeId, other: NodeId) -> Option<WorldTime> {
+        self.partitions.get(&(one.min(other), one.max(other))).copied()
+    }
+
+    /// The links of a node.
+    pub(crate) fn of(&self, node: NodeId) -> BTreeSet<(NodeId, LinkId)> {
+        self.ends.keys().filter(|(other, _)| *other == node).copied().collect()
+    }
+}
+
+/// Cuts bytes into messages: kind and payload.
+pub(crate) fn messages(mut bytes: Bytes) -> Vec<(u8, Bytes)> {
+    let mut found = Vec::new();
+    while bytes.has_remaining() {
+        let (mut length, mut shift) = (0usize, 0);
+        loop {
+            let byte = bytes.get_u8();
+            length |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        let mut message = bytes.split_to(length);
+        found.push((message.get_u8(), message));
+    }
+    found
+}

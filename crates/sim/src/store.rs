@@ -1,0 +1,56 @@
+//! The store of the simulation: late, failing, ambiguous, and with a memory of every epoch.
+
+use pelago_model::{CommitOutcome, Document, EntityId, Epoch, Key, Transaction};
+use pelago_node::avatar::{AvatarDocument, ChainHash, read};
+use pelago_store::Memory;
+use std::collections::BTreeMap;
+
+/// What a commit did to an avatar: the epoch in its document and the chain after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Committed {
+    pub(crate) epoch: Epoch,
+    pub(crate) chain: ChainHash,
+}
+
+/// Documents that are durable, and what the checkers need to know of how they came to be.
+#[derive(Default)]
+pub(crate) struct SimStore {
+    pub(crate) documents: Memory,
+    /// For every durable command that was committed.
+    pub(crate) history: BTreeMap<(EntityId, u64), Committed>,
+    /// Commands that were committed a second time.
+    pub(crate) doubled: Vec<(EntityId, u64)>,
+}
+
+impl SimStore {
+    /// Makes a transaction durable, if it may be.
+    pub(crate) fn apply(&mut self, transaction: Transaction) -> CommitOutcome {
+        let avatars: Vec<(EntityId, Document)> = transaction
+            .writes
+            .iter()
+            .filter_map(|write| Some((write.key.as_avatar()?, self.documents.get(&write.key))))
+            .collect();
+        let outcome = self.documents.apply(transaction);
+        if outcome == CommitOutcome::Committed {
+            for (avatar, before) in avatars {
+                self.remember(avatar, &before);
+            }
+        }
+        outcome
+    }
+
+    fn remember(&mut self, id: EntityId, before: &Document) {
+        let old = read::<AvatarDocument>(before).ok().flatten().map_or(0, |old| old.sequence.0);
+        let Ok(Some(avatar)) = read::<AvatarDocument>(&self.documents.get(&Key::avatar(id))) else {
+            return;
+        };
+        for outcome in &avatar.outcomes {
+            if outcome.sequence.0 > old {
+                let committed = Committed { epoch: avatar.epoch, chain: outcome.chain };
+                if self.history.insert((id, outcome.sequence.0), committed).is_some() {
+                    self.doubled.push((id, outcome.sequence.0));
+                }
+            }
+        }
+    }
+}
