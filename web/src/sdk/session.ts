@@ -1,0 +1,267 @@
+import { bytesToHex } from "@noble/hashes/utils.js";
+import Long from "long";
+import { pelago } from "./generated.js";
+import { Deframer, frame, Kind } from "./stream";
+import { Trajectory, type Point } from "./trajectory";
+import { islandTime, View, type Change, type IslandClock } from "./view";
+
+const { ClientMessage, ServerMessage } = pelago.client.v1;
+type ServerMessage = pelago.client.v1.ServerMessage;
+type Path = pelago.client.v1.IPath;
+
+/** A command that was refused, with its public code. */
+export class Refused extends Error {
+  constructor(
+    readonly code: string,
+    sentence: string,
+  ) {
+    super(sentence);
+  }
+}
+
+export interface Events {
+  welcomed(): void;
+  changed(changes: Change[]): void;
+  moveRefused(code: string): void;
+  /** The session is over; with `retry` another attempt follows. */
+  lost(sentence: string, retry: boolean): void;
+}
+
+interface Waiting {
+  payload: Uint8Array;
+  resolve(effects: unknown): void;
+  reject(error: Error): void;
+}
+
+const PING_EVERY_MS = 2000;
+const RETRY_FIRST_MS = 300;
+const RETRY_LAST_MS = 5000;
+
+/** An avatar on a node: reconnects by itself, repeats what was not acknowledged. */
+export class Session {
+  avatar = "";
+  node = 0;
+  manifest = "";
+  content = "";
+  state: unknown = {};
+  view = new View({ worldMs: 0, islandMs: 0, speedPermille: 1000 }, 0);
+  path = new Trajectory(0, { x: 0, y: 0 }, 0, []);
+  roundTripMs = Infinity;
+  bytes = 0;
+  private socket?: WebSocket;
+  private clock: IslandClock = { worldMs: 0, islandMs: 0, speedPermille: 1000 };
+  /** World time minus `performance.now()`. */
+  private offset = 0;
+  private wantedOffset = 0;
+  private lastNow = 0;
+  private lastAdjust = 0;
+  private sequence = 0;
+  private durable?: { sequence: number } & Waiting;
+  private readonly live = new Map<number, Waiting>();
+  private numbers = 0;
+  private moves = 0;
+  private retryMs = RETRY_FIRST_MS;
+  private over = false;
+  private pinging?: ReturnType<typeof setInterval>;
+
+  constructor(
+    private readonly url: string,
+    private readonly name: string,
+    private readonly events: Events,
+  ) {}
+
+  /** World time, estimated from the fastest round trip; never steps back, drifts towards better estimates. */
+  now(): number {
+    const local = performance.now();
+    const difference = this.wantedOffset - this.offset;
+    const most = Math.max(0, local - this.lastAdjust) * 0.05;
+    this.offset += Math.max(-most, Math.min(most, difference));
+    this.lastAdjust = local;
+    this.lastNow = Math.max(this.lastNow, local + this.offset);
+    return this.lastNow;
+  }
+
+  islandNow(): number {
+    return islandTime(this.clock, this.now());
+  }
+
+  connect(): void {
+    if (this.over) return;
+    const socket = new WebSocket(this.url);
+    socket.binaryType = "arraybuffer";
+    this.socket = socket;
+    const deframer = new Deframer();
+    socket.onopen = () =>
+      this.send({ hello: { oldestVersion: 1, newestVersion: 1, name: this.name, client: "pelago-web" } });
+    socket.onmessage = (event) => {
+      const bytes = new Uint8Array(event.data as ArrayBuffer);
+      this.bytes += bytes.length;
+      const changes: Change[] = [];
+      try {
+        for (const { kind, payload } of deframer.push(bytes)) {
+          if (kind === Kind.control) this.control(ServerMessage.decode(payload));
+          else this.view.receive(kind, payload, changes);
+        }
+      } catch (error) {
+        console.error("the node does not speak the protocol", error);
+        socket.close();
+      }
+      if (changes.length > 0) this.events.changed(changes);
+    };
+    socket.onclose = () => this.closed("The connection was lost.");
+  }
+
+  private closed(sentence: string): void {
+    if (!this.socket) return;
+    this.socket = undefined;
+    clearInterval(this.pinging);
+    for (const waiting of this.live.values()) waiting.reject(new Refused("lost", sentence));
+    this.live.clear();
+    this.events.lost(sentence, !this.over);
+    if (!this.over) setTimeout(() => this.connect(), this.retryMs * (0.5 + Math.random()));
+    this.retryMs = Math.min(this.retryMs * 2, RETRY_LAST_MS);
+  }
+
+  private send(message: pelago.client.v1.IClientMessage): void {
+    if (this.socket?.readyState === WebSocket.OPEN) {
+      this.socket.send(frame(Kind.control, ClientMessage.encode(message).finish()));
+    }
+  }
+
+  private control(message: ServerMessage): void {
+    const { welcome, outcome, moveRefused, pong, refused, closing } = message;
+    if (welcome) {
+      const clock = welcome.clock;
+      if (clock) {
+        this.clock = {
+          worldMs: toNumber(clock.worldMs),
+          islandMs: toNumber(clock.islandMs),
+          speedPermille: clock.speedPermille ?? 1000,
+        };
+      }
+      this.retryMs = RETRY_FIRST_MS;
+      this.avatar = toId(welcome.avatar);
+      this.node = welcome.node ?? 0;
+      this.manifest = bytesToHex(welcome.manifest ?? new Uint8Array());
+      this.content = bytesToHex(welcome.content ?? new Uint8Array());
+      this.state = parse(welcome.state);
+      this.view = new View(this.clock, toNumber(welcome.tick));
+      this.path = toTrajectory(welcome.path);
+      this.setOffset(toNumber(welcome.worldTimeMs) - performance.now());
+      this.roundTripMs = Infinity;
+      this.sequence = toNumber(welcome.sequence);
+      if (this.durable) {
+        // Asked before the connection broke: asking again gives the same answer.
+        this.send({ act: { sequence: toLong(this.durable.sequence), payload: this.durable.payload } });
+      }
+      this.ping();
+      clearInterval(this.pinging);
+      this.pinging = setInterval(() => this.ping(), PING_EVERY_MS);
+      this.events.welcomed();
+    } else if (outcome) {
+      const sequence = toNumber(outcome.sequence);
+      const number = toNumber(outcome.number);
+      const waiting = sequence > 0 ? this.durable : this.live.get(number);
+      if (!waiting || (sequence > 0 && this.durable?.sequence !== sequence)) return;
+      if (sequence > 0) this.durable = undefined;
+      else this.live.delete(number);
+      if (outcome.code) waiting.reject(new Refused(outcome.code, outcome.sentence ?? ""));
+      else {
+        if (sequence > 0) this.sequence = sequence;
+        waiting.resolve(parse(outcome.effects));
+      }
+    } else if (moveRefused) {
+      this.path = toTrajectory(moveRefused.path);
+      this.events.moveRefused(moveRefused.code ?? "");
+    } else if (pong) {
+      const now = performance.now();
+      const roundTrip = now - toNumber(pong.clientMs);
+      if (roundTrip <= this.roundTripMs) {
+        this.wantedOffset = toNumber(pong.worldTimeMs) + roundTrip / 2 - now;
+        if (this.roundTripMs === Infinity) this.setOffset(this.wantedOffset);
+      }
+      // Old records fade, so that a changed route is noticed.
+      this.roundTripMs = Math.min(roundTrip, this.roundTripMs + 1);
+    } else if (refused) {
+      this.over = refused.code !== "busy" && refused.code !== "full" && refused.code !== "unavailable";
+      this.closed(refused.sentence ?? "");
+    } else if (closing) {
+      this.over = closing.code === "superseded";
+      this.closed(closing.sentence ?? "");
+    }
+  }
+
+  private setOffset(offset: number): void {
+    this.offset = this.wantedOffset = offset;
+    this.lastAdjust = performance.now();
+    this.lastNow = 0;
+  }
+
+  private ping(): void {
+    this.send({ ping: { clientMs: toLong(Math.round(performance.now())) } });
+  }
+
+  /** Walks through points; predicted at once. */
+  move(speed: number, waypoints: readonly Point[]): void {
+    const now = Math.floor(this.now());
+    const at = Math.max(Math.floor(islandTime(this.clock, now)), this.path.startTime);
+    const whole = waypoints.map(({ x, y }) => ({ x: Math.round(x), y: Math.round(y) }));
+    this.path = this.path.turned(at, speed, whole);
+    this.moves++;
+    this.send({
+      move: { number: this.moves, atMs: toLong(now), speed, waypoints: whole.flatMap(({ x, y }) => [x, y]) },
+    });
+  }
+
+  say(text: string): void {
+    this.send({ say: { text } });
+  }
+
+  /** A durable command: resolves with its effects once they are on disk. One at a time. */
+  act(payload: unknown): Promise<unknown> {
+    if (this.durable) return Promise.reject(new Refused("busy", "One thing after the other."));
+    return new Promise((resolve, reject) => {
+      const bytes = new TextEncoder().encode(JSON.stringify(payload));
+      const sequence = this.sequence + 1;
+      this.durable = { sequence, payload: bytes, resolve, reject };
+      this.send({ act: { sequence: toLong(sequence), payload: bytes } });
+    });
+  }
+
+  /** A live command. */
+  actLive(payload: unknown): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const bytes = new TextEncoder().encode(JSON.stringify(payload));
+      const number = ++this.numbers;
+      this.live.set(number, { payload: bytes, resolve, reject });
+      this.send({ act: { number: toLong(number), payload: bytes } });
+    });
+  }
+}
+
+function toNumber(value: number | Long | null | undefined): number {
+  return Long.isLong(value) ? value.toNumber() : (value ?? 0);
+}
+
+function toLong(value: number): Long {
+  return Long.fromNumber(value);
+}
+
+function toId(value: number | Long | null | undefined): string {
+  const long = Long.isLong(value) ? value.toUnsigned() : Long.fromNumber(value ?? 0, true);
+  return long.toString(16).padStart(16, "0");
+}
+
+function toTrajectory(path: Path | null | undefined): Trajectory {
+  const flat = path?.waypoints ?? [];
+  const waypoints = [];
+  for (let index = 0; index + 1 < flat.length; index += 2) {
+    waypoints.push({ x: flat[index]!, y: flat[index + 1]! });
+  }
+  const start = { x: path?.x ?? 0, y: path?.y ?? 0 };
+  return new Trajectory(toNumber(path?.startMs), start, path?.speed ?? 0, waypoints);
+}
+
+function parse(bytes: Uint8Array | null | undefined): unknown {
+  return bytes && bytes.length > 0 ? JSON.parse(new TextDecoder().decode(bytes)) : {};
+}
