@@ -1,0 +1,229 @@
+// Two windows on different nodes of a real world: they see each other walk, speak and gather.
+import { spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const binary = process.env.PELAGO_BIN ?? join(root, "target/debug/pelago");
+const browserPath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const walkSeconds = Number(process.env.PELAGO_E2E_SECONDS ?? 60);
+const shots = join(root, "target/e2e");
+/** Two ticks. */
+const MISSING_MS = 200;
+const NEAR_M = 25;
+const STEP_ERROR_M = 0.3;
+
+const data = mkdtempSync(join(tmpdir(), "pelago-e2e-"));
+mkdirSync(shots, { recursive: true });
+const server = spawn(
+  binary,
+  ["dev", "--data", data, "--http", "127.0.0.1:0", "--bots", "60", "--json"],
+  { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, PELAGO_LOG: "warn" } },
+);
+const exited = new Promise((resolve) => server.once("exit", resolve));
+let browser;
+let failed = false;
+try {
+  const [line] = await once(createInterface({ input: server.stdout }), "line", 60_000);
+  const { http } = JSON.parse(line);
+  await check("the server is ready", async () => (await fetch(`${http}/readyz`)).ok);
+  browser = await chromium.launch({
+    executablePath: browserPath,
+    args: [
+      "--no-sandbox",
+      "--use-angle=swiftshader",
+      "--enable-unsafe-swiftshader",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      "--disable-background-timer-throttling",
+      "--disable-renderer-backgrounding",
+      "--disable-backgrounding-occluded-windows",
+    ],
+  });
+  const [anna, bert] = await Promise.all([open(http, "Anna", 1), open(http, "Bert", 2)]);
+  await play(anna, bert);
+} catch (error) {
+  failed = true;
+  console.error(error);
+} finally {
+  await browser?.close();
+  server.kill("SIGINT");
+  const code = await exited;
+  if (code !== 0) {
+    failed = true;
+    console.error(`the server ended with ${code}`);
+  }
+  rmSync(data, { recursive: true, force: true });
+}
+process.exit(failed ? 1 : 0);
+
+async function open(http, name, node) {
+  const context = await browser.newContext({ viewport: { width: 760, height: 480 } });
+  const page = await context.newPage();
+  page.on("pageerror", (error) => {
+    failed = true;
+    console.error(`${name}:`, error);
+  });
+  await page.goto(`${http}/?name=${name}&node=${node}`);
+  await page.waitForFunction(() => window.pelago?.ready, undefined, { timeout: 60_000 });
+  const self = await page.evaluate(() => window.pelago.self());
+  assert(self.node === node, `${name} is on node ${self.node}`);
+  console.log(`${name} is on node ${node} at ${self.x.toFixed(1)}, ${self.y.toFixed(1)}`);
+  return page;
+}
+
+async function play(anna, bert) {
+  const sees = (page, name) => page.evaluate((name) => window.pelago.known().some((it) => it.name === name), name);
+  await check("they see each other", async () => (await sees(anna, "Bert")) && (await sees(bert, "Anna")));
+
+  await bert.evaluate(() => window.pelago.say("Hello, Anna!"));
+  await check("Anna hears Bert", () => anna.evaluate(() => window.pelago.heard().some((it) => it.text === "Hello, Anna!")));
+
+  const annasId = (await anna.evaluate(() => window.pelago.self())).id;
+  await bert.evaluate((id) => window.pelago.wave(id), annasId);
+  await check("both see Anna wave back", async () => {
+    const stance = (page) => page.evaluate((id) => window.pelago.known().find((it) => it.id === id)?.stance, annasId);
+    return (await stance(anna)) === 1 && (await stance(bert)) === 1;
+  });
+  await anna.screenshot({ path: join(shots, "meeting.png") });
+
+  await gather(anna, bert);
+  await walk(anna, bert);
+  await bert.screenshot({ path: join(shots, "after-the-walk.png") });
+}
+
+/** Anna gathers from the nearest bush that she can reach; Bert sees it. */
+async function gather(anna, bert) {
+  const bushes = await anna.evaluate(() => {
+    const self = window.pelago.self();
+    const far = (it) => Math.hypot(it.x - self.x, it.y - self.y);
+    return window.pelago.naturals().filter((it) => it.kind === 1).sort((a, b) => far(a) - far(b)).slice(0, 8);
+  });
+  assert(bushes.length > 0, "there is no bush");
+  for (const bush of bushes) {
+    await anna.evaluate((bush) => {
+      const self = window.pelago.self();
+      const share = 1 - 1.5 / Math.hypot(bush.x - self.x, bush.y - self.y);
+      window.pelago.moveTo(self.x + (bush.x - self.x) * share, self.y + (bush.y - self.y) * share);
+    }, bush);
+    const arrived = await until(8000, () =>
+      anna.evaluate((bush) => {
+        const self = window.pelago.self();
+        return Math.hypot(bush.x - self.x, bush.y - self.y) < 2;
+      }, bush),
+    );
+    if (!arrived) continue;
+    const effects = await anna.evaluate(({ cx, cy, slot }) => window.pelago.gather(cx, cy, slot), bush);
+    assert(effects?.item === "berry", `gathering gave ${JSON.stringify(effects)}`);
+    assert((await anna.evaluate(() => window.pelago.inventory().berry)) >= 1, "Anna holds no berry");
+    const stock = (page) =>
+      page.evaluate(
+        (bush) => window.pelago.naturals().find((it) => it.cx === bush.cx && it.cy === bush.cy && it.slot === bush.slot)?.stock,
+        bush,
+      );
+    await check("both see that a berry is gone", async () => (await stock(anna)) < 5 && (await stock(bert)) < 5);
+    return;
+  }
+  throw new Error("Anna reached no bush");
+}
+
+/** Bert walks to and fro across chunk borders; both note what they know and draw. */
+async function walk(anna, bert) {
+  const home = await bert.evaluate(() => window.pelago.self());
+  const record = (page) =>
+    page.evaluate(() => {
+      const log = [];
+      window.pelagoLog = log;
+      setInterval(() => {
+        const known = window.pelago.known();
+        log.push({ at: Date.now(), self: window.pelago.self(), known: known.map(({ id, x, y }) => ({ id, x, y })) });
+      }, 50);
+    });
+  await Promise.all([record(anna), record(bert)]);
+  const end = Date.now() + walkSeconds * 1000;
+  let crossings = 0;
+  for (let leg = 0; Date.now() < end; leg++) {
+    // Eight directions in turn, so that borders are crossed on all sides.
+    const angle = (leg * 3 * Math.PI) / 4;
+    const reach = leg % 2 === 0 ? 14 : 0;
+    const before = await bert.evaluate(() => window.pelago.self());
+    await bert.evaluate(({ x, y }) => window.pelago.moveTo(x, y), {
+      x: home.x + Math.cos(angle) * reach,
+      y: home.y + Math.sin(angle) * reach,
+    });
+    await new Promise((resolve) => setTimeout(resolve, 3600));
+    const after = await bert.evaluate(() => window.pelago.self());
+    const chunk = ({ x, y }) => `${Math.floor(x / 30)},${Math.floor(y / 30)}`;
+    if (chunk(before) !== chunk(after)) crossings++;
+  }
+  const [annas, berts] = await Promise.all([anna, bert].map((page) => page.evaluate(() => window.pelagoLog)));
+  const missing = Math.max(longestMissing(annas, berts), longestMissing(berts, annas));
+  const stats = await Promise.all([anna, bert].map((page) => page.evaluate(() => window.pelago.stats())));
+  const step = Math.max(...stats.map((it) => it.maxStepError_m));
+  console.log(`${crossings} crossings, missing at most ${missing} ms, step error at most ${step.toFixed(3)} m`);
+  console.log("frames drawn:", stats.map((it) => it.frames).join(", "), "gaps:", stats.map((it) => it.gaps).join(", "));
+  assert(crossings >= walkSeconds / 12, "too few borders were crossed to prove anything");
+  assert(missing <= MISSING_MS, `an entity within ${NEAR_M} m was missing for ${missing} ms`);
+  assert(step <= STEP_ERROR_M, `a rendered step was off by ${step} m`);
+  assert(stats.every((it) => it.gaps === 0), "there were gaps");
+  assert(stats.every((it) => it.frames > walkSeconds * 3), "too few frames were drawn to prove anything");
+}
+
+/** The longest time for which one window did not know somebody near, whom the other window knew. */
+function longestMissing(mine, others) {
+  let longest = 0;
+  const since = new Map();
+  let index = 0;
+  for (const { at, self, known } of mine) {
+    while (index + 1 < others.length && others[index + 1].at <= at) index++;
+    const other = others[index];
+    if (!other || Math.abs(other.at - at) > 200) {
+      since.clear();
+      continue;
+    }
+    const here = new Set(known.map((it) => it.id));
+    const near = [...other.known, other.self].filter((it) => Math.hypot(it.x - self.x, it.y - self.y) < NEAR_M);
+    const absent = new Set(near.filter((it) => !here.has(it.id)).map((it) => it.id));
+    for (const id of since.keys()) if (!absent.has(id)) since.delete(id);
+    for (const id of absent) {
+      if (!since.has(id)) since.set(id, at);
+      longest = Math.max(longest, at - since.get(id));
+    }
+  }
+  return longest;
+}
+
+async function check(what, test) {
+  if (!(await until(10_000, test))) throw new Error(`not so: ${what}`);
+  console.log(`so: ${what}`);
+}
+
+async function until(ms, test) {
+  const end = Date.now() + ms;
+  while (Date.now() < end) {
+    if (await test()) return true;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return false;
+}
+
+function once(emitter, event, ms) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`no ${event} within ${ms} ms`)), ms);
+    emitter.once(event, (...values) => {
+      clearTimeout(timer);
+      resolve(values);
+    });
+  });
+}
+
+function assert(condition, text) {
+  if (!condition) throw new Error(text);
+}
