@@ -2,26 +2,44 @@
 #![allow(clippy::disallowed_methods, reason = "chores measure real time")]
 #![allow(clippy::print_stdout, reason = "a program that talks to people")]
 
+mod dev;
+mod layers;
+mod run;
+mod sim;
+mod test;
+mod tools;
+mod web;
+
 use anyhow::{Result, bail};
-use std::process::Command;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  dev [arguments of `pelago dev`]   build everything and run a world: 3 nodes, 200 bots
+  test [--only STEP] [--from STEP]  install what the tests need, run them all, print times
+  test --list                       the steps of `test`
+  sim --seed N                      replay a seed of the simulator
+  sim [--seeds N] [--seconds S]     simulate many seeds
+  web                               check, test and build web/
+  layers                            compare the crates' dependencies with the layer table
+";
 
 fn main() -> Result<()> {
-    match std::env::args().nth(1).as_deref() {
-        Some("test") => {
-            step("fmt", &["fmt", "--all", "--check"])?;
-            step("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
-            step("test", &["test", "--workspace"])
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("--help", &[][..]),
+    };
+    match command {
+        "dev" => dev::dev(rest),
+        "test" => test::test(rest),
+        "sim" => sim::sim(rest),
+        "web" => web::check().and_then(|()| web::build()),
+        "layers" => layers::check(),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(())
         }
-        _ => bail!("usage: cargo xtask test"),
+        other => bail!("no command {other:?}\n\n{USAGE}"),
     }
-}
-
-fn step(name: &str, arguments: &[&str]) -> Result<()> {
-    let started = std::time::Instant::now();
-    let status = Command::new("cargo").args(arguments).status()?;
-    println!("{name}: {:.1} s", started.elapsed().as_secs_f64());
-    if !status.success() {
-        bail!("{name} failed");
-    }
-    Ok(())
 }

@@ -44,7 +44,7 @@ export class Figure {
     shape.roundRect(-19, -66, 38, 46, 15).fill(shirt);
     shape.roundRect(-19, -66, 17, 46, 15).fill(shade(shirt, 18));
     shape.circle(0, -84, 20).fill(0xf1c9a0);
-    shape.arc(0, -88, 20, Math.PI, 0).fill(HAIR[(seed >> 4) % HAIR.length]!);
+    shape.moveTo(-20, -86).arc(0, -86, 20, Math.PI, 0).closePath().fill(HAIR[(seed >> 4) % HAIR.length]!);
     shape.circle(7, -83, 2.6).circle(-3, -83, 2.6).fill(0x2b2320);
     this.arm.roundRect(-5, -4, 10, 34, 5).fill(shade(shirt, -24));
     this.arm.position.set(17, -58);

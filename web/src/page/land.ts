@@ -40,14 +40,15 @@ export class Land {
     private readonly manifest: Manifest,
   ) {}
 
-  /** Keeps what is within `radius` chunks of a chunk; paints at most one chunk per call. */
+  /** Keeps what is within `radius` chunks of a chunk; paints few chunks per call. */
   update(cx: number, cy: number, radius: number): void {
     const near: [number, number][] = [];
     for (let y = cy - radius - 1; y <= cy + radius + 1; y++) {
       for (let x = cx - radius - 1; x <= cx + radius + 1; x++) near.push([x, y]);
     }
     near.sort((a, b) => Math.hypot(a[0] - cx, a[1] - cy) - Math.hypot(b[0] - cx, b[1] - cy));
-    let budget = 1;
+    // At first the surroundings at once, later a chunk per frame.
+    let budget = this.painted.size < 9 ? 4 : 1;
     for (const [x, y] of near) {
       this.want(x, y);
       const key = `${x},${y}`;
@@ -66,6 +67,11 @@ export class Land {
         this.onDrop(key);
       }
     }
+  }
+
+  /** Whether the chunk of a cell has been painted. */
+  isPainted(cellX: number, cellY: number): boolean {
+    return this.painted.has(`${Math.floor(cellX / CELLS_PER_SIDE)},${Math.floor(cellY / CELLS_PER_SIDE)}`);
   }
 
   /** The kind of ground of a cell; what is not known is deep water. */

@@ -232,7 +232,8 @@ export class Scene {
       if (phase < 0.02 || wave.label !== `${turn}`) {
         wave.label = `${turn}`;
         wave.position.set(x, y);
-        wave.visible = this.land.groundAt(Math.floor(x / 128), Math.floor(y / 128)) <= 1;
+        const [cellX, cellY] = [Math.floor(x / 128), Math.floor(y / 128)];
+        wave.visible = this.land.isPainted(cellX, cellY) && this.land.groundAt(cellX, cellY) <= 1;
       }
       wave.alpha = Math.sin(phase * Math.PI) * 0.45;
       wave.scale.set(SPRITE_SCALE * (0.6 + phase * 0.5));

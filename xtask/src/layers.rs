@@ -1,0 +1,139 @@
+//! The layer check: which crate may use which, compared with what they do use.
+
+use anyhow::{Context, Result, bail};
+use cargo_metadata::{DependencyKind, MetadataCommand, Package};
+
+/// The rooms of the architecture: a package, and those of the workspace that it may use.
+const LAYERS: [(&str, &[&str]); 13] = [
+    ("pelago-model", &[]),
+    ("pelago-wire", &["pelago-model"]),
+    ("pelago-game", &["pelago-model"]),
+    ("pelago-world", &["pelago-model", "pelago-wire", "pelago-game"]),
+    ("pelago-cluster", &["pelago-model", "pelago-wire"]),
+    (
+        "pelago-node",
+        &["pelago-model", "pelago-wire", "pelago-game", "pelago-world", "pelago-cluster"],
+    ),
+    ("pelago-store", &["pelago-model"]),
+    ("pelago-net", &["pelago-model", "pelago-wire"]),
+    ("pelago-client", &["pelago-model", "pelago-wire", "pelago-net"]),
+    ("pelago-frontier", &["pelago-model", "pelago-game"]),
+    // The binary carries the reference game and the bots: one file to hand out.
+    (
+        "pelago-server",
+        &[
+            "pelago-model",
+            "pelago-wire",
+            "pelago-game",
+            "pelago-world",
+            "pelago-cluster",
+            "pelago-node",
+            "pelago-store",
+            "pelago-net",
+            "pelago-client",
+            "pelago-frontier",
+        ],
+    ),
+    // Simulates the reference game: rules as they are really written.
+    (
+        "pelago-sim",
+        &[
+            "pelago-model",
+            "pelago-wire",
+            "pelago-game",
+            "pelago-world",
+            "pelago-cluster",
+            "pelago-node",
+            "pelago-store",
+            "pelago-frontier",
+        ],
+    ),
+    ("xtask", &[]),
+];
+
+/// The crates without sockets, clocks and threads of their own.
+const CORES: [&str; 7] = [
+    "pelago-model",
+    "pelago-wire",
+    "pelago-game",
+    "pelago-world",
+    "pelago-cluster",
+    "pelago-node",
+    "pelago-frontier",
+];
+
+/// What a core must not use.
+const OUTSIDE: [&str; 6] = ["tokio", "mio", "socket2", "rustix", "libc", "axum"];
+
+/// Compares the table with the workspace.
+pub(crate) fn check() -> Result<()> {
+    let metadata = MetadataCommand::new()
+        .no_deps()
+        .current_dir(crate::run::root())
+        .exec()
+        .context("cargo metadata")?;
+    let packages = metadata.workspace_packages();
+    let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    let mut objections = Vec::new();
+    for package in &packages {
+        objections.extend(object(package.name.as_str(), &used(package), &names));
+        let manifest = std::fs::read_to_string(&package.manifest_path)?;
+        if !manifest.contains("[lints]\nworkspace = true") {
+            objections.push(format!("{} does not inherit the lints", package.name));
+        }
+    }
+    if !objections.is_empty() {
+        bail!("{}", objections.join("\n"));
+    }
+    println!("{} crates keep to their layers", packages.len());
+    Ok(())
+}
+
+/// What a package uses outside of its tests.
+fn used(package: &Package) -> Vec<&str> {
+    let dependencies = package.dependencies.iter();
+    dependencies
+        .filter(|dependency| dependency.kind != DependencyKind::Development)
+        .map(|dependency| dependency.name.as_str())
+        .collect()
+}
+
+fn object(package: &str, used: &[&str], workspace: &[&str]) -> Vec<String> {
+    let Some((_, may_use)) = LAYERS.iter().find(|(name, _)| *name == package) else {
+        return vec![format!("{package} has no place in the table of xtask/src/layers.rs")];
+    };
+    let mut objections = Vec::new();
+    for other in used {
+        if workspace.contains(other) && !may_use.contains(other) {
+            objections.push(format!("{package} may not use {other}"));
+        }
+        if CORES.contains(&package) && OUTSIDE.contains(other) {
+            objections.push(format!("{package} is a core and may not use {other}"));
+        }
+    }
+    objections
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORKSPACE: [&str; 3] = ["pelago-model", "pelago-store", "pelago-world"];
+
+    #[test]
+    fn a_core_may_not_use_a_driver() {
+        let objections = object("pelago-world", &["pelago-model", "pelago-store"], &WORKSPACE);
+        assert_eq!(objections, ["pelago-world may not use pelago-store"]);
+    }
+
+    #[test]
+    fn a_core_may_not_use_sockets() {
+        let objections = object("pelago-world", &["tokio"], &WORKSPACE);
+        assert_eq!(objections, ["pelago-world is a core and may not use tokio"]);
+    }
+
+    #[test]
+    fn a_crate_without_a_place_is_refused() {
+        assert_eq!(object("pelago-utils", &[], &WORKSPACE).len(), 1);
+    }
+}

@@ -1,0 +1,127 @@
+//! What the tests need beside Rust: Debian packages, Node.js, cargo tools.
+
+use crate::run::{cargo_program, command, root, run};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Debian packages, each with a file that shows that it is there.
+const PACKAGES: [(&str, &str); 2] = [
+    ("chromium", "/usr/bin/chromium"),
+    ("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"),
+];
+/// The oldest Node.js that the page is built with.
+const NODE_MAJOR: u32 = 20;
+
+/// A cargo tool, pinned.
+struct Tool {
+    name: &'static str,
+    version: &'static str,
+    /// The arguments after which it prints its version.
+    ask: &'static [&'static str],
+    features: &'static [&'static str],
+}
+
+const TOOLS: [Tool; 3] = [
+    Tool {
+        name: "cargo-nextest",
+        version: "0.9.143",
+        ask: &["nextest", "--version"],
+        features: &["--no-default-features", "--features", "default-no-update"],
+    },
+    Tool {
+        name: "cargo-deny",
+        version: "0.20.2",
+        ask: &["--version"],
+        features: &["--no-default-features"],
+    },
+    Tool { name: "cargo-machete", version: "0.9.2", ask: &["--version"], features: &[] },
+];
+
+/// Installs what is missing.
+pub(crate) fn install() -> Result<()> {
+    install_packages()?;
+    check_node()?;
+    for tool in &TOOLS {
+        install_tool(tool)?;
+    }
+    Ok(())
+}
+
+fn install_packages() -> Result<()> {
+    let missing: Vec<&str> = PACKAGES
+        .iter()
+        .filter(|(_, proof)| !Path::new(proof).exists())
+        .map(|(package, _)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("installing Debian packages: {}", missing.join(" "));
+    let privileged = |arguments: &[&str]| {
+        // Root needs no sudo, and may not have it.
+        let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
+        let mut command = if is_root { Command::new("apt-get") } else { Command::new("sudo") };
+        if !is_root {
+            command.arg("apt-get");
+        }
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
+        run(command)
+    };
+    privileged(&["update", "-qq"]).context("apt-get is needed to install what the tests need")?;
+    let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    install.extend(missing);
+    privileged(&install)
+}
+
+/// Node.js is there and new enough.
+pub(crate) fn check_node() -> Result<()> {
+    let output = Command::new("node").arg("--version").output();
+    let version = match &output {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        Err(_) => bail!("Node.js {NODE_MAJOR} or newer is needed to build the page"),
+    };
+    let major = version.trim_start_matches('v').split('.').next().and_then(|it| it.parse().ok());
+    if major.is_none_or(|major: u32| major < NODE_MAJOR) {
+        bail!("Node.js {NODE_MAJOR} or newer is needed to build the page, {version} is installed");
+    }
+    Ok(())
+}
+
+/// Where cargo tools are kept: with what is built.
+fn tools_root() -> PathBuf {
+    root().join("target/tools")
+}
+
+/// The program of a cargo tool: the one on the path if it has the right version, otherwise our own.
+pub(crate) fn tool(name: &str) -> PathBuf {
+    let own = tools_root().join("bin").join(name);
+    if own.exists() { own } else { PathBuf::from(name) }
+}
+
+fn install_tool(tool: &Tool) -> Result<()> {
+    let own = tools_root().join("bin").join(tool.name);
+    let has_version = |program: &Path| {
+        let output = Command::new(program).args(tool.ask).stderr(Stdio::null()).output();
+        output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(tool.version))
+    };
+    if has_version(&own) || has_version(Path::new(tool.name)) {
+        return Ok(());
+    }
+    println!("installing {} {}", tool.name, tool.version);
+    let version = format!("={}", tool.version);
+    let root = tools_root();
+    let mut arguments =
+        vec!["install", tool.name, "--version", &version, "--locked", "--force", "--debug"];
+    arguments.extend(tool.features);
+    let mut command = command(&cargo_program(), &arguments);
+    // A tool that runs for seconds is not worth minutes of optimisation.
+    command
+        .arg("--root")
+        .arg(&root)
+        .env("CARGO_TARGET_DIR", root.join("build"))
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "0")
+        .env("CARGO_INCREMENTAL", "0");
+    run(command)
+}
