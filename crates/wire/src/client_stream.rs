@@ -77,23 +77,47 @@ pub fn put_close(out: &mut BytesMut, aliases: &[u32]) {
     aliases.iter().for_each(|alias| put_varint(out, u64::from(*alias)));
 }
 
+/// The frames of a message, each with its alias. The message has been checked as a whole.
+#[derive(Clone, Debug)]
+pub struct Frames<'a> {
+    reader: Reader<'a>,
+    left: usize,
+}
+
+impl Iterator for Frames<'_> {
+    type Item = (u32, Bytes);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        read_frame(&mut self.reader).ok()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Frames<'_> {}
+
 /// The frames of a message: how many ticks after the last one, and each frame's alias and body.
 ///
 /// # Errors
 /// [`Malformed`] if any part is; bodies are not looked into, but they have a stamp.
-pub fn decode_frames(payload: &Bytes) -> Result<(u64, Vec<(u32, Bytes)>), Malformed> {
+pub fn decode_frames(payload: &Bytes) -> Result<(u64, Frames<'_>), Malformed> {
     let mut reader = Reader::new(payload);
     let delta = reader.varint()?;
-    let mut frames = Vec::new();
+    let mut frames = Frames { reader: reader.clone(), left: 0 };
     while !reader.is_empty() {
-        let alias = reader.number()?;
-        let body = reader.prefixed(usize::MAX)?;
-        if body.is_empty() {
-            return Err(Malformed::Truncated);
-        }
-        frames.push((alias, body));
+        read_frame(&mut reader)?;
+        frames.left += 1;
     }
     Ok((delta, frames))
+}
+
+fn read_frame(reader: &mut Reader<'_>) -> Result<(u32, Bytes), Malformed> {
+    let alias = reader.number()?;
+    let body = reader.prefixed(usize::MAX)?;
+    if body.is_empty() { Err(Malformed::Truncated) } else { Ok((alias, body)) }
 }
 
 /// Reads a snapshot.

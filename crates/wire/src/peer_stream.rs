@@ -69,31 +69,59 @@ pub fn put_peer_frames_message(out: &mut BytesMut, tick: Tick, entries: &[u8]) {
     out.put_slice(entries);
 }
 
-/// Reads the frames of a message.
+/// The frames of a message. The message has been checked as a whole.
+#[derive(Clone, Debug)]
+pub struct PeerFrames<'a> {
+    reader: Reader<'a>,
+    left: usize,
+}
+
+impl Iterator for PeerFrames<'_> {
+    type Item = PeerFrame;
+
+    fn next(&mut self) -> Option<PeerFrame> {
+        self.left = self.left.checked_sub(1)?;
+        read_frame(&mut self.reader).ok()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for PeerFrames<'_> {}
+
+/// Reads the frames of a message: their tick, and one after the other. A frame in memory is far
+/// larger than the five bytes that one may have here, so that they are not collected.
 ///
 /// # Errors
 /// [`Malformed`] if any part is; records are not looked into, but every core has a stamp.
-pub fn decode_peer_frames(payload: &Bytes) -> Result<(Tick, Vec<PeerFrame>), Malformed> {
+pub fn decode_peer_frames(payload: &Bytes) -> Result<(Tick, PeerFrames<'_>), Malformed> {
     let mut reader = Reader::new(payload);
     let tick = Tick(reader.varint()?);
-    let mut frames = Vec::new();
+    let mut frames = PeerFrames { reader: reader.clone(), left: 0 };
     while !reader.is_empty() {
-        let alias = reader.number()?;
-        let sequence = reader.varint()?;
-        let core = reader.prefixed(usize::MAX)?;
-        if core.is_empty() {
-            return Err(Malformed::Truncated);
-        }
-        let mask = reader.u8()?;
-        let mut sections: [Bytes; 8] = Default::default();
-        for (side, section) in sections.iter_mut().enumerate() {
-            if mask & 1 << side != 0 {
-                *section = reader.prefixed(usize::MAX)?;
-            }
-        }
-        frames.push(PeerFrame { alias, sequence, core, sections });
+        read_frame(&mut reader)?;
+        frames.left += 1;
     }
     Ok((tick, frames))
+}
+
+fn read_frame(reader: &mut Reader<'_>) -> Result<PeerFrame, Malformed> {
+    let alias = reader.number()?;
+    let sequence = reader.varint()?;
+    let core = reader.prefixed(usize::MAX)?;
+    if core.is_empty() {
+        return Err(Malformed::Truncated);
+    }
+    let mask = reader.u8()?;
+    let mut sections: [Bytes; 8] = Default::default();
+    for (side, section) in sections.iter_mut().enumerate() {
+        if mask & 1 << side != 0 {
+            *section = reader.prefixed(usize::MAX)?;
+        }
+    }
+    Ok(PeerFrame { alias, sequence, core, sections })
 }
 
 /// Appends a snapshot message.

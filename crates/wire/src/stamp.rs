@@ -19,7 +19,7 @@ impl Stamp {
 
     /// As written.
     pub const fn to_byte(self) -> u8 {
-        self.tick_nibble << 4 | self.sequence_nibble
+        self.tick_nibble << 4 | self.sequence_nibble & 15
     }
 
     /// As read.
@@ -27,7 +27,8 @@ impl Stamp {
         Self { tick_nibble: byte >> 4, sequence_nibble: byte & 15 }
     }
 
-    /// The greatest tick that is not later than `latest` and has this remainder.
+    /// The greatest tick that is not later than `latest` and has this remainder; tick 0 if there
+    /// is none.
     pub fn tick(self, latest: Tick) -> Tick {
         let back = (latest.0 as u8).wrapping_sub(self.tick_nibble) & 15;
         Tick(latest.0.saturating_sub(u64::from(back)))
