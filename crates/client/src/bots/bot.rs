@@ -28,6 +28,9 @@ const FAR_UNITS: u64 = 1920;
 /// How often a bot compares what it sees with the truth, and asks for the time.
 const SAMPLE_EVERY: Duration = Duration::from_millis(1000);
 
+/// How long a bot waits for its last answer.
+const LAST_ANSWER: Duration = Duration::from_secs(3);
+
 /// What a bot has to tell in the end.
 pub(super) struct BotLog {
     pub(super) entity: Option<EntityId>,
@@ -218,9 +221,32 @@ impl Bot {
                     self.sample(session);
                     session.ping().await?;
                 }
-                () = ended(end) => return Ok(()),
+                () = ended(end) => break,
             }
         }
+        self.wait_for_answer(session, &mut changes).await
+    }
+
+    /// What was asked before the end is still answered, if it does not take long.
+    async fn wait_for_answer(
+        &mut self,
+        session: &mut Session,
+        changes: &mut Vec<Change>,
+    ) -> anyhow::Result<()> {
+        let deadline = tokio::time::Instant::now() + LAST_ANSWER;
+        while self.pending.is_some() {
+            tokio::select! {
+                incoming = session.next(changes) => match incoming? {
+                    Some(Incoming::Control(body)) => {
+                        self.told(session, *body)?;
+                    }
+                    Some(Incoming::Changes) => {}
+                    None => anyhow::bail!("the node hung up"),
+                },
+                () = sleep_until(deadline) => break,
+            }
+        }
+        Ok(())
     }
 
     /// Notes what it is shown of the moves of others.
