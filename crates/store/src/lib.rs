@@ -1,13 +1,15 @@
 //! Where documents live: one trait, its engines, one conformance suite.
 //!
 //! A plain versioned key-value store is the truth. Engines know keys, revisions and bytes; what the
-//! bytes mean they do not know. Answers come by callback, on a thread of the engine's: nobody who asks ever waits.
+//! bytes mean they do not know. Answers come by callback: nobody who asks ever waits for a disk.
 
 mod apply;
+#[doc(hidden)]
 pub mod conformance;
 pub mod embedded;
 pub mod envelope;
 pub mod memory;
+mod pending;
 pub mod world_hash;
 
 pub use embedded::Embedded;
@@ -18,16 +20,18 @@ use pelago_model::{CommitOutcome, Document, Key, Transaction};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Takes the end of a commit.
+/// Takes the end of a commit. Called on a thread of the engine's, or on the caller's before the call returns: it
+/// must be short, and must not wait for the store.
 pub type CommitDone = Box<dyn FnOnce(CommitOutcome) + Send>;
-/// Takes the documents of a load, in the order of the keys.
+/// Takes the documents of a load, in the order of the keys. Called as [`CommitDone`] is.
 pub type LoadDone = Box<dyn FnOnce(Result<Vec<Document>, ReadError>) + Send>;
 
 /// An engine.
 ///
-/// Every engine passes [`conformance`]. `Committed` means durable by the engine's strongest setting.
+/// Every engine passes [`mod@conformance`]. `Committed` means durable by the engine's strongest setting.
 pub trait Store: Send + Sync {
-    /// Reads documents; a key that was never written is [`Document::ABSENT`]. Only what is durable is seen.
+    /// Reads documents, all at one instant; a key that was never written is [`Document::ABSENT`]. Only what is
+    /// durable is seen, and everything that was answered `Committed` before the call. `done` is called exactly once.
     fn load(&self, keys: Vec<Key>, done: LoadDone);
 
     /// Commits a transaction: all of it or nothing. `done` is called exactly once, also when the store is closed.
@@ -36,11 +40,15 @@ pub trait Store: Send + Sync {
     /// Visits every document whose key begins with `prefix`, in order. For audits, backups and
     /// hashes only: nothing that a player waits for may depend on the size of the world.
     ///
+    /// All documents are of one instant: an audit of a world in use finds no half of a transaction. It blocks
+    /// the caller; others may commit meanwhile.
+    ///
     /// # Errors
     /// [`ReadError`] at the first document that cannot be read.
     fn audit(&self, prefix: &str, visit: &mut dyn FnMut(Key, Document)) -> Result<(), ReadError>;
 
-    /// Commits what was asked before and releases everything. Later commits fail.
+    /// Finishes what was asked before and releases everything. Later commits are answered `Failed`, later loads
+    /// and audits [`ReadError::Busy`]. Only the first call does and waits for it.
     fn close(&self);
 }
 
@@ -67,7 +75,9 @@ pub enum ReadError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The address is none.
-    #[error("store address {0:?}: expected memory: or embedded:DIRECTORY")]
+    #[error(
+        "store address {0:?}: expected memory: or embedded:DIRECTORY (also written fjall:DIRECTORY)"
+    )]
     Address(String),
     /// The directory is in use by another process.
     #[error("store directory {} is in use by another process", .0.display())]
@@ -90,14 +100,14 @@ pub enum OpenError {
     },
 }
 
-/// Opens the store at an address: `memory:` or `embedded:DIRECTORY`.
+/// Opens the store at an address: `memory:` or `embedded:DIRECTORY`, which may name its engine: `fjall:DIRECTORY`.
 ///
 /// # Errors
 /// See [`OpenError`].
 pub fn open(address: &str) -> Result<Arc<dyn Store>, OpenError> {
     match address.split_once(':') {
         Some(("memory", "")) => Ok(Arc::new(Memory::default())),
-        Some(("embedded", directory)) if !directory.is_empty() => {
+        Some(("embedded" | "fjall", directory)) if !directory.is_empty() => {
             Ok(Arc::new(Embedded::open(directory.as_ref())?))
         }
         _ => Err(OpenError::Address(address.to_owned())),
@@ -128,7 +138,7 @@ mod tests {
 
     #[test]
     fn wrong_addresses_say_what_is_expected() {
-        for address in ["", "memory", "embedded:", "mysql://x"] {
+        for address in ["", "memory", "memory:x", "embedded:", "fjall:", "mysql://x"] {
             let error = open(address).err().unwrap().to_string();
             assert!(error.contains("expected memory: or embedded:DIRECTORY"), "{error}");
         }

@@ -20,15 +20,28 @@ struct Inner {
     closed: bool,
 }
 
+impl Inner {
+    fn get(&self, key: &Key) -> Document {
+        self.documents.get(key).cloned().unwrap_or(Document::ABSENT)
+    }
+}
+
+/// An open store with these documents.
+impl From<BTreeMap<Key, Document>> for Memory {
+    fn from(documents: BTreeMap<Key, Document>) -> Self {
+        Self { inner: Mutex::new(Inner { documents, closed: false }) }
+    }
+}
+
 impl Memory {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        // Nothing is left half done under the lock.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A document as it stands, also after the store was closed.
+    pub fn get(&self, key: &Key) -> Document {
+        self.inner().get(key)
     }
 
-    /// A document as it stands.
-    pub fn get(&self, key: &Key) -> Document {
-        self.inner().documents.get(key).cloned().unwrap_or(Document::ABSENT)
+    /// All documents as they stand, also after the store was closed: what a crash leaves of a durable engine.
+    pub fn snapshot(&self) -> BTreeMap<Key, Document> {
+        self.inner().documents.clone()
     }
 
     /// Commits at once.
@@ -37,10 +50,7 @@ impl Memory {
         if inner.closed {
             return CommitOutcome::Failed;
         }
-        let revision = |key: &Key| {
-            let found = inner.documents.get(key);
-            Ok::<_, Infallible>(found.map_or(Revision(0), |document| document.revision))
-        };
+        let revision = |key: &Key| Ok::<Revision, Infallible>(inner.get(key).revision);
         match apply(transaction, revision) {
             Ok(Ok(documents)) => {
                 inner.documents.extend(documents);
@@ -50,12 +60,23 @@ impl Memory {
             Err(never) => match never {},
         }
     }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Nothing is left half done under the lock.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What `read` says of the documents, unless the store is closed.
+    fn read<T>(&self, read: impl FnOnce(&Inner) -> T) -> Result<T, ReadError> {
+        let inner = self.inner();
+        if inner.closed { Err(ReadError::Busy) } else { Ok(read(&inner)) }
+    }
 }
 
 impl Store for Memory {
     fn load(&self, keys: Vec<Key>, done: LoadDone) {
-        let documents = keys.iter().map(|key| self.get(key)).collect();
-        done(Ok(documents));
+        let documents = self.read(|inner| keys.iter().map(|key| inner.get(key)).collect());
+        done(documents);
     }
 
     fn commit(&self, transaction: Transaction, done: CommitDone) {
@@ -64,7 +85,8 @@ impl Store for Memory {
     }
 
     fn audit(&self, prefix: &str, visit: &mut dyn FnMut(Key, Document)) -> Result<(), ReadError> {
-        let documents = self.inner().documents.clone();
+        // Copied, so that `visit` may use the store.
+        let documents = self.read(|inner| inner.documents.clone())?;
         for (key, document) in documents {
             if key.as_str().starts_with(prefix) {
                 visit(key, document);
@@ -83,4 +105,23 @@ mod tests {
     use super::*;
 
     crate::conformance!(|| std::sync::Arc::new(Memory::default()));
+
+    #[test]
+    fn a_snapshot_is_not_changed_by_what_comes_later() {
+        let key = Key::world();
+        let write = |expected| Transaction {
+            checks: Vec::new(),
+            writes: vec![pelago_model::Write {
+                key: key.clone(),
+                expected: Revision(expected),
+                schema: 1,
+                value: Some("{}".into()),
+            }],
+        };
+        let store = Memory::default();
+        assert_eq!(store.apply(write(0)), CommitOutcome::Committed);
+        let restored = Memory::from(store.snapshot());
+        assert_eq!(store.apply(write(1)), CommitOutcome::Committed);
+        assert_eq!(restored.get(&key).revision, Revision(1));
+    }
 }

@@ -1,14 +1,12 @@
-//! The embedded engine on a real disk: conformance, reopening, `kill -9`.
+//! The embedded engine on a real disk: conformance, and who may open a directory.
 #![allow(clippy::unwrap_used, reason = "tests")]
-#![allow(clippy::print_stdout, reason = "the child tells its parent what was acknowledged")]
 
 use bytes::Bytes;
 use pelago_model::{CommitOutcome, Document, Key, Revision, Transaction, Write};
 use pelago_store::{Embedded, OpenError, Store, commit_now, load_now};
-use std::io::{BufRead, BufReader, Write as _};
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 /// A store in a directory that goes with it.
 struct Temporary {
@@ -42,6 +40,10 @@ fn temporary() -> Arc<Temporary> {
 }
 
 pelago_store::conformance!(temporary);
+pelago_store::conformance_durable!(
+    || tempfile::tempdir().unwrap(),
+    |directory: &tempfile::TempDir| Arc::new(Embedded::open(directory.path()).unwrap())
+);
 
 fn pair(number: u64) -> Transaction {
     let value = Some(Bytes::from(number.to_string()));
@@ -75,52 +77,70 @@ fn a_directory_serves_one_process_at_a_time_and_keeps_everything() {
 #[test]
 fn a_directory_of_another_format_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("format"), "pelago embedded store 9\n").unwrap();
-    assert!(matches!(Embedded::open(directory.path()), Err(OpenError::Format { .. })));
-}
-
-/// The child of the next test: commits pairs and says so, until it is killed.
-#[test]
-fn child_that_commits() {
-    let Ok(directory) = std::env::var("PELAGO_TEST_STORE") else { return };
-    let store = Embedded::open(Path::new(&directory)).unwrap();
-    let first = revisions(&store).0 + 1;
-    let mut out = std::io::stdout();
-    for number in first.. {
-        assert_eq!(commit_now(&store, pair(number)), CommitOutcome::Committed);
-        writeln!(out, "acknowledged {number}").unwrap();
-        out.flush().unwrap();
+    for format in ["pelago embedded store 9\n", ""] {
+        std::fs::write(directory.path().join("format"), format).unwrap();
+        assert!(matches!(Embedded::open(directory.path()), Err(OpenError::Format { .. })));
     }
 }
 
 #[test]
-fn kill_9_loses_and_tears_nothing_that_was_acknowledged() {
+fn documents_without_a_format_are_somebody_elses() {
     let directory = tempfile::tempdir().unwrap();
-    let mut acknowledged = 0;
-    for round in 0..6u64 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["child_that_commits", "--exact", "--nocapture"])
-            .env("PELAGO_TEST_STORE", directory.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut until = 40 + round * 37;
-        for line in lines.map_while(Result::ok) {
-            // The test harness may have written on the same line before.
-            if let Some((_, number)) = line.split_once("acknowledged ") {
-                acknowledged = number.parse().unwrap();
-                until -= 1;
-            }
-            if until == 0 {
-                child.kill().unwrap();
-                until = u64::MAX;
-            }
-        }
-        child.wait().unwrap();
-        let (left, right) = revisions(&Embedded::open(directory.path()).unwrap());
-        assert_eq!(left, right, "torn after round {round}");
-        assert!(left >= acknowledged, "lost {} after round {round}", acknowledged - left);
-    }
-    assert!(acknowledged >= 6 * 40);
+    drop(Embedded::open(directory.path()).unwrap());
+    std::fs::remove_file(directory.path().join("format")).unwrap();
+    let error = Embedded::open(directory.path()).err().unwrap();
+    assert!(error.to_string().contains("no file that says their format"), "{error}");
+}
+
+#[test]
+fn a_start_that_died_before_the_format_was_whole_is_repeated() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("format.new"), "pela").unwrap();
+    std::fs::write(directory.path().join("lock"), "").unwrap();
+    assert_eq!(revisions(&Embedded::open(directory.path()).unwrap()), (0, 0));
+}
+
+#[test]
+fn missing_directories_are_created() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = format!("embedded:{}", directory.path().join("a/b").display());
+    let store = pelago_store::open(&address).unwrap();
+    assert_eq!(commit_now(&*store, pair(1)), CommitOutcome::Committed);
+    store.close();
+    let same = pelago_store::open(&address.replace("embedded", "fjall")).unwrap();
+    let key = Key::parse("a/left").unwrap();
+    assert_eq!(load_now(&*same, vec![key]).unwrap()[0].revision, Revision(1));
+}
+
+#[test]
+fn who_is_answered_may_drop_the_last_handle() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(Embedded::open(directory.path()).unwrap());
+    let (last, is_last) = channel();
+    let (sender, answer) = channel();
+    let handle = store.clone();
+    let done = move |outcome| {
+        is_last.recv().unwrap();
+        drop(handle);
+        sender.send(outcome).unwrap();
+    };
+    store.commit(pair(1), Box::new(done));
+    drop(store);
+    last.send(()).unwrap();
+    assert_eq!(answer.recv_timeout(Duration::from_secs(10)).unwrap(), CommitOutcome::Committed);
+    // The thread lets go of the directory a moment later.
+    let reopened = (0..200).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        Embedded::open(directory.path()).ok()
+    });
+    assert_eq!(revisions(&reopened.unwrap()), (1, 1));
+}
+
+#[test]
+fn a_panic_of_one_asker_does_not_keep_others_from_their_answers() {
+    let store = temporary();
+    store.commit(pair(1), Box::new(|_| panic!("a bug of who asked")));
+    assert_eq!(commit_now(&*store, pair(2)), CommitOutcome::Committed);
+    store.load(Vec::new(), Box::new(|_| panic!("a bug of who asked")));
+    assert_eq!(load_now(&*store, Vec::new()), Ok(Vec::new()));
 }

@@ -1,0 +1,94 @@
+//! The documents in fjall: what can be read, and how a group becomes durable.
+
+use super::directory::{self, DOCUMENTS};
+use crate::{OpenError, ReadError, envelope};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+use pelago_model::{Document, Key};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+/// An open database. When its last clone goes, the directory is free.
+#[derive(Clone)]
+pub(super) struct Documents {
+    keyspace: Keyspace,
+    database: Database,
+    /// Dropped last, so that nobody opens the directory while fjall still closes.
+    _lock: Arc<File>,
+}
+
+impl Documents {
+    /// Opens the database of a directory that was claimed with `lock`.
+    pub(super) fn open(directory: &Path, lock: File) -> Result<Self, OpenError> {
+        let problem = |error| match error {
+            fjall::Error::Locked => OpenError::InUse(directory.to_owned()),
+            error => directory::engine(directory, error),
+        };
+        let database = Database::builder(directory.join(DOCUMENTS)).open().map_err(problem)?;
+        let keyspace =
+            database.keyspace(DOCUMENTS, KeyspaceCreateOptions::default).map_err(problem)?;
+        directory::sync(directory).map_err(|error| directory::engine(directory, error))?;
+        Ok(Self { keyspace, database, _lock: Arc::new(lock) })
+    }
+
+    /// The documents after some group, none of a later one.
+    ///
+    /// A view sees only what is durable and never half of a transaction: fjall's batch writes and syncs the
+    /// journal first, then fills the memtable, then moves the instant at which snapshots see it. Its reads
+    /// without a snapshot see the memtable while it is being filled; nothing here uses them.
+    pub(super) fn view(&self) -> View<'_> {
+        View { snapshot: self.database.snapshot(), keyspace: &self.keyspace }
+    }
+
+    /// Writes documents as one batch and syncs it: all of them are durable, or after an error nobody knows.
+    pub(super) fn write(&self, documents: &BTreeMap<Key, Document>) -> Result<(), fjall::Error> {
+        // The journal's length is allocated and synced when it is created, so that the data is enough.
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        for (key, document) in documents {
+            batch.insert(&self.keyspace, key.as_str(), envelope::encode(document));
+        }
+        batch.commit()
+    }
+}
+
+/// All documents at one instant.
+pub(super) struct View<'a> {
+    snapshot: Snapshot,
+    keyspace: &'a Keyspace,
+}
+
+impl View<'_> {
+    /// The document under a key.
+    pub(super) fn read(&self, key: &Key) -> Result<Document, ReadError> {
+        match self.snapshot.get(self.keyspace, key.as_str()).map_err(engine)? {
+            Some(bytes) => decode(key, &bytes),
+            None => Ok(Document::ABSENT),
+        }
+    }
+
+    /// Every document whose key begins with `prefix`, in order.
+    pub(super) fn visit(
+        &self,
+        prefix: &str,
+        visit: &mut dyn FnMut(Key, Document),
+    ) -> Result<(), ReadError> {
+        for entry in self.snapshot.prefix(self.keyspace, prefix) {
+            let (key, bytes) = entry.into_inner().map_err(engine)?;
+            let text = String::from_utf8_lossy(&key);
+            let key =
+                Key::parse(&text).map_err(|_| ReadError::Engine(format!("{text:?} is no key")))?;
+            let document = decode(&key, &bytes)?;
+            visit(key, document);
+        }
+        Ok(())
+    }
+}
+
+fn decode(key: &Key, bytes: &[u8]) -> Result<Document, ReadError> {
+    envelope::decode(bytes).map_err(|problem| ReadError::Damaged { key: key.clone(), problem })
+}
+
+fn engine(error: fjall::Error) -> ReadError {
+    ReadError::Engine(error.to_string())
+}
