@@ -65,13 +65,4 @@ pub enum Malformed {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn neighbouring_versions_understand_each_other() {
-        assert_eq!(negotiate((1, 3), (2, 5)), Some(3));
-        assert_eq!(negotiate((1, 1), (2, 5)), None);
-        assert_eq!(negotiate((4, 4), (2, 5)), Some(4));
-    }
-}
+mod tests;
