@@ -55,15 +55,15 @@ fn twenty_kills_under_two_hundred_bots_lose_nothing_that_was_acknowledged() {
             verify(&world, &journal);
         }
         let mut bots = Command::new(PELAGO)
-            .args(["bots", "--count", "200", "--behavior", "mixed", "--seconds", "4"])
+            .args(["bots", "--count", "200", "--behavior", "mixed", "--seconds", "5"])
             .args(["--connect", &world.tcp.join(","), "--journal"])
             .arg(&journal)
             .env("PELAGO_LOG", "error")
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        // Between 1.5 and 3.5 s, never twice at the same moment.
-        std::thread::sleep(Duration::from_millis(1500 + (round * 797) % 2000));
+        // Between 2.5 and 4.8 s, never twice at the same moment.
+        std::thread::sleep(Duration::from_millis(2500 + (round * 797) % 2300));
         world.process.kill().unwrap();
         world.process.wait().unwrap();
         bots.wait().unwrap();

@@ -409,10 +409,15 @@ impl Bot {
                     && !self.avoided.contains_key(&(chunk, *slot))
             })
             .collect();
-        if near.is_empty() {
-            return Ok(None);
-        }
-        let (slot, natural) = near[self.rng.next_u32() as usize % near.len()];
+        let by_distance = |(_, natural): &&(u16, Natural)| natural.position.distance_squared(here);
+        // Mostly the nearest; now and then another, so that bots do not stand in heaps.
+        let pick = self.rng.next_u32() as usize;
+        let chosen = if pick.is_multiple_of(4) {
+            near.get(pick / 4 % near.len().max(1))
+        } else {
+            near.iter().min_by_key(by_distance)
+        };
+        let Some((slot, natural)) = chosen.copied() else { return Ok(None) };
         self.target = Some((chunk, slot));
         let distance = (natural.position.distance_squared(here) as f64).sqrt();
         if distance <= f64::from(NEAR_UNITS) {
