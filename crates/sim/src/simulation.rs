@@ -6,24 +6,23 @@ mod strikes;
 
 use crate::checks::ShownRevisions;
 use crate::faults::{FaultCounts, Faults};
-use crate::network::{Network, messages};
-use crate::player::{self, Player};
+use crate::network::Network;
+use crate::player::Player;
 use crate::store::SimStore;
 use bytes::Bytes;
-use pelago_cluster::{LinkId, LinksInput, Member, Roles};
+use pelago_cluster::{LinkId, LinksInput};
 use pelago_frontier::Frontier;
 use pelago_game::{IslandSpec, Land};
 use pelago_model::{
-    CommitOutcome, Document, EntityId, Incarnation, IslandClock, IslandId, Key, NodeId, Position,
-    Tick, Trajectory, Transaction, WorldNumber, WorldTime,
+    CommitOutcome, Document, EntityId, Incarnation, IslandClock, IslandId, Key, NodeId, Trajectory,
+    Transaction, WorldNumber, WorldTime,
 };
 use pelago_node::node::{Sabotage, WorldDocument};
 use pelago_node::{
-    ControlInput, Effect, LaneInput, LoginInput, Message, Node, NodeConfig, Part, StewardInput,
-    Ticket, bootstrap,
+    ControlInput, LaneInput, LoginInput, Message, Node, NodeConfig, Part, StewardInput, Ticket,
+    bootstrap,
 };
 use pelago_store::Store;
-use pelago_wire::client::server_message;
 use pelago_world::ClientId;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use pelago_cluster::{LinkId, LinksInput, Member, Roles};
 use pelago_model::{CommitOutcome, Incarnation, NodeId, Transaction};
 use pelago_node::{ControlInput, Effect, Message, Node, Part, Ticket};
+use pelago_world::ClientId;
 
 impl Simulation {
     pub(super) fn start(&mut self, id: NodeId) {
