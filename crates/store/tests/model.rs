@@ -135,8 +135,8 @@ proptest! {
 }
 
 proptest! {
-    // Every case opens two directories and syncs.
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    // Every case opens four times, and each costs tens of milliseconds.
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
     fn embedded_decides_as_the_model_and_keeps_it(
