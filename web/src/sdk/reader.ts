@@ -35,17 +35,16 @@ export class Reader {
     return Number(this.view.getBigInt64(this.take(8), true));
   }
 
-  /** An unsigned LEB128 number in its shortest form, up to 2^53. */
+  /** An unsigned LEB128 number in its shortest form; beyond 2^53 the nearest that a double can hold. */
   varint(): number {
     let value = 0;
-    let scale = 1;
-    for (let index = 0; index < 8; index++) {
+    for (let index = 0; index < 10; index++) {
       const byte = this.u8();
-      if (byte === 0 && index > 0) throw new Malformed("a varint is not in its shortest form");
-      value += (byte & 0x7f) * scale;
-      if (value > Number.MAX_SAFE_INTEGER) break;
+      if ((byte === 0 && index > 0) || (index === 9 && byte > 1)) {
+        throw new Malformed("a varint is not in its shortest form");
+      }
+      value += (byte & 0x7f) * 2 ** (7 * index);
       if (byte < 0x80) return value;
-      scale *= 128;
     }
     throw new Malformed("a varint is too long");
   }
