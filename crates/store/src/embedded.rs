@@ -5,10 +5,10 @@
 //! disk: the engine answers `Unknown` and takes nothing more.
 //!
 //! A journal that ends in the middle of a group, as `kill -9` leaves it, is read up to the group before. Two
-//! limits are fjall's (3.1, <https://github.com/fjall-rs/fjall/issues/311>). If power fails while a group is being synced
-//! and the disk kept a later page of it but not an earlier one, opening may fail with a checksum error instead of
-//! dropping that group, which was never answered. And a disk that damages the journal's older parts may
-//! be taken for such an end, and the documents after it be lost.
+//! limits are fjall's (3.1, <https://github.com/fjall-rs/fjall/issues/311>). If power fails while a group is being
+//! synced and the disk kept a later page of it but not an earlier one, opening may fail with a checksum error
+//! instead of dropping that group, which was never answered. And a disk that damages the journal's older parts
+//! may be taken for such an end, and the documents after it be lost.
 //!
 //! A directory holds `lock` (one process at a time), `format` (the layout's version) and `documents` (fjall's).
 
