@@ -108,3 +108,108 @@ pub fn check_move(
     }
     Ok(new)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use pelago_game::{
+        Actor, Arrival, DurableContext, Game, Halt, IslandSpec, LiveContext, ObjectView, Refusal,
+        Route, Tile, Total,
+    };
+    use pelago_model::{ChunkId, Document, IslandId, IslandTime, Key};
+    use std::collections::BTreeMap;
+
+    /// A meadow with a wall: the cells from 20 m to 22 m east.
+    struct Walled;
+
+    impl Game for Walled {
+        fn name(&self) -> &str {
+            "walled"
+        }
+        fn content(&self) -> Bytes {
+            Bytes::new()
+        }
+        fn max_speed(&self) -> u16 {
+            300
+        }
+        fn tile(&self, _: &IslandSpec, chunk: ChunkId) -> Option<Tile> {
+            let wall = |cell: usize| u8::from(chunk.x == 0 && cell % 15 == 10);
+            Some(Tile { ground: std::array::from_fn(wall), naturals: Vec::new() })
+        }
+        fn walkable(&self, ground: u8) -> bool {
+            ground == 0
+        }
+        fn spawn(&self, _: &Land, _: Arrival, _: u64) -> Position {
+            Position::default()
+        }
+        fn new_avatar(&self, _: &str) -> serde_json::Value {
+            serde_json::Value::Null
+        }
+        fn player_view(&self, _: &serde_json::Value) -> Bytes {
+            Bytes::new()
+        }
+        fn route(&self, _: &Actor, _: &[u8]) -> Result<Route, Refusal> {
+            Err(Refusal::malformed())
+        }
+        fn durable(&self, _: &mut DurableContext<'_>, _: &[u8]) -> Result<Bytes, Halt> {
+            Err(Refusal::malformed().into())
+        }
+        fn live(&self, _: &mut LiveContext, _: &[u8]) -> Result<Bytes, Refusal> {
+            Err(Refusal::malformed())
+        }
+        fn objects(&self, _: &Document) -> Vec<ObjectView> {
+            Vec::new()
+        }
+        fn count(&self, _: &Key, _: &serde_json::Value, _: &mut BTreeMap<String, Total>) {}
+    }
+
+    const NOW: WorldTime = WorldTime(100_000);
+
+    fn ask(at: i64, speed: u16, waypoints: &[(i32, i32)]) -> Result<Trajectory, MoveRefusal> {
+        let spec = IslandSpec { id: IslandId(1), seed: 1, size: 3, generator: 1 };
+        let land = Land::new(&Walled, spec);
+        let old = Trajectory::still(IslandTime(99_900), Position::new(640, 640));
+        let waypoints = waypoints.iter().map(|(x, y)| Position::new(*x, *y)).collect();
+        let request = MoveRequest { at: WorldTime(at), speed, waypoints };
+        check_move(NOW, &IslandClock::IDENTITY, &land, 300, &old, &request)
+    }
+
+    #[test]
+    fn a_walk_over_the_meadow_is_allowed() {
+        let walk = ask(99_950, 256, &[(640, 1600), (100, 1600)]).unwrap();
+        assert_eq!(
+            (walk.start_time(), walk.start()),
+            (IslandTime(99_950), Position::new(640, 640))
+        );
+        assert_eq!(walk.destination(), Position::new(100, 1600));
+    }
+
+    #[test]
+    fn nobody_walks_through_a_wall_or_off_the_island() {
+        assert_eq!(ask(100_000, 256, &[(1800, 640)]), Err(MoveRefusal::Blocked));
+        assert_eq!(ask(100_000, 256, &[(640, 1600), (1400, 100)]), Err(MoveRefusal::Blocked));
+        assert_eq!(ask(100_000, 256, &[(-100, 640)]), Err(MoveRefusal::Blocked));
+    }
+
+    #[test]
+    fn nobody_is_too_fast_or_moves_in_another_time() {
+        assert_eq!(ask(100_000, 301, &[(700, 640)]), Err(MoveRefusal::TooFast));
+        assert_eq!(ask(100_000, 0, &[(700, 640)]), Err(MoveRefusal::Malformed));
+        assert_eq!(ask(99_699, 256, &[(700, 640)]), Err(MoveRefusal::Late));
+        assert_eq!(ask(100_051, 256, &[(700, 640)]), Err(MoveRefusal::Early));
+        assert_eq!(ask(100_000, 256, &[(700, 640); 9]), Err(MoveRefusal::TooLong));
+    }
+
+    #[test]
+    fn the_past_that_others_were_shown_is_not_rewritten() {
+        let walk = ask(99_800, 256, &[(700, 640)]).unwrap();
+        assert_eq!(walk.start_time(), IslandTime(99_900));
+    }
+
+    #[test]
+    fn who_stops_stands_where_he_is() {
+        let stop = ask(100_000, 256, &[]).unwrap();
+        assert_eq!((stop.speed(), stop.destination()), (0, Position::new(640, 640)));
+    }
+}
