@@ -9,14 +9,13 @@
 //!   later writes succeed, so that two stores that differ in it are different worlds to everyone who writes.
 //! - The schema does not: an upgrade rewrites the value, which counts.
 //! - Places, sessions and feeds do not: they change while nobody plays.
-//! - Leases of ids do not: a restart throws the rest of one away, and nothing that was made depends on it. A
-//!   backup must hold them all the same, or ids are given out twice.
+//! - Leases of ids count: a copy of the world without them would give out ids twice.
 
 use crate::{ReadError, Store};
 use std::fmt;
 
 /// Kinds of documents that are not part of the world hash.
-const LEFT_OUT: [&str; 4] = ["place", "session", "feed", "ids"];
+const LEFT_OUT: [&str; 3] = ["place", "session", "feed"];
 
 /// The hash of a world, written as 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
