@@ -3,6 +3,51 @@
 //! A game is a set of pure functions. It never waits, never sends and never sees a clock, a socket
 //! or a node, so that its rules can be run again after a conflict, replayed by the simulator, and
 //! tested with a map, see [`TestWorld`].
+//!
+//! A whole game, in which one can do nothing but count:
+//!
+//! ```
+//! use bytes::Bytes;
+//! use pelago_game::*;
+//! use pelago_model::{ChunkId, Document, EntityId, Key, Position};
+//! use serde_json::{Value, json};
+//! use std::collections::BTreeMap;
+//!
+//! struct Counting;
+//!
+//! impl Game for Counting {
+//!     fn name(&self) -> &str { "counting" }
+//!     fn content(&self) -> Bytes { json!({"name": "counting"}).to_string().into() }
+//!     fn max_speed(&self) -> u16 { 256 }
+//!     fn tile(&self, _: &IslandSpec, _: ChunkId) -> Option<Tile> {
+//!         Some(Tile { ground: [0; 225], naturals: Vec::new() })
+//!     }
+//!     fn walkable(&self, _: u8) -> bool { true }
+//!     fn spawn(&self, _: &Land, _: Arrival, _: u64) -> Position { Position::new(960, 960) }
+//!     fn new_avatar(&self, _: &str) -> Value { json!(0) }
+//!     fn player_view(&self, state: &Value) -> Bytes { state.to_string().into() }
+//!     fn route(&self, actor: &Actor, _: &[u8]) -> Result<Route, Refusal> {
+//!         Ok(Route::Durable { key: Key::avatar(actor.avatar) })
+//!     }
+//!     fn durable(&self, context: &mut DurableContext<'_>, _: &[u8]) -> Result<Bytes, Halt> {
+//!         let count = context.state::<u64>()? + 1;
+//!         context.set_state(&count)?;
+//!         Ok(count.to_string().into())
+//!     }
+//!     fn live(&self, _: &mut LiveContext, _: &[u8]) -> Result<Bytes, Refusal> {
+//!         Err(Refusal::malformed())
+//!     }
+//!     fn objects(&self, _: &Document) -> Vec<ObjectView> { Vec::new() }
+//!     fn count(&self, _: &Key, _: &Value, _: &mut BTreeMap<String, Total>) {}
+//! }
+//!
+//! let mut world = TestWorld::new(Counting, 7, 1);
+//! let here = Position::new(960, 960);
+//! world.act(EntityId(1), here, b"").unwrap();
+//! assert_eq!(world.act(EntityId(1), here, b"").unwrap(), "2");
+//! ```
+//!
+//! `pelago::run(Counting)` is its server.
 
 pub mod content;
 pub mod durable;
