@@ -50,6 +50,9 @@ pub enum ReceiveError {
     /// The WebSocket broke.
     #[error("the websocket broke: {0}")]
     WebSocket(#[from] tokio_websockets::Error),
+    /// A page of another host tries to use a player's browser.
+    #[error("the websocket was opened by a page of another host")]
+    Origin,
     /// The handshake took too long.
     #[error("the handshake took longer than {} s", HANDSHAKE_TIMEOUT.as_secs())]
     Handshake,
@@ -98,7 +101,11 @@ impl Connection {
         let duplex = Duplex::new(stream, sender.clone());
         let builder = ServerBuilder::new().limits(Limits::default().max_payload_len(Some(limit)));
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, builder.accept(duplex)).await;
-        let (_, mut websocket) = handshake.map_err(|_| ReceiveError::Handshake)??;
+        let (request, mut websocket) = handshake.map_err(|_| ReceiveError::Handshake)??;
+        let header = |name: &str| Some(request.headers().get(name)?.to_str().unwrap_or(""));
+        if !is_same_host(header("origin"), header("host")) {
+            return Err(ReceiveError::Origin);
+        }
         // The library leaves its answer in our buffer.
         websocket.get_mut().flush().await?;
         let inbound = Inbound::Server(Box::new(websocket));
@@ -222,6 +229,18 @@ impl Connection {
     }
 }
 
+/// Whether a page may connect: it comes from the host that it connects to, whatever the ports.
+/// Programs name no origin.
+fn is_same_host(origin: Option<&str>, host: Option<&str>) -> bool {
+    let Some(origin) = origin else { return true };
+    let Some((_, origin)) = origin.split_once("://") else { return false };
+    let name = |authority: &str| match authority.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name.to_owned(),
+        _ => authority.to_owned(),
+    };
+    host.is_some_and(|host| name(host).eq_ignore_ascii_case(&name(origin)))
+}
+
 fn gone() -> ReceiveError {
     io::Error::from(io::ErrorKind::BrokenPipe).into()
 }
@@ -262,6 +281,26 @@ async fn read(
             let count = deframer.buffer().len() - before;
             traffic.received.fetch_add(count as u64, Ordering::Relaxed);
             Ok(true)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pages_of_the_same_host_may_connect() {
+        for (origin, host, expected) in [
+            (None, Some("127.0.0.1:7001"), true),
+            (Some("http://127.0.0.1:8080"), Some("127.0.0.1:7001"), true),
+            (Some("https://Play.example"), Some("play.example:443"), true),
+            (Some("http://[::1]:8080"), Some("[::1]:7001"), true),
+            (Some("https://evil.example"), Some("127.0.0.1:7001"), false),
+            (Some("null"), Some("127.0.0.1:7001"), false),
+            (Some("http://127.0.0.1"), None, false),
+        ] {
+            assert_eq!(is_same_host(origin, host), expected, "{origin:?} {host:?}");
         }
     }
 }
