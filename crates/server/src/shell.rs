@@ -118,6 +118,7 @@ pub(crate) struct NodeShell {
 
 /// What the tasks of a node share.
 struct Shared {
+    node: NodeId,
     clock: Arc<WorldClock>,
     store: Arc<dyn Store>,
     game: Arc<dyn Game>,
@@ -205,6 +206,7 @@ impl NodeShell {
         let (hub, hub_outlet) = inbox();
         let (lanes, lane_outlets): (Vec<_>, Vec<_>) = (0..settings.lanes).map(|_| inbox()).unzip();
         let shared = Arc::new(Shared {
+            node: settings.node,
             clock,
             store,
             game,

@@ -6,6 +6,7 @@ use pelago_model::NodeId;
 use pelago_model::limits::MAX_MESSAGE_BYTES;
 use pelago_net::{Connection, Event, Listener};
 use pelago_node::{ControlInput, Message};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -62,7 +63,9 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, toward: Option<NodeId>) {
             Ok(Some(Event::Writable)) => tell(&shared, LinksInput::Writable { link }).await,
             Ok(None) => break,
             Err(error) => {
-                tracing::warn!(link = link.0, %error, "a link ended");
+                if !shared.stopping.load(Ordering::Relaxed) {
+                    tracing::warn!(node = shared.node.0, link = link.0, %error, "a link ended");
+                }
                 break;
             }
         }

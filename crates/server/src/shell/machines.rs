@@ -111,6 +111,7 @@ fn perform(
     effects: impl Iterator<Item = Effect>,
     answers: &mut Vec<Message>,
 ) {
+    let node = shared.node.0;
     let mut writes: BTreeMap<LinkId, BytesMut> = BTreeMap::new();
     for effect in effects {
         match effect {
@@ -122,7 +123,7 @@ fn perform(
             Effect::To(message) => shared.hub.tell(message),
             Effect::Dial { node, address } => links::dial(shared.clone(), node, address),
             Effect::Hangup { link, reason } => {
-                tracing::warn!(link = link.0, %reason, "link hung up");
+                tracing::warn!(node, link = link.0, %reason, "link hung up");
                 if let Some(sender) = shared.link(link) {
                     sender.close();
                 }
@@ -159,10 +160,10 @@ fn perform(
             }
             Effect::Audit { client, name } => audit::answer(shared.clone(), client, name),
             Effect::Log { level, trace, text } => match level {
-                Level::Debug => tracing::debug!(trace, "{text}"),
-                Level::Info => tracing::info!(trace, "{text}"),
-                Level::Warn => tracing::warn!(trace, "{text}"),
-                Level::Error => tracing::error!(trace, "{text}"),
+                Level::Debug => tracing::debug!(node, trace, "{text}"),
+                Level::Info => tracing::info!(node, trace, "{text}"),
+                Level::Warn => tracing::warn!(node, trace, "{text}"),
+                Level::Error => tracing::error!(node, trace, "{text}"),
             },
         }
     }
