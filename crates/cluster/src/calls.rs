@@ -5,10 +5,14 @@ use pelago_model::{Key, NodeId, WorldTime};
 use pelago_wire::peer::call;
 use std::collections::BTreeSet;
 
-/// How long one node may take before a repeatable call is tried at the next, in ms.
+/// How long one node may take before a repeatable call is also tried at the next, in ms.
 pub(crate) const ATTEMPT_MS: i64 = 1000;
+/// The pause before those are asked again who rejected a call or were lost, in ms.
+pub(crate) const ROUND_MS: i64 = 250;
 /// Calls of one link that may be unanswered; more are rejected as `busy`.
 pub(crate) const MAX_INCOMING: usize = 4096;
+/// Calls of this node that may be under way; more are rejected as `busy` without being sent.
+pub(crate) const MAX_OUTGOING: usize = 65_536;
 
 /// Whom to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub struct IncomingCall {
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// Nobody to ask can be reached.
+    /// Nobody to ask can be reached; it was not begun.
     #[error("nobody can be reached")]
     Unreachable,
     /// The time is over; it may have been carried out.
@@ -55,8 +59,34 @@ pub(crate) struct Outgoing {
     pub(crate) deadline: WorldTime,
     pub(crate) repeatable: bool,
     pub(crate) trace: u64,
-    pub(crate) tried: BTreeSet<NodeId>,
-    /// Whom it was sent to, and until when that node may take.
+    /// Whom it was sent to last, and by which link; `None` after that node rejected it or was lost.
     pub(crate) at: Option<(NodeId, Option<LinkId>)>,
-    pub(crate) attempt_until: WorldTime,
+    /// Those who were asked in this round; when all were, the next round begins.
+    pub(crate) tried: BTreeSet<NodeId>,
+    /// Everybody who was ever asked: their answers count.
+    pub(crate) asked: BTreeSet<NodeId>,
+    /// Somebody was asked, and has neither answered nor rejected it.
+    pub(crate) maybe_begun: bool,
+    /// With which code it was last rejected.
+    pub(crate) rejected: Option<String>,
+    /// When to look after it again.
+    pub(crate) look: WorldTime,
+}
+
+impl Outgoing {
+    /// How it ends when its time is over.
+    pub(crate) fn overdue(&self) -> CallError {
+        match &self.rejected {
+            _ if self.maybe_begun || self.at.is_some() => CallError::DeadlineExceeded,
+            Some(code) => CallError::Rejected(code.clone()),
+            None => CallError::Unreachable,
+        }
+    }
+
+    /// The link to the node that was asked last is gone.
+    pub(crate) fn lost(&mut self, now: WorldTime) {
+        self.at = None;
+        self.maybe_begun = true;
+        self.look = now;
+    }
 }

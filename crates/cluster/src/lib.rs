@@ -2,13 +2,16 @@
 //!
 //! One machine, [`Links`]: it knows no lanes, no documents and no sockets.
 
+mod aliases;
 pub mod book;
 mod calls;
 mod link;
 mod links;
 pub mod rendezvous;
+mod subscriptions;
 
 pub use book::{Member, Roles};
 pub use calls::{CallError, CallTarget, IncomingCall};
-pub use link::{HangupReason, LinkId, Subject};
+pub use link::{HangupReason, LinkId};
 pub use links::{Links, LinksConfig, LinksCounters, LinksEffect, LinksInput, LinksSabotage};
+pub use subscriptions::Subject;

@@ -1,25 +1,27 @@
-//! One link to another node: what we read from it, what it reads from us.
+//! One link to another node: its greeting, what waits to be written, what is read and served on it.
 
+use crate::aliases::{InStreams, OutStreams};
+use crate::subscriptions::{Served, Subject, Wanted};
 use bytes::{Bytes, BytesMut};
-use pelago_model::{ChannelId, Incarnation, IslandId, NodeId, PublisherId, WorldTime};
+use pelago_model::limits::MAX_MESSAGE_BYTES;
+use pelago_model::{Incarnation, IslandId, NodeId, PublisherId, WorldTime};
 use pelago_wire::client_stream::put_close;
-use pelago_wire::frame::{Frame, Snapshot, StreamKind};
+use pelago_wire::frame::{Frame, Snapshot};
 use pelago_wire::message::put_control;
-use pelago_wire::peer::{Channel, PeerMessage, Subscriptions, peer_message};
-use pelago_wire::peer_stream::{put_peer_frame, put_peer_frames_message, put_peer_snapshot};
+use pelago_wire::peer::{PeerMessage, peer_message};
+use pelago_wire::peer_stream::{
+    PeerSnapshot, put_peer_frame, put_peer_frames_message, put_peer_snapshot,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Bytes that wait for a blocked link; beyond it is hung up.
+/// Bytes of control messages that wait for a blocked link; beyond it is hung up.
 pub(crate) const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
-/// Channels that one node may read from another; beyond it the link is hung up.
-pub(crate) const MAX_SUBSCRIPTIONS: usize = 65_536;
+/// Room that a message leaves for its own header and the fields around its records.
+const HEADER_BYTES: usize = 256;
 
 /// A connection to another node, numbered by the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
-
-/// What one may subscribe to.
-pub type Subject = (ChannelId, StreamKind);
 
 /// Why a link is hung up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +38,7 @@ pub enum HangupReason {
     /// A newer link to the same node, or a newer life of it.
     #[error("replaced by a newer link")]
     Replaced,
-    /// The node is not in the address book any more.
+    /// The node is not in the address book, or not any more.
     #[error("not in the address book")]
     Gone,
     /// The other side counts subscriptions otherwise.
@@ -45,22 +47,18 @@ pub enum HangupReason {
     /// Too much waits for it.
     #[error("too slow")]
     TooSlow,
+    /// More subscriptions, or more links without a greeting, than allowed.
+    #[error("too many")]
+    TooMany,
 }
 
-/// A stream that we publish on the link.
-#[derive(Clone, Copy, Debug)]
-struct OutStream {
-    alias: u32,
-    /// Frames were left out: wants a fresh snapshot.
-    stale: bool,
-}
-
-/// A stream that we read from the link.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct InStream {
-    pub(crate) subject: Subject,
-    pub(crate) publisher: PublisherId,
-    pub(crate) sequence: u64,
+/// What was not sent.
+#[derive(Debug, Default)]
+pub(crate) struct NotSent {
+    /// Frames left out because the link was blocked.
+    pub(crate) left_out: u64,
+    /// Subjects with a frame that does not fit a message: to be answered anew.
+    pub(crate) too_large: BTreeSet<Subject>,
 }
 
 #[derive(Debug)]
@@ -68,29 +66,27 @@ pub(crate) struct Link {
     pub(crate) id: LinkId,
     /// Known when we dialled, or from its hello.
     pub(crate) node: Option<NodeId>,
+    /// From its hello: which life of the node it is.
     pub(crate) incarnation: Option<Incarnation>,
     pub(crate) last_received: WorldTime,
     pub(crate) last_sent: WorldTime,
     pub(crate) blocked: bool,
+    /// Control messages for when it is not blocked any more.
     waiting: BytesMut,
     out: BytesMut,
-    /// What we read: subject to the version that last added it.
-    pub(crate) wanted: BTreeMap<Subject, u64>,
-    version: u64,
-    add: BTreeSet<Subject>,
-    remove: BTreeSet<Subject>,
-    whole: bool,
-    /// What the other reads: subject to the version that last added it.
-    pub(crate) served: BTreeMap<Subject, u64>,
-    pub(crate) served_version: u64,
-    out_streams: BTreeMap<(Subject, PublisherId), OutStream>,
-    free_aliases: Vec<u32>,
-    next_alias: u32,
-    pub(crate) in_streams: BTreeMap<u32, InStream>,
-    /// On which islands the other has somebody.
+    /// What we read.
+    pub(crate) wanted: Wanted,
+    pub(crate) in_streams: InStreams,
+    /// What the other reads.
+    pub(crate) served: Served,
+    out_streams: OutStreams,
+    /// Subjects whose answer fell into the time when it was blocked.
+    unanswered: BTreeSet<Subject>,
+    /// On which islands the other has somebody, and the version of that.
     pub(crate) islands: BTreeSet<IslandId>,
-    /// Calls of the other that are not answered yet.
-    pub(crate) incoming: BTreeSet<u64>,
+    pub(crate) islands_version: u64,
+    /// Calls of the other that are not answered yet, and until when it waits for them.
+    pub(crate) incoming: BTreeMap<u64, WorldTime>,
 }
 
 impl Link {
@@ -104,188 +100,129 @@ impl Link {
             blocked: false,
             waiting: BytesMut::new(),
             out: BytesMut::new(),
-            wanted: BTreeMap::new(),
-            version: 0,
-            add: BTreeSet::new(),
-            remove: BTreeSet::new(),
-            whole: true,
-            served: BTreeMap::new(),
-            served_version: 0,
-            out_streams: BTreeMap::new(),
-            free_aliases: Vec::new(),
-            next_alias: 0,
-            in_streams: BTreeMap::new(),
+            wanted: Wanted::default(),
+            in_streams: InStreams::default(),
+            served: Served::default(),
+            out_streams: OutStreams::default(),
+            unanswered: BTreeSet::new(),
             islands: BTreeSet::new(),
-            incoming: BTreeSet::new(),
+            islands_version: 0,
+            incoming: BTreeMap::new(),
         }
     }
 
-    /// Whether both have said hello.
+    /// Whether the other has said hello.
     pub(crate) fn is_established(&self) -> bool {
         self.incarnation.is_some()
     }
 
+    /// Whether a publisher is a part of this life of the other node.
+    pub(crate) fn is_of_peer(&self, publisher: PublisherId) -> bool {
+        let Some((node, incarnation)) = self.node.zip(self.incarnation) else { return false };
+        PublisherId::new(node, publisher.part(), incarnation) == publisher
+    }
+
     /// Queues a control message for the next write.
     pub(crate) fn control(&mut self, body: peer_message::Body) {
-        let out = if self.blocked { &mut self.waiting } else { &mut self.out };
-        put_control(out, &PeerMessage { body: Some(body) });
+        put_control(self.queue(), &PeerMessage { body: Some(body) });
     }
 
-    /// From the next write on we read, or read no more.
+    fn queue(&mut self) -> &mut BytesMut {
+        if self.blocked { &mut self.waiting } else { &mut self.out }
+    }
+
+    /// From the next write on we read the subject (anew), or read it no more.
     pub(crate) fn want(&mut self, subject: Subject, wanted: bool) {
-        if wanted {
-            self.remove.remove(&subject);
-            self.add.insert(subject);
-        } else {
-            self.add.remove(&subject);
-            if self.wanted.contains_key(&subject) {
-                self.remove.insert(subject);
-            }
-            self.forget_stream(subject, None);
+        self.wanted.want(subject, wanted);
+        if !wanted {
+            self.in_streams.forget(subject);
         }
-    }
-
-    /// Drops what we know of a subject's streams, of one publisher or of all.
-    pub(crate) fn forget_stream(&mut self, subject: Subject, publisher: Option<PublisherId>) {
-        self.in_streams.retain(|_, stream| {
-            stream.subject != subject || publisher.is_some_and(|other| other != stream.publisher)
-        });
     }
 
     /// Makes the set that we read equal to `desired`.
     pub(crate) fn reconcile(&mut self, desired: &BTreeSet<Subject>) {
-        let planned = |subject: &Subject| {
-            self.add.contains(subject)
-                || (self.wanted.contains_key(subject) && !self.remove.contains(subject))
-        };
-        let missing: Vec<Subject> =
-            desired.iter().filter(|subject| !planned(subject)).copied().collect();
-        let surplus: Vec<Subject> = self
-            .wanted
-            .keys()
-            .chain(&self.add)
-            .filter(|subject| !desired.contains(subject) && planned(subject))
-            .copied()
-            .collect();
-        missing.into_iter().for_each(|subject| self.want(subject, true));
-        surplus.into_iter().for_each(|subject| self.want(subject, false));
+        let planned = self.wanted.subjects();
+        desired.difference(&planned).for_each(|subject| self.want(*subject, true));
+        planned.difference(desired).for_each(|subject| self.want(*subject, false));
     }
 
-    /// Turns what changed into the next version; `None` if nothing did.
-    pub(crate) fn next_subscriptions(&mut self) -> Option<Subscriptions> {
-        if self.add.is_empty() && self.remove.is_empty() && !self.whole {
-            return None;
+    /// Queues what has changed in what we read.
+    pub(crate) fn tell_subscriptions(&mut self) {
+        while let Some(change) = self.wanted.next() {
+            self.control(peer_message::Body::Subscriptions(change));
         }
-        let base = if self.whole { 0 } else { self.version };
-        self.whole = false;
-        self.version += 1;
-        let channel = |subject: &Subject| Channel {
-            objects: subject.1 == StreamKind::Objects,
-            ..Channel::from(&subject.0)
-        };
-        let message = Subscriptions {
-            version: self.version,
-            base,
-            add: self.add.iter().map(channel).collect(),
-            remove: self.remove.iter().map(channel).collect(),
-        };
-        for subject in std::mem::take(&mut self.remove) {
-            self.wanted.remove(&subject);
-        }
-        for subject in std::mem::take(&mut self.add) {
-            self.wanted.insert(subject, self.version);
-        }
-        Some(message)
     }
 
     /// Queues frames that the other reads. A blocked link leaves them out.
-    pub(crate) fn publish<'a>(&mut self, frames: impl Iterator<Item = &'a Frame>) -> u64 {
-        let mut left_out = 0;
+    pub(crate) fn publish<'a>(&mut self, frames: impl Iterator<Item = &'a Frame>) -> NotSent {
+        let mut not_sent = NotSent::default();
         let mut entries = BytesMut::new();
-        let mut tick = None;
+        let mut message_tick = None;
         for frame in frames {
-            let key = ((frame.channel, frame.stream), frame.publisher);
-            let Some(stream) = self.out_streams.get_mut(&key) else { continue };
-            if self.blocked || stream.stale {
-                stream.stale = true;
-                left_out += 1;
-                continue;
-            }
-            if let Some(other) = tick.filter(|other| *other != frame.tick) {
-                put_peer_frames_message(&mut self.out, other, &entries);
+            let stream = ((frame.channel, frame.stream), frame.publisher);
+            let bytes = frame.core.len() + frame.sections.iter().map(Bytes::len).sum::<usize>();
+            let too_large = bytes + HEADER_BYTES > MAX_MESSAGE_BYTES;
+            let alias = match self.out_streams.alias(&stream, self.blocked || too_large) {
+                Ok(Some(alias)) => alias,
+                Ok(None) => continue,
+                Err(_) => {
+                    not_sent.left_out += 1;
+                    if too_large && !self.blocked {
+                        not_sent.too_large.insert(stream.0);
+                    }
+                    continue;
+                }
+            };
+            if let Some(tick) = message_tick
+                && (tick != frame.tick || entries.len() + bytes + HEADER_BYTES > MAX_MESSAGE_BYTES)
+            {
+                put_peer_frames_message(&mut self.out, tick, &entries);
                 entries.clear();
             }
-            tick = Some(frame.tick);
-            put_peer_frame(&mut entries, &frame.to_peer(stream.alias));
+            message_tick = Some(frame.tick);
+            put_peer_frame(&mut entries, &frame.to_peer(alias));
         }
-        if let Some(tick) = tick {
+        if let Some(tick) = message_tick {
             put_peer_frames_message(&mut self.out, tick, &entries);
         }
-        left_out
+        not_sent
     }
 
-    /// Queues the answer to a subscription, which opens the stream.
-    pub(crate) fn answer(&mut self, snapshot: &Snapshot) {
+    /// Queues the answer to a subscription, which opens the stream. False if it does not fit a message.
+    pub(crate) fn answer(&mut self, snapshot: &Snapshot) -> bool {
         let subject = (snapshot.channel, snapshot.stream);
-        if self.blocked || !self.served.contains_key(&subject) {
-            return;
+        let Some(answers) = self.served.answered(&subject, snapshot.answers) else { return true };
+        if self.blocked {
+            self.unanswered.insert(subject);
+            return true;
         }
-        let key = (subject, snapshot.publisher);
-        let alias = self.out_streams.get(&key).map(|stream| stream.alias).unwrap_or_else(|| {
-            self.free_aliases.pop().unwrap_or_else(|| {
-                self.next_alias += 1;
-                self.next_alias - 1
-            })
-        });
-        self.out_streams.insert(key, OutStream { alias, stale: false });
-        put_peer_snapshot(&mut self.out, &snapshot.to_peer(alias));
-    }
-
-    /// The other reads a subject no more: its aliases end.
-    pub(crate) fn unserve(&mut self, subject: Subject) -> bool {
-        if self.served.remove(&subject).is_none() {
+        if snapshot.bytes.len() + HEADER_BYTES > MAX_MESSAGE_BYTES {
             return false;
         }
-        let (first, last) = (PublisherId(0), PublisherId(u64::MAX));
-        let ended: Vec<(Subject, PublisherId)> = self
-            .out_streams
-            .range((subject, first)..=(subject, last))
-            .map(|(key, _)| *key)
-            .collect();
-        let aliases: Vec<u32> = ended
-            .iter()
-            .filter_map(|key| self.out_streams.remove(key))
-            .map(|stream| stream.alias)
-            .collect();
-        if !aliases.is_empty() {
-            let out = if self.blocked { &mut self.waiting } else { &mut self.out };
-            put_close(out, &aliases);
-            self.free_aliases.extend(aliases);
-        }
+        let alias = self.out_streams.open((subject, snapshot.publisher));
+        let bytes = PeerSnapshot { answers, ..snapshot.to_peer(alias) };
+        put_peer_snapshot(&mut self.out, &bytes);
         true
     }
 
-    /// The link takes no bytes for now.
-    pub(crate) fn block(&mut self) {
-        self.blocked = true;
-        self.out_streams.values_mut().for_each(|stream| stream.stale = true);
+    /// The other reads a subject no more: its aliases end.
+    pub(crate) fn end_streams(&mut self, subject: Subject) {
+        self.unanswered.remove(&subject);
+        let aliases = self.out_streams.close(subject);
+        if !aliases.is_empty() {
+            put_close(self.queue(), &aliases);
+        }
     }
 
-    /// The link takes bytes again: what is to be answered anew.
-    pub(crate) fn unblock(&mut self) -> Vec<Subject> {
+    /// The link takes bytes again. Returns the subjects that are to be answered anew: those of which a
+    /// frame or an answer was left out.
+    pub(crate) fn unblock(&mut self) -> BTreeSet<Subject> {
         self.blocked = false;
         self.out.unsplit(std::mem::take(&mut self.waiting));
-        let stale: BTreeSet<Subject> = self
-            .out_streams
-            .iter()
-            .filter(|(_, stream)| stream.stale)
-            .map(|((subject, _), _)| *subject)
-            .collect();
-        // Also those whose first answer fell into the time when it was blocked.
-        let opened: BTreeSet<Subject> =
-            self.out_streams.keys().map(|(subject, _)| *subject).collect();
-        let unanswered = self.served.keys().filter(|subject| !opened.contains(subject)).copied();
-        stale.into_iter().chain(unanswered).collect()
+        let mut anew = self.out_streams.stale();
+        anew.append(&mut self.unanswered);
+        anew.retain(|subject| self.served.contains(subject));
+        anew
     }
 
     /// What is to be written now; `Err` if too much waits for a blocked link.

@@ -1,11 +1,32 @@
-//! The machine of links: one to every other member, dialled by the node with the smaller number.
+//! The machine of links: a full mesh, one link to every other member of the address book.
 //!
-//! * Subscriptions are state: what this node wants is reconciled with what each link was told, in versioned
-//!   changes, whole on a new link. What comes on a channel before the snapshot that answers its last subscription is ignored.
-//! * This node reads from itself the same way, without a link.
-//! * A blocked link leaves out frames, and its readers get fresh snapshots when it takes bytes again. Calls and
-//!   subscriptions wait for it, within a limit.
-//! * Calls that may be repeated go to the next node when one does not answer.
+//! **Links.** The node with the smaller number dials, and dials again after 100 ms, doubled up to 2 s, for as long as
+//! the other is in the book. Both begin with a hello. Who is not in the book, claims this node's number or is of an
+//! older life than the book or the present link says is hung up. Of two links with the same life of a node the newer
+//! one stays; a newer life replaces the older one, whose state is dropped first (`Unserve`, `PeerLost`). A heartbeat
+//! goes out every 500 ms when nothing else does; 3 s of silence end a link, so a partition is seen after 3 to 3.1 s.
+//!
+//! **Subscriptions** are state. What is to be read on a link follows from three things: what this node is interested
+//! in, where the other has anybody (entities), which chunks it is the steward of (objects). Each link is told the
+//! changes, in versions, at the end of every `handle`, and the whole set when it is new. A change from a version that
+//! the publisher does not hold ends the link; the same message twice, or the removal of what is not there, changes
+//! nothing. What comes on a subject before the snapshot that answers its last subscription is ignored. This node reads
+//! from itself in the same way, without a link.
+//!
+//! **Streams** have an alias per link, opened by a snapshot. A gap in one leads to a new subscription and thus to a
+//! fresh snapshot, before which nothing more is taken from it. Every `Serve` has a number of its own, so that the
+//! late answer to what one link asked is not taken for the answer to the next. A frame or snapshot that does not fit a
+//! message is not sent, and its stream goes on with the next snapshot that does.
+//!
+//! **A blocked link** leaves out frames and snapshots. When it takes bytes again, exactly the subjects of which
+//! something was left out are served anew. Calls, answers and subscriptions wait for it, up to 4 MiB; then it is hung up.
+//!
+//! **Calls** end once: with an answer, or by the caller's deadline. A call that may be repeated goes on to the next
+//! steward in order when one rejects it, is lost, or takes longer than 1 s; when all were asked it goes round again.
+//! A call that must not be repeated ends when its link is lost. Who is asked again while it works on a call begins it
+//! once. A link may have 4096 calls unanswered; more are rejected as `busy`.
+//!
+//! **Bytes** of another node are decoded or end its link, and nothing else.
 
 mod calling;
 mod interest;
@@ -17,30 +38,17 @@ pub use interface::{LinksConfig, LinksCounters, LinksEffect, LinksInput, LinksSa
 
 use crate::book::{Member, Roles};
 use crate::calls::Outgoing;
-use crate::link::{HangupReason, Link, LinkId, Subject};
+use crate::link::{Link, LinkId};
 use crate::rendezvous::preferred;
-use pelago_model::{ChannelId, IslandId, Key, Machine, NodeId, WorldTime};
-use pelago_wire::frame::StreamKind;
+use crate::subscriptions::Subject;
+use interest::Own;
+use peers::Dialling;
+use pelago_model::{IslandId, Key, Machine, NodeId, WorldTime};
 use pelago_wire::peer::{Presence, peer_message};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A link on which nothing else was sent gets a heartbeat this often, in ms.
-const HEARTBEAT_MS: i64 = 500;
-/// A link on which nothing is heard for this long is hung up, in ms.
-const SILENCE_MS: i64 = 3000;
-/// The first wait before dialling again, in ms; doubled up to the last.
-const REDIAL_FIRST_MS: i64 = 100;
-/// The longest wait before dialling again, in ms.
-const REDIAL_LAST_MS: i64 = 2000;
 /// How often the machine looks at its clocks, in ms.
 const WAKE_MS: i64 = 100;
-
-#[derive(Debug, Default)]
-struct Dialling {
-    next: WorldTime,
-    wait_ms: i64,
-    under_way: bool,
-}
 
 /// All links of a node.
 pub struct Links {
@@ -50,12 +58,14 @@ pub struct Links {
     links: BTreeMap<LinkId, Link>,
     /// The link in use to each node.
     peers: BTreeMap<NodeId, LinkId>,
-    interests: BTreeSet<Subject>,
-    /// What this node reads from itself: subject to version.
-    own: BTreeMap<Subject, u64>,
-    own_version: u64,
+    /// What this node wants to read; of objects with the steward to read it from.
+    interests: BTreeMap<Subject, Option<NodeId>>,
+    own: Own,
+    /// The number of the last `Serve`.
+    next_serve: u64,
     present: BTreeSet<IslandId>,
     presence_version: u64,
+    /// By their numbers on links.
     calls: BTreeMap<u64, Outgoing>,
     next_call: u64,
     next_wake: WorldTime,
@@ -71,9 +81,9 @@ impl Links {
             dialling: BTreeMap::new(),
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
-            interests: BTreeSet::new(),
-            own: BTreeMap::new(),
-            own_version: 0,
+            interests: BTreeMap::new(),
+            own: Own::default(),
+            next_serve: 0,
             present: BTreeSet::new(),
             presence_version: 0,
             calls: BTreeMap::new(),
@@ -98,31 +108,43 @@ impl Links {
         self.members.keys().all(|node| *node == self.config.node || self.peers.contains_key(node))
     }
 
+    /// Whether all peers have acknowledged what this node reads from them.
+    pub fn is_settled(&self) -> bool {
+        let mut links = self.links.values().filter(|link| link.is_established());
+        links.all(|link| link.wanted.is_settled())
+    }
+
     /// What a peer reads from this node.
     pub fn served(&self, node: NodeId) -> Option<impl Iterator<Item = Subject> + '_> {
         let link = self.links.get(self.peers.get(&node)?)?;
-        Some(link.served.keys().copied())
+        Some(link.served.subjects())
     }
 
     /// The stewards of a key in order of preference.
     pub fn stewards(&self, key: &Key) -> Vec<NodeId> {
+        preferred(key, self.steward_nodes())
+    }
+
+    fn steward_nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
         let stewards = self.members.values().filter(|member| member.roles.contains(Roles::STEWARD));
-        preferred(key, stewards.map(|member| member.node))
+        stewards.map(|member| member.node)
     }
 
-    fn steward_of(&self, channel: &ChannelId) -> Option<NodeId> {
-        self.stewards(&Key::chunk(channel.island, channel.chunk)).first().copied()
+    fn present(&mut self, islands: BTreeSet<IslandId>) {
+        if islands == self.present {
+            return;
+        }
+        self.present = islands;
+        self.presence_version += 1;
+        for link in self.links.values_mut().filter(|link| link.is_established()) {
+            link.control(presence(self.presence_version, &self.present));
+        }
     }
 
-    fn is_wanted_from(
-        &self,
-        subject: &Subject,
-        node: NodeId,
-        islands: &BTreeSet<IslandId>,
-    ) -> bool {
-        match subject.1 {
-            StreamKind::Entities => islands.contains(&subject.0.island),
-            StreamKind::Objects => self.steward_of(&subject.0) == Some(node),
+    fn writable(&mut self, id: LinkId, effects: &mut Vec<LinksEffect>) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        for subject in link.unblock() {
+            self.serve(id, subject, effects);
         }
     }
 }
@@ -133,65 +155,30 @@ impl Machine for Links {
 
     fn handle(&mut self, now: WorldTime, input: LinksInput, effects: &mut Vec<LinksEffect>) {
         match input {
-            LinksInput::Book(members) => {
-                self.book(members, effects);
-                self.dial(now, effects);
-            }
-            LinksInput::Opened { link, toward } => self.opened(now, link, toward),
+            LinksInput::Book(members) => self.book(now, members, effects),
+            LinksInput::Opened { link, toward } => self.opened(now, link, toward, effects),
             LinksInput::DialFailed { node } => {
                 if let Some(dialling) = self.dialling.get_mut(&node) {
-                    dialling.under_way = false;
+                    dialling.ended();
                 }
             }
-            LinksInput::Closed { link } => self.closed(link, effects),
+            LinksInput::Closed { link } => self.closed(now, link, effects),
             LinksInput::Received { link, kind, payload } => {
                 self.received(now, link, kind, &payload, effects);
             }
             LinksInput::Blocked { link } => {
                 if let Some(link) = self.links.get_mut(&link) {
-                    link.block();
+                    link.blocked = true;
                 }
             }
-            LinksInput::Writable { link: id } => {
-                if let Some(link) = self.links.get_mut(&id)
-                    && let Some(reader) = link.node
-                {
-                    for subject in link.unblock() {
-                        let version = link.served.get(&subject).copied().unwrap_or(0);
-                        effects.push(LinksEffect::Serve { reader, subject, version });
-                    }
-                }
-            }
+            LinksInput::Writable { link } => self.writable(link, effects),
             LinksInput::Interest { subject, wanted } => self.interest(subject, wanted, effects),
             LinksInput::Again { subject, publisher } => self.again(subject, publisher, effects),
-            LinksInput::Present(islands) => {
-                if islands != self.present {
-                    self.present = islands;
-                    self.presence_version += 1;
-                    for link in self.links.values_mut().filter(|link| link.is_established()) {
-                        link.control(presence(self.presence_version, &self.present));
-                    }
-                }
-            }
+            LinksInput::Present(islands) => self.present(islands),
             LinksInput::Publish(frames) => self.publish(&frames, effects),
             LinksInput::Snapshot { to, snapshot } => self.answer(to, snapshot, effects),
-            LinksInput::Call { number, target, body, deadline_ms, repeatable, trace } => {
-                self.next_call += 1;
-                let call = Outgoing {
-                    number,
-                    target,
-                    body,
-                    deadline: now.plus(deadline_ms.into()),
-                    repeatable,
-                    trace,
-                    tried: BTreeSet::new(),
-                    at: None,
-                    attempt_until: now,
-                };
-                self.calls.insert(self.next_call, call);
-                self.attempt(now, self.next_call, effects);
-            }
-            LinksInput::Reply { call, body } => self.reply(call, body, effects),
+            input @ LinksInput::Call { .. } => self.call(now, input, effects),
+            LinksInput::Reply { call, body } => self.reply(now, call, body, effects),
             LinksInput::Wake => {}
         }
         if self.next_wake <= now {
@@ -208,8 +195,4 @@ impl Machine for Links {
 fn presence(version: u64, islands: &BTreeSet<IslandId>) -> peer_message::Body {
     let islands = islands.iter().map(|island| island.0).collect();
     peer_message::Body::Presence(Presence { version, islands })
-}
-
-const fn malformed() -> HangupReason {
-    HangupReason::Malformed
 }

@@ -13,12 +13,22 @@ pub fn preferred(key: &Key, nodes: impl IntoIterator<Item = NodeId>) -> Vec<Node
     weighed.into_iter().map(|(_, node)| node).collect()
 }
 
+/// The node that comes first for a key.
+pub fn first(key: &Key, nodes: impl IntoIterator<Item = NodeId>) -> Option<NodeId> {
+    nodes.into_iter().max_by_key(|node| (weight(key, *node), *node))
+}
+
 /// FNV-1a over the key, then the node, mixed by the finalizer of SplitMix64: pinned, since all nodes must agree.
 fn weight(key: &Key, node: NodeId) -> u64 {
     let bytes = key.as_str().bytes().chain(node.0.to_le_bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
+    mix(hash)
+}
+
+/// The finalizer of SplitMix64.
+pub(crate) fn mix(hash: u64) -> u64 {
     let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)
@@ -48,6 +58,7 @@ mod tests {
     fn a_new_node_takes_only_its_share() {
         let moved = keys().filter(|key| {
             let (old, new) = (preferred(key, nodes(4)), preferred(key, nodes(5)));
+            assert_eq!(first(key, nodes(5)), Some(new[0]));
             assert!(new[0] == old[0] || new[0] == NodeId(5));
             new[0] != old[0]
         });

@@ -339,7 +339,7 @@ fn an_answer_ends_a_call_once() {
         cluster.tell(NodeId(2), LinksInput::Reply { call, body });
     }
     assert_eq!(cluster.ended(), [(3, Ok(answer::Body::Done(Done {})))]);
-    assert_eq!(cluster.nodes[&NodeId(1)].counters().late_answers, 1);
+    assert_eq!(cluster.nodes[&NodeId(2)].counters().late_answers, 1);
 }
 
 proptest! {

@@ -1,71 +1,117 @@
 //! Calls, from both sides.
 
-use super::{Links, LinksEffect};
-use crate::calls::{ATTEMPT_MS, CallError, CallTarget, IncomingCall, MAX_INCOMING};
-use crate::link::{HangupReason, LinkId};
+use super::{Links, LinksEffect, LinksInput};
+use crate::calls::{
+    ATTEMPT_MS, CallError, CallTarget, IncomingCall, MAX_INCOMING, MAX_OUTGOING, Outgoing, ROUND_MS,
+};
+use crate::link::LinkId;
 use pelago_model::{NodeId, WorldTime};
 use pelago_wire::peer::{Answer, Call, Rejected, answer, peer_message};
+use std::collections::BTreeSet;
 
 impl Links {
-    /// Sends a call to the next node that has not been tried, or ends it.
-    pub(super) fn attempt(&mut self, now: WorldTime, id: u64, effects: &mut Vec<LinksEffect>) {
-        let Some(call) = self.calls.get(&id) else { return };
-        let begun = call.at.is_some();
-        let error = if call.deadline <= now {
-            Some(CallError::DeadlineExceeded)
-        } else if begun && !call.repeatable {
-            Some(CallError::LinkLost)
-        } else {
-            None
+    pub(super) fn call(
+        &mut self,
+        now: WorldTime,
+        input: LinksInput,
+        effects: &mut Vec<LinksEffect>,
+    ) {
+        let LinksInput::Call { number, target, body, deadline_ms, repeatable, trace } = input
+        else {
+            return;
         };
-        if let Some(error) = error {
+        if self.calls.len() >= MAX_OUTGOING {
+            let result = Err(CallError::Rejected("busy".into()));
+            return effects.push(LinksEffect::Ended { number, result });
+        }
+        self.next_call += 1;
+        let call = Outgoing {
+            number,
+            target,
+            body,
+            deadline: now.plus(deadline_ms.into()),
+            repeatable,
+            trace,
+            at: None,
+            tried: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            maybe_begun: false,
+            rejected: None,
+            look: now,
+        };
+        self.calls.insert(self.next_call, call);
+        self.look_after(now, self.next_call, effects);
+    }
+
+    /// Sends a call to the next node that has not been asked, lets it wait, or ends it.
+    pub(super) fn look_after(&mut self, now: WorldTime, id: u64, effects: &mut Vec<LinksEffect>) {
+        let Some(call) = self.calls.get(&id) else { return };
+        if call.deadline <= now {
+            let error = call.overdue();
             return self.end(id, Err(error), effects);
         }
+        if call.at.is_none() && call.maybe_begun && !call.repeatable {
+            return self.end(id, Err(CallError::LinkLost), effects);
+        }
+        let next =
+            if call.at.is_some() && !call.repeatable { None } else { self.next_to_ask(call) };
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        match next {
+            Some(node) => {
+                if !call.asked.is_empty() {
+                    self.counters.retried += 1;
+                }
+                call.maybe_begun |= call.at.is_some();
+                self.ask(now, id, node, effects);
+            }
+            None if call.at.is_some() => {
+                // It is asked and nobody else is left: whoever has it may take its time.
+                call.look = now.plus(ATTEMPT_MS).min(call.deadline);
+            }
+            None if call.asked.is_empty() => self.end(id, Err(CallError::Unreachable), effects),
+            None => {
+                call.tried.clear();
+                call.look = now.plus(ROUND_MS).min(call.deadline);
+            }
+        }
+    }
+
+    /// The first in order who is within reach and was not asked in this round.
+    fn next_to_ask(&self, call: &Outgoing) -> Option<NodeId> {
         let candidates = match &call.target {
             CallTarget::Node(node) => vec![*node],
             CallTarget::Steward(key) => self.stewards(key),
         };
         let reachable = |node: &NodeId| *node == self.config.node || self.peers.contains_key(node);
-        let next = candidates.iter().find(|node| !call.tried.contains(node) && reachable(node));
-        let Some(node) = next.copied() else {
-            if begun && candidates.len() > 1 {
-                // Everybody was asked: from the front again, a little later.
-                if let Some(call) = self.calls.get_mut(&id) {
-                    call.tried.clear();
-                    call.at = None;
-                    call.attempt_until = now.plus(ATTEMPT_MS / 4);
-                }
-                return;
-            }
-            return self.end(id, Err(CallError::Unreachable), effects);
-        };
-        if begun {
-            self.counters.retried += 1;
-        }
-        let link = self.peers.get(&node).copied();
+        candidates.into_iter().find(|node| !call.tried.contains(node) && reachable(node))
+    }
+
+    fn ask(&mut self, now: WorldTime, id: u64, node: NodeId, effects: &mut Vec<LinksEffect>) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.tried.insert(node);
-        call.attempt_until = now.plus(ATTEMPT_MS).min(call.deadline);
+        call.asked.insert(node);
         if node == self.config.node {
             call.at = Some((node, None));
-            call.attempt_until = call.deadline;
+            call.look = call.deadline;
             let incoming = IncomingCall { link: None, number: id };
             let (body, trace) = (call.body.clone(), call.trace);
             effects.push(LinksEffect::Incoming { call: incoming, body, trace });
-        } else if let Some(link) = link.and_then(|link| self.links.get_mut(&link)) {
-            call.at = Some((node, Some(link.id)));
-            let deadline_ms = u32::try_from(call.deadline.since(now)).unwrap_or(0);
-            link.control(peer_message::Body::Call(Call {
-                number: id,
-                deadline_ms,
-                repeatable: call.repeatable,
-                trace: call.trace,
-                body: Some(call.body.clone()),
-            }));
+            return;
         }
+        let link = self.peers.get(&node).and_then(|link| self.links.get_mut(link));
+        let Some(link) = link else { return };
+        call.at = Some((node, Some(link.id)));
+        call.look = now.plus(ATTEMPT_MS).min(call.deadline);
+        link.control(peer_message::Body::Call(Call {
+            number: id,
+            deadline_ms: u32::try_from(call.deadline.since(now)).unwrap_or(u32::MAX),
+            repeatable: call.repeatable,
+            trace: call.trace,
+            body: Some(call.body.clone()),
+        }));
     }
 
-    pub(super) fn end(
+    fn end(
         &mut self,
         id: u64,
         result: Result<answer::Body, CallError>,
@@ -73,52 +119,58 @@ impl Links {
     ) {
         if let Some(call) = self.calls.remove(&id) {
             effects.push(LinksEffect::Ended { number: call.number, result });
-        } else {
-            self.counters.late_answers += 1;
         }
     }
 
+    /// A call of another node.
     pub(super) fn incoming(
         &mut self,
+        now: WorldTime,
         id: LinkId,
         call: Call,
         effects: &mut Vec<LinksEffect>,
-    ) -> Result<(), HangupReason> {
-        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
-        let incoming = IncomingCall { link: Some(id), number: call.number };
-        let code = match &call.body {
-            None => "unknown",
-            Some(_) if link.incoming.len() >= MAX_INCOMING => "busy",
-            Some(_) => "",
-        };
-        if let Some(body) = call.body.filter(|_| code.is_empty()) {
-            link.incoming.insert(call.number);
-            effects.push(LinksEffect::Incoming { call: incoming, body, trace: call.trace });
-        } else {
-            let body = answer::Body::Rejected(Rejected { code: code.into() });
-            let answer = Answer { number: call.number, body: Some(body) };
-            link.control(peer_message::Body::Answer(answer));
+    ) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.incoming.contains_key(&call.number) {
+            // Asked again while it is worked on: the answer will do for both.
+            return;
         }
-        Ok(())
+        let code = match call.body {
+            Some(body) if link.incoming.len() < MAX_INCOMING => {
+                link.incoming.insert(call.number, now.plus(call.deadline_ms.into()));
+                let incoming = IncomingCall { link: Some(id), number: call.number };
+                let trace = call.trace;
+                return effects.push(LinksEffect::Incoming { call: incoming, body, trace });
+            }
+            Some(_) => "busy",
+            None => "unknown",
+        };
+        let body = answer::Body::Rejected(Rejected { code: code.into() });
+        let answer = Answer { number: call.number, body: Some(body) };
+        link.control(peer_message::Body::Answer(answer));
     }
 
+    /// An answer from another node, or from this one.
     pub(super) fn answered(
         &mut self,
+        now: WorldTime,
         node: NodeId,
         answer: Answer,
         effects: &mut Vec<LinksEffect>,
     ) {
-        let Some(call) = self.calls.get_mut(&answer.number) else {
+        let call = self.calls.get_mut(&answer.number).filter(|call| call.asked.contains(&node));
+        let Some(call) = call else {
             self.counters.late_answers += 1;
             return;
         };
         match answer.body {
-            // Of a node that was given up meanwhile, a rejection says nothing.
-            Some(answer::Body::Rejected(_)) if call.at.is_none_or(|(at, _)| at != node) => {}
             Some(answer::Body::Rejected(rejected)) => {
-                if call.repeatable && matches!(call.target, CallTarget::Steward(_)) {
-                    call.attempt_until = WorldTime(0);
-                    self.next_wake = WorldTime(0);
+                if call.at.is_none_or(|(at, _)| at != node) {
+                    // Of a node that was given up meanwhile, it says nothing.
+                } else if call.repeatable && matches!(call.target, CallTarget::Steward(_)) {
+                    call.at = None;
+                    call.rejected = Some(rejected.code);
+                    self.look_after(now, answer.number, effects);
                 } else {
                     let result = Err(CallError::Rejected(rejected.code));
                     self.end(answer.number, result, effects);
@@ -126,23 +178,30 @@ impl Links {
             }
             // An answer of a node that was given up is as good.
             Some(body) => self.end(answer.number, Ok(body), effects),
+            // Of a kind that a newer version has: as if it had not come.
             None => {}
         }
     }
 
+    /// A part of this node has decided a call that came.
     pub(super) fn reply(
         &mut self,
+        now: WorldTime,
         call: IncomingCall,
         body: answer::Body,
         effects: &mut Vec<LinksEffect>,
     ) {
+        let answer = Answer { number: call.number, body: Some(body) };
         match call.link {
-            None => self.end(call.number, Ok(body), effects),
+            None => self.answered(now, self.config.node, answer, effects),
             Some(id) => {
-                if let Some(link) = self.links.get_mut(&id) {
-                    link.incoming.remove(&call.number);
-                    let answer = Answer { number: call.number, body: Some(body) };
-                    link.control(peer_message::Body::Answer(answer));
+                let link = self.links.get_mut(&id);
+                match link.filter(|link| link.incoming.contains_key(&call.number)) {
+                    Some(link) => {
+                        link.incoming.remove(&call.number);
+                        link.control(peer_message::Body::Answer(answer));
+                    }
+                    None => self.counters.late_answers += 1,
                 }
             }
         }

@@ -1,11 +1,33 @@
 //! What this node wants to read, and what its parts publish.
 
 use super::{Links, LinksEffect};
-use crate::link::Subject;
-use pelago_model::{NodeId, PublisherId};
+use crate::link::{LinkId, NotSent};
+use crate::rendezvous::first;
+use crate::subscriptions::Subject;
+use pelago_model::{IslandId, Key, NodeId, PublisherId};
 use pelago_wire::frame::{Frame, Snapshot, StreamKind};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// What this node reads from itself, without a link.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    /// Subject to the number under which its parts were last asked to answer from the beginning.
+    served: BTreeMap<Subject, u64>,
+    /// Streams of which the answer has come.
+    open: BTreeSet<(Subject, PublisherId)>,
+}
+
+impl Own {
+    fn end(&mut self, subject: Subject) -> bool {
+        let of_subject = (subject, PublisherId(0))..=(subject, PublisherId(u64::MAX));
+        let open: Vec<_> = self.open.range(of_subject).copied().collect();
+        for stream in open {
+            self.open.remove(&stream);
+        }
+        self.served.remove(&subject).is_some()
+    }
+}
 
 impl Links {
     pub(super) fn interest(
@@ -14,37 +36,61 @@ impl Links {
         wanted: bool,
         effects: &mut Vec<LinksEffect>,
     ) {
-        let changed =
-            if wanted { self.interests.insert(subject) } else { self.interests.remove(&subject) };
-        if !changed {
+        if wanted == self.interests.contains_key(&subject) {
             return;
         }
-        let steward = match subject.1 {
-            StreamKind::Objects => self.steward_of(&subject.0),
-            StreamKind::Entities => None,
-        };
+        let steward = self.steward_of(&subject);
+        if wanted {
+            self.interests.insert(subject, steward);
+        } else {
+            self.interests.remove(&subject);
+        }
         for link in self.links.values_mut().filter(|link| link.is_established()) {
-            let here = match subject.1 {
-                StreamKind::Entities => link.islands.contains(&subject.0.island),
-                StreamKind::Objects => link.node == steward,
-            };
-            if here || !wanted {
-                link.want(subject, wanted);
+            if !wanted {
+                link.want(subject, false);
+            } else if is_read_from(&subject, steward, link.node, &link.islands) {
+                link.want(subject, true);
             }
         }
-        let ours = subject.1 == StreamKind::Entities || steward == Some(self.config.node);
-        if wanted && ours {
+        self.reconcile_own(subject, wanted && self.is_own(&subject, steward), effects);
+    }
+
+    /// The steward of the chunk's document; entities have none.
+    fn steward_of(&self, subject: &Subject) -> Option<NodeId> {
+        match subject.1 {
+            StreamKind::Entities => None,
+            StreamKind::Objects => {
+                first(&Key::chunk(subject.0.island, subject.0.chunk), self.steward_nodes())
+            }
+        }
+    }
+
+    fn is_own(&self, subject: &Subject, steward: Option<NodeId>) -> bool {
+        subject.1 == StreamKind::Entities || steward == Some(self.config.node)
+    }
+
+    fn reconcile_own(&mut self, subject: Subject, wanted: bool, effects: &mut Vec<LinksEffect>) {
+        if wanted && !self.own.served.contains_key(&subject) {
             self.serve_own(subject, effects);
-        } else if !wanted && self.own.remove(&subject).is_some() {
+        } else if !wanted && self.own.end(subject) {
             effects.push(LinksEffect::Unserve { reader: self.config.node, subject });
         }
     }
 
-    pub(super) fn serve_own(&mut self, subject: Subject, effects: &mut Vec<LinksEffect>) {
-        self.own_version += 1;
-        self.own.insert(subject, self.own_version);
-        let (reader, version) = (self.config.node, self.own_version);
+    fn serve_own(&mut self, subject: Subject, effects: &mut Vec<LinksEffect>) {
+        self.next_serve += 1;
+        self.own.served.insert(subject, self.next_serve);
+        let (reader, version) = (self.config.node, self.next_serve);
         effects.push(LinksEffect::Serve { reader, subject, version });
+    }
+
+    /// Asks the parts of this node to answer a link's reader.
+    pub(super) fn serve(&mut self, id: LinkId, subject: Subject, effects: &mut Vec<LinksEffect>) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(reader) = link.node else { return };
+        self.next_serve += 1;
+        link.served.asked(&subject, self.next_serve);
+        effects.push(LinksEffect::Serve { reader, subject, version: self.next_serve });
     }
 
     pub(super) fn again(
@@ -53,61 +99,57 @@ impl Links {
         publisher: PublisherId,
         effects: &mut Vec<LinksEffect>,
     ) {
-        if !self.interests.contains(&subject) {
-            return;
-        }
         if publisher.node() == self.config.node {
-            if self.own.contains_key(&subject) {
+            if self.own.served.contains_key(&subject) {
                 self.serve_own(subject, effects);
             }
             return;
         }
         let link = self.peers.get(&publisher.node()).and_then(|link| self.links.get_mut(link));
         if let Some(link) = link
-            && link.wanted.contains_key(&subject)
+            && link.wanted.contains(&subject)
         {
             link.want(subject, true);
         }
     }
 
-    /// After a change of members or of presence: everybody is asked for what they have.
+    /// The members have changed, and with them perhaps the stewards.
     pub(super) fn reconcile_all(&mut self, effects: &mut Vec<LinksEffect>) {
-        for node in self.peers.keys().copied().collect::<Vec<_>>() {
-            self.reconcile(node);
+        for subject in self.interests.keys().copied().collect::<Vec<_>>() {
+            let steward = self.steward_of(&subject);
+            self.interests.insert(subject, steward);
+            self.reconcile_own(subject, self.is_own(&subject, steward), effects);
         }
-        let own_node = self.config.node;
-        for subject in self.interests.iter().copied().collect::<Vec<_>>() {
-            let ours =
-                subject.1 == StreamKind::Entities || self.steward_of(&subject.0) == Some(own_node);
-            if ours && !self.own.contains_key(&subject) {
-                self.serve_own(subject, effects);
-            } else if !ours && self.own.remove(&subject).is_some() {
-                effects.push(LinksEffect::Unserve { reader: own_node, subject });
-            }
+        for link in self.peers.values().copied().collect::<Vec<_>>() {
+            self.reconcile(link);
         }
     }
 
-    pub(super) fn reconcile(&mut self, node: NodeId) {
-        let Some(link) = self.peers.get(&node).and_then(|link| self.links.get(link)) else {
-            return;
+    /// Makes what is read on a link what is to be read on it.
+    pub(super) fn reconcile(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let wanted = |(subject, steward): &(&Subject, &Option<NodeId>)| {
+            is_read_from(subject, **steward, link.node, &link.islands)
         };
-        let desired: BTreeSet<Subject> = self
-            .interests
-            .iter()
-            .filter(|subject| self.is_wanted_from(subject, node, &link.islands))
-            .copied()
-            .collect();
-        if let Some(link) = self.peers.get(&node).and_then(|link| self.links.get_mut(link)) {
-            link.reconcile(&desired);
-        }
+        let desired = self.interests.iter().filter(wanted).map(|(subject, _)| *subject).collect();
+        link.reconcile(&desired);
     }
 
     pub(super) fn publish(&mut self, frames: &[Arc<Frame>], effects: &mut Vec<LinksEffect>) {
+        let mut anew: Vec<(LinkId, Subject)> = Vec::new();
         for link in self.links.values_mut().filter(|link| link.is_established()) {
-            self.counters.left_out += link.publish(frames.iter().map(|frame| &**frame));
+            let NotSent { left_out, too_large } = link.publish(frames.iter().map(|frame| &**frame));
+            self.counters.left_out += left_out;
+            self.counters.too_large += too_large.len() as u64;
+            anew.extend(too_large.into_iter().map(|subject| (link.id, subject)));
         }
-        let own = |frame: &&Arc<Frame>| self.own.contains_key(&(frame.channel, frame.stream));
-        let own: Vec<Arc<Frame>> = frames.iter().filter(own).cloned().collect();
+        for (link, subject) in anew {
+            self.serve(link, subject, effects);
+        }
+        let is_open = |frame: &&Arc<Frame>| {
+            self.own.open.contains(&((frame.channel, frame.stream), frame.publisher))
+        };
+        let own: Vec<Arc<Frame>> = frames.iter().filter(is_open).cloned().collect();
         if !own.is_empty() {
             effects.push(LinksEffect::Frames(own));
         }
@@ -120,15 +162,30 @@ impl Links {
         effects: &mut Vec<LinksEffect>,
     ) {
         if to != self.config.node {
-            if let Some(link) = self.peers.get(&to).and_then(|link| self.links.get_mut(link)) {
-                link.answer(&snapshot);
+            if let Some(link) = self.peers.get(&to).and_then(|link| self.links.get_mut(link))
+                && !link.answer(&snapshot)
+            {
+                self.counters.too_large += 1;
             }
-        } else if self
-            .own
-            .get(&(snapshot.channel, snapshot.stream))
-            .is_some_and(|version| *version <= snapshot.answers)
-        {
+            return;
+        }
+        let subject = (snapshot.channel, snapshot.stream);
+        if self.own.served.get(&subject).is_some_and(|number| *number <= snapshot.answers) {
+            self.own.open.insert((subject, snapshot.publisher));
             effects.push(LinksEffect::Snapshot(snapshot));
         }
+    }
+}
+
+/// Entities are read from all who have somebody on the island, objects from the steward.
+fn is_read_from(
+    subject: &Subject,
+    steward: Option<NodeId>,
+    node: Option<NodeId>,
+    islands: &BTreeSet<IslandId>,
+) -> bool {
+    match subject.1 {
+        StreamKind::Entities => islands.contains(&subject.0.island),
+        StreamKind::Objects => node.is_some() && steward == node,
     }
 }

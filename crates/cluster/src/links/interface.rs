@@ -2,7 +2,8 @@
 
 use crate::book::Member;
 use crate::calls::{CallError, CallTarget, IncomingCall};
-use crate::link::{HangupReason, LinkId, Subject};
+use crate::link::{HangupReason, LinkId};
+use crate::subscriptions::Subject;
 use bytes::Bytes;
 use pelago_model::{Incarnation, IslandClock, IslandId, NodeId, PublisherId};
 use pelago_wire::frame::{Frame, Snapshot};
@@ -219,4 +220,6 @@ pub struct LinksCounters {
     pub late_answers: u64,
     /// Frames read from other nodes.
     pub frames: u64,
+    /// Frames and snapshots that do not fit a message; their readers wait for a snapshot that does.
+    pub too_large: u64,
 }

@@ -1,33 +1,89 @@
 //! Links that come and go: dialling, greeting, silence.
 
-use super::{HEARTBEAT_MS, REDIAL_FIRST_MS, REDIAL_LAST_MS, SILENCE_MS, WAKE_MS, presence};
-use super::{Links, LinksEffect};
+use super::{Links, LinksEffect, WAKE_MS, presence};
 use crate::book::Member;
-use crate::calls::Outgoing;
 use crate::link::{HangupReason, Link, LinkId};
+use crate::rendezvous::mix;
 use pelago_model::{Incarnation, NodeId, WorldTime};
 use pelago_wire::peer::{Heartbeat, PeerHello, peer_message};
 use pelago_wire::{PROTOCOL_NEWEST, PROTOCOL_OLDEST, negotiate};
 
-impl Links {
-    pub(super) fn book(&mut self, members: Vec<Member>, effects: &mut Vec<LinksEffect>) {
-        self.members = members.into_iter().map(|member| (member.node, member)).collect();
-        self.dialling.retain(|node, _| self.members.contains_key(node));
-        let gone: Vec<LinkId> = self
-            .peers
-            .iter()
-            .filter(|(node, _)| !self.members.contains_key(node))
-            .map(|(_, link)| *link)
-            .collect();
-        for link in gone {
-            self.hang_up(link, HangupReason::Gone, effects);
-        }
-        self.reconcile_all(effects);
+/// A link on which nothing else was sent gets a heartbeat this often, in ms.
+const HEARTBEAT_MS: i64 = 500;
+/// A link on which nothing is heard for this long is hung up, in ms; so is one without a greeting.
+const SILENCE_MS: i64 = 3000;
+/// The first wait before dialling again, in ms; doubled up to the last, and up to a quarter longer by chance.
+const REDIAL_FIRST_MS: i64 = 100;
+/// The longest wait before dialling again, in ms.
+const REDIAL_LAST_MS: i64 = 2000;
+/// When dialling has neither succeeded nor failed for this long, it is taken for failed, in ms.
+const DIALLING_MS: i64 = 5000;
+/// Links whose other side has not said hello; more are hung up at once.
+const MAX_STRANGERS: usize = 256;
+
+/// The way to a node that this one dials.
+#[derive(Debug, Default)]
+pub(super) struct Dialling {
+    /// Not before this.
+    next: WorldTime,
+    wait_ms: i64,
+    tries: u64,
+    /// Until when the shell may take for the dialling that it was asked for.
+    under_way: Option<WorldTime>,
+}
+
+impl Dialling {
+    fn begin(&mut self, now: WorldTime, from: NodeId, to: NodeId) {
+        self.tries += 1;
+        self.wait_ms = (self.wait_ms * 2).clamp(REDIAL_FIRST_MS, REDIAL_LAST_MS);
+        let pair = u64::from(from.0) << 16 | u64::from(to.0);
+        let chance = mix(self.tries << 32 | pair) % (self.wait_ms.unsigned_abs() / 4 + 1);
+        self.next = now.plus(self.wait_ms + chance as i64);
+        self.under_way = Some(now.plus(DIALLING_MS));
     }
 
-    pub(super) fn opened(&mut self, now: WorldTime, id: LinkId, toward: Option<NodeId>) {
+    /// The shell has dialled, with or without success.
+    pub(super) fn ended(&mut self) {
+        self.under_way = None;
+    }
+}
+
+impl Links {
+    pub(super) fn book(
+        &mut self,
+        now: WorldTime,
+        members: Vec<Member>,
+        effects: &mut Vec<LinksEffect>,
+    ) {
+        self.members = members.into_iter().map(|member| (member.node, member)).collect();
+        self.dialling.retain(|node, _| self.members.contains_key(node));
+        let ended = self.links.values().filter_map(|link| {
+            let Some(member) = self.members.get(&link.node?) else {
+                return Some((link.id, HangupReason::Gone));
+            };
+            let is_older = link.incarnation? < member.incarnation;
+            is_older.then_some((link.id, HangupReason::Replaced))
+        });
+        for (link, reason) in ended.collect::<Vec<_>>() {
+            self.hang_up(now, link, reason, effects);
+        }
+        self.reconcile_all(effects);
+        self.dial(now, effects);
+    }
+
+    pub(super) fn opened(
+        &mut self,
+        now: WorldTime,
+        id: LinkId,
+        toward: Option<NodeId>,
+        effects: &mut Vec<LinksEffect>,
+    ) {
         if let Some(dialling) = toward.and_then(|node| self.dialling.get_mut(&node)) {
-            dialling.under_way = false;
+            dialling.ended();
+        }
+        let strangers = self.links.values().filter(|link| !link.is_established()).count();
+        if strangers >= MAX_STRANGERS {
+            return effects.push(LinksEffect::Hangup { link: id, reason: HangupReason::TooMany });
         }
         let mut link = Link::new(id, toward, now);
         link.control(peer_message::Body::Hello(PeerHello {
@@ -42,38 +98,35 @@ impl Links {
 
     pub(super) fn hang_up(
         &mut self,
+        now: WorldTime,
         id: LinkId,
         reason: HangupReason,
         effects: &mut Vec<LinksEffect>,
     ) {
         if self.links.contains_key(&id) {
             effects.push(LinksEffect::Hangup { link: id, reason });
-            self.closed(id, effects);
+            self.closed(now, id, effects);
         }
     }
 
-    pub(super) fn closed(&mut self, id: LinkId, effects: &mut Vec<LinksEffect>) {
+    pub(super) fn closed(&mut self, now: WorldTime, id: LinkId, effects: &mut Vec<LinksEffect>) {
         let Some(link) = self.links.remove(&id) else { return };
-        let Some(node) = link.node else { return };
-        if let Some(dialling) = self.dialling.get_mut(&node) {
-            dialling.under_way = false;
+        // Whatever was to be done about it is looked at now.
+        self.next_wake = now;
+        let Some(node) = link.node.filter(|node| self.peers.get(node) == Some(&id)) else { return };
+        self.peers.remove(&node);
+        for subject in link.served.subjects() {
+            effects.push(LinksEffect::Unserve { reader: node, subject });
         }
-        if self.peers.get(&node) == Some(&id) {
-            self.peers.remove(&node);
-            for subject in link.served.into_keys() {
-                effects.push(LinksEffect::Unserve { reader: node, subject });
-            }
-            effects.push(LinksEffect::PeerLost { node });
-        }
-        // What was asked on this link has no answer: it may be tried elsewhere.
+        effects.push(LinksEffect::PeerLost { node });
         for call in self.calls.values_mut().filter(|call| call.at == Some((node, Some(id)))) {
-            call.attempt_until = WorldTime(0);
+            call.lost(now);
         }
-        self.next_wake = WorldTime(0);
     }
 
     pub(super) fn hello(
         &mut self,
+        now: WorldTime,
         id: LinkId,
         hello: &PeerHello,
         effects: &mut Vec<LinksEffect>,
@@ -89,11 +142,14 @@ impl Links {
         {
             return Err(HangupReason::Malformed);
         }
-        if let Some(old) = self.peers.get(&node).copied() {
-            if self.links.get(&old).and_then(|link| link.incarnation) > Some(incarnation) {
-                return Err(HangupReason::Replaced);
-            }
-            self.hang_up(old, HangupReason::Replaced, effects);
+        let member = self.members.get(&node).ok_or(HangupReason::Gone)?;
+        let old = self.peers.get(&node).copied();
+        let known = old.and_then(|old| self.links.get(&old)?.incarnation);
+        if incarnation < known.unwrap_or(member.incarnation).max(member.incarnation) {
+            return Err(HangupReason::Replaced);
+        }
+        if let Some(old) = old {
+            self.hang_up(now, old, HangupReason::Replaced, effects);
         }
         if let Some(dialling) = self.dialling.get_mut(&node) {
             dialling.wait_ms = 0;
@@ -105,49 +161,45 @@ impl Links {
             link.control(presence(self.presence_version, &self.present));
         }
         if !self.config.sabotage.forget_subscriptions {
-            self.reconcile(node);
+            self.reconcile(id);
         }
         effects.push(LinksEffect::PeerUp { node });
         Ok(())
     }
 
     pub(super) fn wake(&mut self, now: WorldTime, effects: &mut Vec<LinksEffect>) {
-        self.next_wake = now.plus(WAKE_MS);
-        let silent: Vec<LinkId> = self
-            .links
-            .values()
-            .filter(|link| link.last_received.plus(SILENCE_MS) <= now)
-            .map(|link| link.id)
-            .collect();
+        let is_silent = |link: &&Link| link.last_received.plus(SILENCE_MS) <= now;
+        let silent: Vec<LinkId> =
+            self.links.values().filter(is_silent).map(|link| link.id).collect();
         for link in silent {
-            self.hang_up(link, HangupReason::Silent, effects);
+            self.hang_up(now, link, HangupReason::Silent, effects);
         }
         for link in self.links.values_mut().filter(|link| link.is_established()) {
+            link.incoming.retain(|_, until| *until > now);
             if link.last_sent.plus(HEARTBEAT_MS) <= now && !link.blocked {
                 link.control(peer_message::Body::Heartbeat(Heartbeat { world_time_ms: now.0 }));
             }
         }
         self.dial(now, effects);
-        let overdue = |call: &Outgoing| call.attempt_until <= now || call.deadline <= now;
-        let overdue: Vec<u64> =
-            self.calls.iter().filter(|(_, call)| overdue(call)).map(|(id, _)| *id).collect();
-        for id in overdue {
-            self.attempt(now, id, effects);
+        let due: Vec<u64> =
+            self.calls.iter().filter(|(_, call)| call.look <= now).map(|(id, _)| *id).collect();
+        for id in due {
+            self.look_after(now, id, effects);
         }
         self.next_wake = now.plus(WAKE_MS);
     }
 
-    pub(super) fn dial(&mut self, now: WorldTime, effects: &mut Vec<LinksEffect>) {
+    /// Dials the members with greater numbers to whom there is no link.
+    fn dial(&mut self, now: WorldTime, effects: &mut Vec<LinksEffect>) {
         for member in self.members.values() {
             if member.node <= self.config.node || self.peers.contains_key(&member.node) {
                 continue;
             }
             let dialling = self.dialling.entry(member.node).or_default();
-            let open = self.links.values().any(|link| link.node == Some(member.node));
-            if !dialling.under_way && !open && dialling.next <= now {
-                dialling.under_way = true;
-                dialling.wait_ms = (dialling.wait_ms * 2).clamp(REDIAL_FIRST_MS, REDIAL_LAST_MS);
-                dialling.next = now.plus(dialling.wait_ms);
+            let under_way = dialling.under_way.is_some_and(|until| until > now)
+                || self.links.values().any(|link| link.node == Some(member.node));
+            if !under_way && dialling.next <= now {
+                dialling.begin(now, self.config.node, member.node);
                 let address = member.address.clone();
                 effects.push(LinksEffect::Dial { node: member.node, address });
             }
@@ -158,10 +210,8 @@ impl Links {
     pub(super) fn flush(&mut self, now: WorldTime, effects: &mut Vec<LinksEffect>) {
         let mut too_slow = Vec::new();
         for link in self.links.values_mut() {
-            if link.is_established()
-                && let Some(change) = link.next_subscriptions()
-            {
-                link.control(peer_message::Body::Subscriptions(change));
+            if link.is_established() {
+                link.tell_subscriptions();
             }
             match link.take_out(now) {
                 Ok(Some(bytes)) => effects.push(LinksEffect::Send { link: link.id, bytes }),
@@ -170,7 +220,7 @@ impl Links {
             }
         }
         for (link, reason) in too_slow {
-            self.hang_up(link, reason, effects);
+            self.hang_up(now, link, reason, effects);
         }
     }
 }
