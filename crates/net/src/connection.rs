@@ -1,7 +1,8 @@
 //! Connections: messages in, a [`Sender`] out, the same over TCP and WebSocket.
 
 use crate::framing::{Deframer, Malformed, Message};
-use crate::sender::{Drained, SendOutcome, Sender, Traffic};
+use crate::sender::{Drained, SendOutcome, Sender};
+use crate::traffic::{MAX_CONNECTIONS, MAX_HANDSHAKES, Open, Traffic};
 use crate::websocket::Duplex;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -9,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_websockets::{
     ClientBuilder, Limits, MaybeTlsStream, Message as Frame, ServerBuilder, WebSocketStream,
@@ -56,6 +57,9 @@ pub enum ReceiveError {
     /// The handshake took too long.
     #[error("the handshake took longer than {} s", HANDSHAKE_TIMEOUT.as_secs())]
     Handshake,
+    /// More waits for the other side than it may keep waiting, or it kept a close waiting.
+    #[error("the other side does not read what it is sent")]
+    TooSlow,
 }
 
 enum Inbound {
@@ -71,30 +75,38 @@ pub struct Connection {
     sender: Option<Sender>,
     deframer: Deframer,
     traffic: Arc<Traffic>,
+    /// Counts this connection while it is there.
+    _open: Open,
 }
 
 impl Connection {
     /// A plain TCP connection.
     ///
     /// # Errors
-    /// If the socket refuses its options.
+    /// If the socket refuses its options, or [`MAX_CONNECTIONS`] are open.
     pub fn tcp(stream: TcpStream, limit: usize, traffic: Arc<Traffic>) -> io::Result<Self> {
+        let open = traffic.open(MAX_CONNECTIONS)?;
         stream.set_nodelay(true)?;
         let stream = Arc::new(stream);
         let sender = Sender::new(stream.clone(), false, traffic.clone());
         let deframer = Deframer::new(limit);
-        Ok(Self { inbound: Inbound::Tcp(stream), sender: Some(sender), deframer, traffic })
+        let inbound = Inbound::Tcp(stream);
+        Ok(Self { inbound, sender: Some(sender), deframer, traffic, _open: open })
     }
 
-    /// The server's side of a WebSocket, after its handshake.
+    /// The server's side of a WebSocket, after its handshake, at any path. A page may connect only to the host
+    /// that it comes from, at whatever port; programs, which name no origin, may always.
     ///
     /// # Errors
-    /// [`ReceiveError`] if the handshake fails or takes too long.
+    /// [`ReceiveError`] if the handshake fails or takes too long, or [`MAX_CONNECTIONS`] or [`MAX_HANDSHAKES`]
+    /// are there.
     pub async fn websocket(
         stream: TcpStream,
         limit: usize,
         traffic: Arc<Traffic>,
     ) -> Result<Self, ReceiveError> {
+        let open = traffic.open(MAX_CONNECTIONS)?;
+        let _handshake = traffic.handshake(MAX_HANDSHAKES)?;
         stream.set_nodelay(true)?;
         let stream = Arc::new(stream);
         let sender = Sender::new(stream.clone(), true, traffic.clone());
@@ -108,8 +120,10 @@ impl Connection {
         }
         // The library leaves its answer in our buffer.
         websocket.get_mut().flush().await?;
+        websocket.get_mut().shake_hands();
         let inbound = Inbound::Server(Box::new(websocket));
-        Ok(Self { inbound, sender: Some(sender), deframer: Deframer::new(limit), traffic })
+        let deframer = Deframer::new(limit);
+        Ok(Self { inbound, sender: Some(sender), deframer, traffic, _open: open })
     }
 
     /// Connects by TCP to `host:port`.
@@ -134,8 +148,10 @@ impl Connection {
             .connect()
             .await?;
         let inbound = Inbound::Client(Box::new(websocket));
+        let traffic = Arc::<Traffic>::default();
+        let open = traffic.open(MAX_CONNECTIONS)?;
         let deframer = Deframer::new(limit);
-        Ok(Self { inbound, sender: None, deframer, traffic: Arc::default() })
+        Ok(Self { inbound, sender: None, deframer, traffic, _open: open })
     }
 
     /// A handle to write with, on the server's side and over TCP.
@@ -162,9 +178,10 @@ impl Connection {
                 SendOutcome::Written => Ok(()),
                 SendOutcome::Blocked => match sender.drained().await {
                     Drained::Writable => Ok(()),
+                    Drained::TooSlow => Err(ReceiveError::TooSlow),
                     Drained::Finished | Drained::Broken => Err(gone()),
                 },
-                SendOutcome::Closed => Err(gone()),
+                SendOutcome::Refused | SendOutcome::Closed => Err(gone()),
             },
             (_, None) => Err(gone()),
         }
@@ -193,6 +210,7 @@ impl Connection {
                 }
                 drained = sender.drained() => match drained {
                     Drained::Writable => return Ok(Some(Event::Writable)),
+                    Drained::TooSlow => return Err(ReceiveError::TooSlow),
                     Drained::Finished | Drained::Broken => return Ok(None),
                 }
             }
@@ -216,6 +234,9 @@ impl Connection {
     /// Ends the connection such that what was written still arrives.
     pub async fn finish(mut self) {
         if let Some(sender) = &self.sender {
+            sender.close();
+            let remainder = async { while sender.drained().await == Drained::Writable {} };
+            drop(tokio::time::timeout(GOODBYE_TIMEOUT, remainder).await);
             sender.shut_down();
         }
         // What still comes is read and dropped: unread bytes would reset the connection.
@@ -265,8 +286,8 @@ async fn read(
                 Err(error) => return Err(error.into()),
             }
         },
-        Inbound::Server(websocket) => websocket.next().await,
-        Inbound::Client(websocket) => websocket.next().await,
+        Inbound::Server(websocket) => next_frame(websocket).await,
+        Inbound::Client(websocket) => next_frame(websocket).await,
     };
     match frame {
         None => Ok(false),
@@ -283,6 +304,23 @@ async fn read(
             Ok(true)
         }
     }
+}
+
+/// The next frame. At the end, the library's answer, a close, is sent with what it leaves in its queue.
+async fn next_frame<S: AsyncRead + AsyncWrite + Unpin>(
+    websocket: &mut WebSocketStream<S>,
+) -> Option<Result<Frame, tokio_websockets::Error>> {
+    let frame = websocket.next().await;
+    let is_end = match &frame {
+        Some(Ok(frame)) => frame.is_close(),
+        Some(Err(_)) => true,
+        None => false,
+    };
+    if is_end {
+        // The other side may be gone, or may not care.
+        drop(tokio::time::timeout(GOODBYE_TIMEOUT, websocket.flush()).await);
+    }
+    frame
 }
 
 #[cfg(test)]

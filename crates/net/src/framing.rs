@@ -1,6 +1,6 @@
 //! Messages out of a stream of bytes: `length varint (of kind and payload) | kind u8 | payload`.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Bytes of a length at most: enough for 2^35.
 const MAX_LENGTH_BYTES: usize = 5;
@@ -20,6 +20,17 @@ pub enum Malformed {
     /// A message beyond the limit.
     #[error("a message is too long")]
     TooLong,
+}
+
+/// Puts what comes before a payload: its length and kind.
+pub fn put_header(out: &mut BytesMut, kind: u8, payload_len: usize) {
+    let mut length = payload_len + 1;
+    while length >= 0x80 {
+        out.put_u8(length as u8 | 0x80);
+        length >>= 7;
+    }
+    out.put_u8(length as u8);
+    out.put_u8(kind);
 }
 
 /// Takes bytes as they come and gives messages, sharing one buffer.
@@ -83,17 +94,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn put(out: &mut Vec<u8>, kind: u8, payload: &[u8]) {
-        let mut length = payload.len() + 1;
-        while length >= 0x80 {
-            out.push(length as u8 | 0x80);
-            length >>= 7;
-        }
-        out.push(length as u8);
-        out.push(kind);
-        out.extend_from_slice(payload);
-    }
-
     #[test]
     fn malformed_lengths_are_refused() {
         for (bytes, error) in [
@@ -112,14 +112,19 @@ mod tests {
         #[test]
         fn messages_come_whole_however_the_stream_is_cut(
             messages in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..300)), 0..10),
-            cut in 1usize..50,
+            cuts in prop::collection::vec(0usize..400, 1..20),
         ) {
-            let mut stream = Vec::new();
-            messages.iter().for_each(|(kind, payload)| put(&mut stream, *kind, payload));
+            let mut stream = BytesMut::new();
+            for (kind, payload) in &messages {
+                put_header(&mut stream, *kind, payload.len());
+                stream.put_slice(payload);
+            }
             let mut deframer = Deframer::new(1000);
             let mut found = Vec::new();
-            for part in stream.chunks(cut) {
-                deframer.buffer().extend_from_slice(part);
+            // What the cuts leave comes in one piece.
+            for cut in cuts.into_iter().chain([usize::MAX]) {
+                let part = stream.split_to(cut.min(stream.len()));
+                deframer.buffer().extend_from_slice(&part);
                 while let Some((kind, payload)) = deframer.next_message().unwrap() {
                     found.push((kind, payload.to_vec()));
                 }

@@ -5,10 +5,12 @@ pub mod framing;
 pub mod listener;
 pub mod open_files;
 pub mod sender;
+pub mod traffic;
 mod websocket;
 
 pub use connection::{Connection, Event, ReceiveError, Transport};
 pub use framing::{Deframer, Malformed};
 pub use listener::{BindError, Listener};
 pub use open_files::raise_open_files;
-pub use sender::{SendOutcome, Sender, Traffic};
+pub use sender::{SendOutcome, Sender};
+pub use traffic::Traffic;

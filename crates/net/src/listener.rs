@@ -1,8 +1,9 @@
 //! Listening.
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -26,6 +27,7 @@ pub struct BindError {
 pub struct Listener {
     listener: TcpListener,
     address: SocketAddr,
+    failures: AtomicU64,
 }
 
 impl Listener {
@@ -44,7 +46,7 @@ impl Listener {
             socket.listen(BACKLOG)?;
             let listener = TcpListener::from_std(socket.into())?;
             let address = listener.local_addr()?;
-            Ok(Self { listener, address })
+            Ok(Self { listener, address, failures: AtomicU64::new(0) })
         };
         bind().map_err(|problem| BindError { address, problem })
     }
@@ -52,6 +54,20 @@ impl Listener {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Connections that could not be taken so far.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the kernel keeps for a reader that lags, of each connection taken from now on (`SO_SNDBUF`;
+    /// Linux takes the double). Without it the kernel decides.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn set_send_buffer_bytes(&self, bytes: usize) -> io::Result<()> {
+        SockRef::from(&self.listener).set_send_buffer_size(bytes)
     }
 
     /// The listener itself, for servers that take connections on their own.
@@ -65,8 +81,12 @@ impl Listener {
         loop {
             match self.listener.accept().await {
                 Ok(accepted) => return accepted,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(_) => tokio::time::sleep(EXHAUSTED_PAUSE).await,
+                Err(error) => {
+                    self.failures.fetch_add(1, Ordering::Relaxed);
+                    if error.kind() != io::ErrorKind::ConnectionAborted {
+                        tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                    }
+                }
             }
         }
     }

@@ -3,30 +3,24 @@
 //! What the kernel does not take at once stays as one remainder. While there is one, the connection is
 //! blocked and its owner sends nothing more: it knows better than a queue what to leave out.
 
+use crate::traffic::Traffic;
 use bytes::{Buf, Bytes, BytesMut};
 use socket2::SockRef;
 use std::io::{ErrorKind, IoSlice};
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 /// Bytes that wait for one connection; beyond it is closed.
 pub const MAX_PENDING_BYTES: usize = 8 * 1024 * 1024;
-
-/// What passed through connections.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    /// Bytes read.
-    pub received: AtomicU64,
-    /// Bytes written.
-    pub sent: AtomicU64,
-    /// Writes.
-    pub writes: AtomicU64,
-    /// Writes that the kernel did not take whole.
-    pub blocked: AtomicU64,
-}
+/// Bytes of answers to pings that wait for one connection; beyond it is closed: who pings reads.
+const MAX_PENDING_CONTROL_BYTES: usize = 64 * 1024;
+/// How long the other side may take to read the remainder once we have closed; then the rest is dropped.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How a send went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +29,8 @@ pub enum SendOutcome {
     Written,
     /// A part of it waits: nothing more should be sent until the connection says that it is writable.
     Blocked,
+    /// Nothing of it was taken, because something waits already. Only [`Sender::try_send`] says so.
+    Refused,
     /// The connection is gone.
     Closed,
 }
@@ -59,8 +55,12 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Pending {
     bytes: BytesMut,
-    closing: bool,
-    broken: bool,
+    /// How many of the bytes that waited since the last drain are control frames.
+    control_bytes: usize,
+    /// When we closed.
+    closing: Option<Instant>,
+    /// Why nothing can be written any more.
+    end: Option<Drained>,
 }
 
 /// Why [`Sender::drained`] returned.
@@ -72,6 +72,28 @@ pub(crate) enum Drained {
     Finished,
     /// The connection is broken.
     Broken,
+    /// The other side does not read what it is sent.
+    TooSlow,
+}
+
+impl Pending {
+    fn fail(&mut self, end: Drained) {
+        self.end = Some(end);
+        self.bytes = BytesMut::new();
+    }
+
+    fn append(&mut self, slices: &[IoSlice<'_>], mut skip: usize) -> SendOutcome {
+        for slice in slices {
+            let skipped = skip.min(slice.len());
+            self.bytes.extend_from_slice(&slice[skipped..]);
+            skip -= skipped;
+        }
+        if self.bytes.len() <= MAX_PENDING_BYTES {
+            return SendOutcome::Blocked;
+        }
+        self.fail(Drained::TooSlow);
+        SendOutcome::Closed
+    }
 }
 
 impl Sender {
@@ -86,49 +108,81 @@ impl Sender {
         self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes whole messages, as one WebSocket message if it is one.
+    /// Writes whole messages, as one WebSocket message if it is one. What is sent while something waits
+    /// already, before its owner could know, waits behind it.
     pub fn send(&self, bytes: &Bytes) -> SendOutcome {
         let mut header = [0; 10];
-        let header = if self.shared.websocket {
-            let length = websocket_header(bytes.len(), &mut header);
-            &header[..length]
-        } else {
-            &[]
-        };
+        let header = self.header(bytes.len(), &mut header);
+        let slices = [IoSlice::new(header), IoSlice::new(bytes)];
+        let slices = if header.is_empty() { &slices[1..] } else { &slices[..] };
         let mut pending = self.pending();
-        if pending.closing || pending.broken {
+        if pending.closing.is_some() || pending.end.is_some() {
             return SendOutcome::Closed;
         }
-        if !pending.bytes.is_empty() {
-            // Sent before its owner could know: it waits behind, so that nothing is lost.
-            pending.bytes.extend_from_slice(header);
-            pending.bytes.extend_from_slice(bytes);
-            pending.broken |= pending.bytes.len() > MAX_PENDING_BYTES;
-            return SendOutcome::Blocked;
+        if pending.bytes.is_empty() {
+            return self.write(&mut pending, slices);
         }
-        self.write(&mut pending, header, bytes)
+        let outcome = pending.append(slices, 0);
+        if outcome == SendOutcome::Closed {
+            self.shared.changed.notify_one();
+        }
+        outcome
     }
 
-    /// Writes bytes that are a frame already, in their turn.
+    /// Writes whole messages out of several shared slices, by one write and as one WebSocket message if it is
+    /// one. While something waits already, nothing is taken.
+    pub fn try_send(&self, slices: &[Bytes]) -> SendOutcome {
+        let total = slices.iter().map(Bytes::len).sum();
+        let mut header = [0; 10];
+        let header = self.header(total, &mut header);
+        let mut parts = Vec::with_capacity(slices.len() + 1);
+        parts.push(IoSlice::new(header));
+        parts.extend(slices.iter().map(|slice| IoSlice::new(slice)));
+        let mut pending = self.pending();
+        if pending.closing.is_some() || pending.end.is_some() {
+            SendOutcome::Closed
+        } else if !pending.bytes.is_empty() {
+            SendOutcome::Refused
+        } else if total == 0 {
+            SendOutcome::Written
+        } else {
+            self.write(&mut pending, &parts)
+        }
+    }
+
+    /// Writes bytes that are control frames already, in their turn.
     pub(crate) fn send_raw(&self, bytes: &[u8]) {
         let mut pending = self.pending();
+        if pending.end.is_some() {
+            return;
+        }
+        let slices = [IoSlice::new(bytes)];
         if pending.bytes.is_empty() {
-            self.write(&mut pending, &[], bytes);
+            self.write(&mut pending, &slices);
+            return;
+        }
+        pending.control_bytes += bytes.len();
+        if pending.control_bytes > MAX_PENDING_CONTROL_BYTES {
+            pending.fail(Drained::TooSlow);
+            self.shared.changed.notify_one();
         } else {
-            pending.bytes.extend_from_slice(bytes);
+            pending.append(&slices, 0);
         }
     }
 
-    fn write(&self, pending: &mut Pending, header: &[u8], bytes: &[u8]) -> SendOutcome {
-        let mut slices = [IoSlice::new(header), IoSlice::new(bytes)];
-        let slices = if header.is_empty() { &mut slices[1..] } else { &mut slices[..] };
-        let total = header.len() + bytes.len();
+    fn header<'a>(&self, length: usize, header: &'a mut [u8; 10]) -> &'a [u8] {
+        let used = if self.shared.websocket { websocket_header(length, header) } else { 0 };
+        &header[..used]
+    }
+
+    fn write(&self, pending: &mut Pending, slices: &[IoSlice<'_>]) -> SendOutcome {
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
         self.shared.traffic.writes.fetch_add(1, Ordering::Relaxed);
         let written = match self.shared.stream.try_write_vectored(slices) {
             Ok(written) => written,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(_) => {
-                pending.broken = true;
+                pending.fail(Drained::Broken);
                 self.shared.changed.notify_one();
                 return SendOutcome::Closed;
             }
@@ -138,56 +192,65 @@ impl Sender {
             return SendOutcome::Written;
         }
         self.shared.traffic.blocked.fetch_add(1, Ordering::Relaxed);
-        let of_header = written.min(header.len());
-        pending.bytes.extend_from_slice(&header[of_header..]);
-        pending.bytes.extend_from_slice(&bytes[written - of_header..]);
-        pending.broken |= pending.bytes.len() > MAX_PENDING_BYTES;
+        let outcome = pending.append(slices, written);
         self.shared.changed.notify_one();
-        SendOutcome::Blocked
+        outcome
     }
 
-    /// Ends the connection once everything is written.
+    /// Ends the connection once everything is written, or the other side has had its time to read it.
     pub fn close(&self) {
-        self.pending().closing = true;
+        self.pending().closing.get_or_insert_with(Instant::now);
         self.shared.changed.notify_one();
     }
 
     /// Waits until a remainder was written, or until the end. Safe to cancel.
     pub(crate) async fn drained(&self) -> Drained {
         loop {
-            {
+            let (blocked, deadline) = {
                 let mut pending = self.pending();
                 let had = !pending.bytes.is_empty();
-                while !pending.bytes.is_empty() && !pending.broken {
-                    match self.shared.stream.try_write(&pending.bytes) {
-                        Ok(written) => {
-                            self.shared.traffic.sent.fetch_add(written as u64, Ordering::Relaxed);
-                            pending.bytes.advance(written);
-                        }
-                        Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                        Err(_) => pending.broken = true,
-                    }
+                self.write_remainder(&mut pending);
+                if let Some(end) = pending.end {
+                    return end;
                 }
-                if pending.broken {
-                    return Drained::Broken;
-                }
-                if pending.bytes.is_empty() {
+                let blocked = !pending.bytes.is_empty();
+                if !blocked {
                     pending.bytes = BytesMut::new();
-                    if pending.closing {
+                    pending.control_bytes = 0;
+                    if pending.closing.is_some() {
                         return Drained::Finished;
                     }
                     if had {
                         return Drained::Writable;
                     }
                 }
-            }
-            let waits = !self.pending().bytes.is_empty();
-            if waits {
-                if self.shared.stream.writable().await.is_err() {
-                    return Drained::Broken;
+                (blocked, pending.closing.map(|since| since + CLOSE_TIMEOUT))
+            };
+            let too_late = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline).await,
+                    None => std::future::pending().await,
                 }
-            } else {
-                self.shared.changed.notified().await;
+            };
+            tokio::select! {
+                ready = self.shared.stream.writable(), if blocked => if ready.is_err() {
+                    return Drained::Broken;
+                },
+                () = self.shared.changed.notified() => {}
+                () = too_late => self.pending().fail(Drained::TooSlow),
+            }
+        }
+    }
+
+    fn write_remainder(&self, pending: &mut Pending) {
+        while !pending.bytes.is_empty() {
+            match self.shared.stream.try_write(&pending.bytes) {
+                Ok(written) => {
+                    self.shared.traffic.sent.fetch_add(written as u64, Ordering::Relaxed);
+                    pending.bytes.advance(written);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => pending.fail(Drained::Broken),
             }
         }
     }

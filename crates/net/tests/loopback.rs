@@ -2,21 +2,21 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use bytes::{Bytes, BytesMut};
-use pelago_net::{Connection, Event, Listener, ReceiveError, SendOutcome, Transport};
+use pelago_net::framing::put_header;
+use pelago_net::{Connection, Event, Listener, ReceiveError, SendOutcome, Traffic, Transport};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 const LIMIT: usize = 1 << 20;
 
 fn message(kind: u8, payload: &[u8]) -> Bytes {
     let mut out = BytesMut::new();
-    let mut length = payload.len() + 1;
-    while length >= 0x80 {
-        out.extend_from_slice(&[length as u8 | 0x80]);
-        length >>= 7;
-    }
-    out.extend_from_slice(&[length as u8, kind]);
+    put_header(&mut out, kind, payload.len());
     out.extend_from_slice(payload);
     out.freeze()
 }
@@ -92,6 +92,100 @@ async fn a_reader_that_stops_blocks_and_the_stream_stays_whole() {
         let after = timeout(Duration::from_secs(5), client.next_message()).await.unwrap();
         assert_eq!(after.unwrap().unwrap(), (2, Bytes::from("after")));
         assert_eq!(writing.await.unwrap().0, Some(Event::Writable));
+    }
+}
+
+#[tokio::test]
+async fn slices_are_one_write_and_are_refused_while_blocked() {
+    for transport in BOTH {
+        let (mut server, mut client) = pair(transport).await;
+        let sender = server.sender().unwrap();
+        // More than one system call takes: a write in two parts must still be whole.
+        let slices: Vec<Bytes> = (0..1500).map(|number| message(number as u8, b"slice")).collect();
+        assert_ne!(sender.try_send(&slices), SendOutcome::Closed);
+        let mut sent = 0u32;
+        let blocked = loop {
+            let part = vec![sent as u8; 50_000];
+            match sender.try_send(&[message(1, &part), message(2, &part), Bytes::new()]) {
+                SendOutcome::Written => sent += 1,
+                SendOutcome::Refused if sent == 0 => {
+                    assert_eq!(server.next().await.unwrap(), Some(Event::Writable));
+                }
+                outcome => break outcome,
+            }
+        };
+        assert_eq!(blocked, SendOutcome::Blocked, "{transport:?}");
+        assert_eq!(sender.try_send(&[message(3, b"refused")]), SendOutcome::Refused);
+        let writing = tokio::spawn(async move {
+            assert_eq!(server.next().await.unwrap(), Some(Event::Writable));
+            assert_eq!(sender.try_send(&[message(4, b"after")]), SendOutcome::Written);
+            server
+        });
+        for number in 0..1500 {
+            let expected = (number as u8, Bytes::from("slice"));
+            assert_eq!(client.next_message().await.unwrap().unwrap(), expected);
+        }
+        for number in 0..=sent {
+            for kind in [1, 2] {
+                let expected = (kind, Bytes::from(vec![number as u8; 50_000]));
+                assert_eq!(client.next_message().await.unwrap().unwrap(), expected);
+            }
+        }
+        let after = timeout(Duration::from_secs(5), client.next_message()).await.unwrap();
+        assert_eq!(after.unwrap().unwrap(), (4, Bytes::from("after")), "{transport:?}");
+        writing.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn two_hundred_connections_are_served_at_once_and_counted() {
+    for transport in BOTH {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.address();
+        let traffic = Arc::new(Traffic::default());
+        let mut clients = JoinSet::new();
+        let mut servers = JoinSet::new();
+        let here = Arc::new(Barrier::new(200));
+        for number in 0..200u8 {
+            let here = here.clone();
+            clients.spawn(async move {
+                let mut client = match transport {
+                    Transport::Tcp => Connection::connect_tcp(&address.to_string(), LIMIT).await,
+                    Transport::WebSocket => {
+                        Connection::connect_websocket(&format!("ws://{address}/"), LIMIT).await
+                    }
+                }
+                .unwrap();
+                client.send(message(1, &[number])).await.unwrap();
+                let echo = client.next_message().await.unwrap().unwrap();
+                assert_eq!(echo, (2, Bytes::from(vec![number])));
+                // Nobody leaves before all were served.
+                here.wait().await;
+            });
+        }
+        for _ in 0..200 {
+            let (stream, _) = listener.accept().await;
+            let traffic = traffic.clone();
+            servers.spawn(async move {
+                let mut server = match transport {
+                    Transport::Tcp => Connection::tcp(stream, LIMIT, traffic).unwrap(),
+                    Transport::WebSocket => {
+                        Connection::websocket(stream, LIMIT, traffic).await.unwrap()
+                    }
+                };
+                let (_, payload) = server.next_message().await.unwrap().unwrap();
+                server.sender().unwrap().send(&message(2, &payload));
+                while let Ok(Some(_)) = server.next().await {}
+            });
+        }
+        let all = async {
+            while clients.join_next().await.transpose().unwrap().is_some() {}
+            while servers.join_next().await.transpose().unwrap().is_some() {}
+        };
+        timeout(Duration::from_secs(20), all).await.unwrap();
+        let counts = [&traffic.accepted, &traffic.closed, &traffic.open, &traffic.handshakes];
+        let counts = counts.map(|count| count.load(Ordering::Relaxed));
+        assert_eq!(counts, [200, 200, 0, 0], "{transport:?}");
     }
 }
 

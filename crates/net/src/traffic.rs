@@ -1,0 +1,102 @@
+//! What passed through connections, and how many of them there may be.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Connections that share one [`Traffic`] and are open at once; one more is refused. It bounds memory: how
+/// many players a node takes is decided elsewhere, and lower.
+pub const MAX_CONNECTIONS: u64 = 64 * 1024;
+/// WebSocket handshakes of one [`Traffic`] at once; one more is refused. As many as a full backlog, so that
+/// all players may come back together.
+pub const MAX_HANDSHAKES: u64 = 4096;
+
+/// What passed through connections. Belongs to whoever opens them.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Bytes read.
+    pub received: AtomicU64,
+    /// Bytes written.
+    pub sent: AtomicU64,
+    /// Writes.
+    pub writes: AtomicU64,
+    /// Writes that the kernel did not take whole.
+    pub blocked: AtomicU64,
+    /// Connections that are open, those in their handshake included.
+    pub open: AtomicU64,
+    /// Handshakes under way.
+    pub handshakes: AtomicU64,
+    /// Connections admitted so far.
+    pub accepted: AtomicU64,
+    /// Connections refused for one of the limits.
+    pub refused: AtomicU64,
+    /// Connections that have ended.
+    pub closed: AtomicU64,
+}
+
+/// Counts a connection as open until dropped.
+#[derive(Debug)]
+pub(crate) struct Open(Arc<Traffic>);
+
+/// Counts a handshake as under way until dropped.
+#[derive(Debug)]
+pub(crate) struct Handshake(Arc<Traffic>);
+
+impl Traffic {
+    /// Admits a connection, up to `limit`.
+    pub(crate) fn open(self: &Arc<Self>, limit: u64) -> io::Result<Open> {
+        self.enter(&self.open, limit, "too many connections")?;
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        Ok(Open(self.clone()))
+    }
+
+    /// Admits a handshake, up to `limit`.
+    pub(crate) fn handshake(self: &Arc<Self>, limit: u64) -> io::Result<Handshake> {
+        self.enter(&self.handshakes, limit, "too many handshakes")?;
+        Ok(Handshake(self.clone()))
+    }
+
+    fn enter(&self, gauge: &AtomicU64, limit: u64, problem: &'static str) -> io::Result<()> {
+        if gauge.fetch_add(1, Ordering::Relaxed) < limit {
+            return Ok(());
+        }
+        gauge.fetch_sub(1, Ordering::Relaxed);
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        Err(io::Error::new(io::ErrorKind::QuotaExceeded, problem))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.closed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_limit_is_refused_until_one_ends() {
+        let traffic = Arc::new(Traffic::default());
+        let first = traffic.open(2).unwrap();
+        let _second = traffic.open(2).unwrap();
+        assert_eq!(traffic.open(2).unwrap_err().to_string(), "too many connections");
+        drop(first);
+        let _third = traffic.open(2).unwrap();
+        let counts = [&traffic.open, &traffic.accepted, &traffic.refused, &traffic.closed];
+        assert_eq!(counts.map(|count| count.load(Ordering::Relaxed)), [2, 3, 1, 1]);
+
+        let handshake = traffic.handshake(1).unwrap();
+        assert!(traffic.handshake(1).is_err());
+        drop(handshake);
+        assert!(traffic.handshake(1).is_ok());
+    }
+}
