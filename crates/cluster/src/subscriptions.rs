@@ -251,6 +251,17 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_set_replaces_the_one_before() {
+        let mut publisher = Served::default();
+        for (version, x) in [(1, 1), (2, 2)] {
+            let add = vec![channel(&at(x))];
+            let message = Subscriptions { version, add, ..Subscriptions::default() };
+            publisher.apply(&message).unwrap();
+            assert_eq!(served(&publisher), BTreeSet::from([at(x)]));
+        }
+    }
+
+    #[test]
     fn a_set_beyond_the_limit_is_refused_and_a_large_one_comes_in_parts() {
         let (mut wanted, mut publisher) = (Wanted::default(), Served::default());
         let all = (0..MAX_SUBSCRIPTIONS as i32).map(|n| {

@@ -122,6 +122,19 @@ fn a_call_that_all_reject_says_so_at_its_deadline_and_one_to_a_single_node_at_on
 }
 
 #[test]
+fn a_call_that_is_worked_on_is_not_begun_again() {
+    let mut cluster = Cluster::new(3, 1);
+    ask_steward(&mut cluster, 7, &[2, 3, 1], 5000);
+    cluster.pass(1200);
+    reply(&mut cluster, 1, rejected("busy"));
+    reply(&mut cluster, 2, rejected("busy"));
+    cluster.pass(700);
+    assert_eq!((asked(&cluster), cluster.links(1).counters().retried), (vec![2, 3, 1], 3));
+    reply(&mut cluster, 0, done());
+    assert_eq!(cluster.ended(), [(7, Ok(done()))]);
+}
+
+#[test]
 fn a_lost_link_moves_a_call_on_if_it_may_be_repeated_and_ends_it_otherwise() {
     let mut cluster = Cluster::new(3, 1);
     ask_steward(&mut cluster, 7, &[2, 3], 5000);

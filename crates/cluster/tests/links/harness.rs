@@ -63,6 +63,10 @@ pub(crate) struct Cluster {
     pub(crate) dials_vanish: bool,
     /// What waits for the end of a partition.
     held: Vec<(NodeId, LinkId, u8, Bytes)>,
+    /// When somebody was dialled.
+    pub(crate) dials: Vec<WorldTime>,
+    /// The kinds of the messages that were sent.
+    pub(crate) kinds: Vec<u8>,
     /// Whatever else the machines said, in order.
     pub(crate) seen: Vec<(NodeId, LinksEffect)>,
 }
@@ -82,6 +86,8 @@ impl Cluster {
             partitions: BTreeSet::new(),
             dials_vanish: false,
             held: Vec::new(),
+            dials: Vec::new(),
+            kinds: Vec::new(),
             seen: Vec::new(),
         };
         (1..=count).for_each(|node| cluster.start(node, 1));
@@ -185,6 +191,7 @@ impl Cluster {
     }
 
     fn dial(&mut self, from: NodeId, to: NodeId) {
+        self.dials.push(self.now);
         if !self.hosts.contains_key(&to) || self.is_parted(from, to) {
             return self.after(1, from, LinksInput::DialFailed { node: to });
         }
@@ -219,6 +226,7 @@ impl Cluster {
             length |= usize::from(bytes.get_u8()) << shift;
             let mut payload = bytes.split_to(length);
             let kind = payload.get_u8();
+            self.kinds.push(kind);
             if self.is_parted(node, to) {
                 self.held.push((to, link, kind, payload));
             } else {

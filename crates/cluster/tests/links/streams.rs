@@ -106,6 +106,22 @@ fn a_reader_that_asks_again_gets_a_fresh_snapshot_and_misses_no_frame_meanwhile(
 }
 
 #[test]
+fn what_is_let_go_and_wanted_again_is_read_from_its_new_answer_on() {
+    let mut cluster = Cluster::new(2, 1);
+    cluster.want(2, entities(0), true);
+    cluster.pass(300);
+    cluster.publish(1, &[entities(0)]);
+    cluster.want(2, entities(0), false);
+    cluster.want(2, entities(0), true);
+    cluster.publish(1, &[entities(0)]);
+    cluster.pass(300);
+    assert_eq!((cluster.read(2, 1), cluster.kinds.contains(&4)), ((0, 2), true));
+    cluster.publish(1, &[entities(0)]);
+    cluster.pass(100);
+    assert_eq!(cluster.read(2, 1), (1, 2));
+}
+
+#[test]
 fn what_was_subscribed_and_let_go_while_the_link_died_is_not_served() {
     let mut cluster = Cluster::new(2, 1);
     let link = cluster.link(1, 2);
