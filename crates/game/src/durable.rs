@@ -113,10 +113,9 @@ impl DurableContext<'_> {
     /// Replaces the game's part of the actor's document.
     ///
     /// # Errors
-    /// [`Halt::Broken`] if it does not fit JSON.
+    /// [`Halt::Broken`] if it does not fit JSON, or has fractions.
     pub fn set_state<T: Serialize>(&mut self, state: &T) -> Result<(), Halt> {
-        self.state =
-            serde_json::to_value(state).map_err(|error| Halt::Broken(error.to_string()))?;
+        self.state = json::to_value(state).map_err(|error| Halt::Broken(error.to_string()))?;
         Ok(())
     }
 
@@ -213,6 +212,12 @@ pub fn run_durable(game: &dyn Game, turn: DurableTurn<'_>, payload: &[u8]) -> Tu
 
 impl DurableContext<'_> {
     fn finish(self, effects: Bytes) -> TurnEnd {
+        // One place in the transaction is the actor's own document. What fits no transaction
+        // would be tried again for ever.
+        let checked = self.read.iter().filter(|key| !self.edits.contains_key(*key)).count();
+        if self.edits.len() + checked >= limits::MAX_TRANSACTION_DOCUMENTS {
+            return TurnEnd::Broken("the rule used more documents than fit a transaction".into());
+        }
         let revision = |key: &Key| {
             self.turn.documents.get(key).map_or(Document::ABSENT.revision, |found| found.revision)
         };

@@ -29,9 +29,17 @@ pub struct DecodeError(#[from] serde_json::Error);
 /// See [`EncodeError`].
 pub fn encode<T: Serialize>(value: &T) -> Result<Bytes, EncodeError> {
     // Passing through `Value` sorts the keys: its map is a BTreeMap.
+    Ok(serde_json::to_vec(&to_value(value)?)?.into())
+}
+
+/// A value that can be stored.
+///
+/// # Errors
+/// See [`EncodeError`].
+pub fn to_value<T: Serialize>(value: &T) -> Result<Value, EncodeError> {
     let value = serde_json::to_value(value)?;
     refuse_fractions(&value)?;
-    Ok(serde_json::to_vec(&value)?.into())
+    Ok(value)
 }
 
 /// A value from its bytes.

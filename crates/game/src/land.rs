@@ -93,13 +93,16 @@ impl Land {
         for y in 0..side {
             for x in 0..side {
                 let chunk = ChunkId::new(x, y);
-                let tile = game.tile(&spec, chunk);
+                let mut tile = game.tile(&spec, chunk);
+                if let Some(tile) = &mut tile {
+                    // Before they are shown: clients and rules know the same slots.
+                    tile.naturals.truncate(limits::MAX_NATURAL_SLOTS);
+                }
                 let bytes = tile.as_ref().map(Tile::encode).unwrap_or_default();
                 let hash = ContentHash::of(&bytes);
                 manifest.put_slice(&hash.0);
                 content.insert(hash, bytes);
-                if let Some(mut tile) = tile {
-                    tile.naturals.truncate(limits::MAX_NATURAL_SLOTS);
+                if let Some(tile) = tile {
                     tiles.insert(chunk, tile);
                 }
             }

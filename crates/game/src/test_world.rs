@@ -45,6 +45,11 @@ impl<G: Game> TestWorld<G> {
         self.documents.get(key).cloned().unwrap_or(Document::ABSENT)
     }
 
+    /// The state of an avatar; that of a new one if it did nothing yet.
+    pub fn state(&self, avatar: EntityId) -> serde_json::Value {
+        self.states.get(&avatar).cloned().unwrap_or_else(|| self.game.new_avatar("tester"))
+    }
+
     /// The books.
     pub fn totals(&self) -> BTreeMap<String, Total> {
         let mut totals = BTreeMap::new();
@@ -80,8 +85,7 @@ impl<G: Game> TestWorld<G> {
             position,
             received: self.now,
         };
-        let new = || self.game.new_avatar("tester");
-        let before = self.states.get(&avatar).cloned().unwrap_or_else(new);
+        let before = self.state(avatar);
         for _ in 0..MAX_RUNS {
             let turn = DurableTurn {
                 actor: &actor,
