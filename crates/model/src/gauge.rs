@@ -116,7 +116,8 @@ impl Gauge {
         self.max
     }
 
-    fn slope(&self, now: IslandTime) -> i64 {
+    /// What its rates add up to at `now`, in billionths per ms, not minding the bounds.
+    pub fn slope(&self, now: IslandTime) -> i64 {
         self.rates
             .iter()
             .filter(|rate| rate.from <= now && now < rate.until)

@@ -30,6 +30,9 @@ enum Command {
 struct Avatar {
     /// What it carries.
     held: BTreeMap<String, u32>,
+    /// What it ever took from nature.
+    #[serde(default)]
+    gathered: BTreeMap<String, u64>,
     /// What it ever used up.
     consumed: BTreeMap<String, u64>,
 }
@@ -39,18 +42,19 @@ struct Avatar {
 struct Chunk {
     /// The natural things that are not full, by slot.
     slots: BTreeMap<u16, Natural>,
-    /// What was ever taken from here, by item: nature's side of the books.
+    /// What was ever taken from here, by item: nature's side of the books. Of the whole chunk, so
+    /// that slots can be forgotten when they are full again.
     taken: BTreeMap<String, u64>,
 }
 
+/// A natural thing that was taken from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Natural {
-    kind: u8,
     stock: Gauge,
 }
 
 pub(crate) fn new_avatar() -> Value {
-    json!({"held": {}, "consumed": {}})
+    json!({"held": {}, "gathered": {}, "consumed": {}})
 }
 
 pub(crate) fn player_view(state: &Value) -> Bytes {
@@ -92,8 +96,7 @@ fn gather(context: &mut DurableContext<'_>, chunk: ChunkId, slot: u16) -> Result
     let key = Key::chunk(context.actor().island, chunk);
     let mut document: Chunk = context.get(&key)?.unwrap_or_default();
     let now = context.now();
-    let entry =
-        document.slots.entry(slot).or_insert_with(|| Natural { kind, stock: full(natural, now) });
+    let entry = document.slots.entry(slot).or_insert_with(|| Natural { stock: full(natural, now) });
     // Somebody whose lane's clock is ahead may have been here "later": time does not run backwards.
     let now = now.max(entry.stock.since());
     if entry.stock.value_at(now) < NANO {
@@ -106,6 +109,7 @@ fn gather(context: &mut DurableContext<'_>, chunk: ChunkId, slot: u16) -> Result
 
     let mut avatar: Avatar = context.state()?;
     *avatar.held.entry(natural.item.to_owned()).or_default() += 1;
+    *avatar.gathered.entry(natural.item.to_owned()).or_default() += 1;
     context.set_state(&avatar)?;
     Ok(json!({"item": natural.item, "count": 1, "held": avatar.held}).to_string().into())
 }
@@ -165,17 +169,16 @@ pub(crate) fn live(context: &mut LiveContext, payload: &[u8]) -> Result<Bytes, R
 pub(crate) fn objects(document: &Document) -> Vec<ObjectView> {
     let chunk: Option<Chunk> =
         document.value.as_ref().and_then(|bytes| pelago_game::json::decode(bytes).ok());
-    let view = |(slot, natural): (u16, Natural)| {
-        let kind = NATURALS.get(usize::from(natural.kind))?;
-        let since = natural.stock.since();
+    let view = |(slot, Natural { stock }): (u16, Natural)| {
+        let since = stock.since();
         let mut payload = BytesMut::with_capacity(25);
-        payload.put_i64_le(natural.stock.value_at(since));
+        payload.put_i64_le(stock.value_at(since));
         payload.put_i64_le(since.0);
-        payload.put_i64_le(kind.regrow_nano_per_ms());
-        payload.put_u8(kind.stock);
-        Some(ObjectView { slot, payload: payload.freeze() })
+        payload.put_i64_le(stock.slope(since));
+        payload.put_u8(u8::try_from(stock.max() / NANO).unwrap_or(u8::MAX));
+        ObjectView { slot, payload: payload.freeze() }
     };
-    chunk.map(|chunk| chunk.slots).unwrap_or_default().into_iter().filter_map(view).collect()
+    chunk.map(|chunk| chunk.slots).unwrap_or_default().into_iter().map(view).collect()
 }
 
 /// Held and consumed are counted by avatars, gathered by the chunks it came from: a torn transaction shows.

@@ -4,6 +4,7 @@ use crate::content::{BUSH, DEEP, FOREST, GRASS, ROCK, SAND, SHALLOWS, STONE, TRE
 use pelago_game::land::{CELL_UNITS, CELLS_PER_SIDE};
 use pelago_game::{Arrival, IslandSpec, Land, Natural, Tile};
 use pelago_model::{ChunkId, Position};
+use std::collections::BTreeSet;
 
 /// One in the fixed point of noise and heights.
 const ONE: i64 = 1 << 16;
@@ -13,6 +14,8 @@ const CLEARING_CELLS: i64 = 6;
 const PLAIN_CELLS: i64 = 25;
 /// Natural things stand in a grid of this many cells, each anywhere in its square.
 const SPACING_CELLS: i32 = 3;
+/// Walkable ground of more cells than this is no islet. The largest off 420 islands of all sizes had 255.
+const ISLET_CELLS: usize = 1024;
 
 /// The tile of a chunk; `None` outside of the island.
 pub fn tile(island: &IslandSpec, chunk: ChunkId) -> Option<Tile> {
@@ -145,80 +148,184 @@ pub fn spawn(land: &Land, arrival: Arrival, seed: u64) -> Position {
                 Position::new(within(dice, 0, units), within(dice >> 32, 0, units))
             }
         };
-        if land.is_walkable(point) {
+        if land.is_walkable(point) && is_mainland(land, point, home) {
             return point;
         }
     }
     home
 }
 
+/// Whether one can walk from `point` to the home, or at least farther than on any islet.
+fn is_mainland(land: &Land, point: Position, home: Position) -> bool {
+    let reached = reached(land, point, home, ISLET_CELLS);
+    reached.len() > ISLET_CELLS || reached.contains(&cell_of(home))
+}
+
+/// The cells that can be reached from `point` on foot, until `goal` is one or there are more than `limit`.
+fn reached(land: &Land, point: Position, goal: Position, limit: usize) -> BTreeSet<(i32, i32)> {
+    let (start, goal) = (cell_of(point), cell_of(goal));
+    let (mut reached, mut edge) = (BTreeSet::from([start]), vec![start]);
+    while let Some((x, y)) = edge.pop() {
+        if (x, y) == goal || reached.len() > limit {
+            break;
+        }
+        for next in [(x + 1, y), (x - 1, y), (x, y + 1), (x, y - 1)] {
+            if land.is_walkable(middle_of(next)) && reached.insert(next) {
+                edge.push(next);
+            }
+        }
+    }
+    reached
+}
+
+fn cell_of(point: Position) -> (i32, i32) {
+    (point.x.div_euclid(CELL_UNITS), point.y.div_euclid(CELL_UNITS))
+}
+
+fn middle_of((x, y): (i32, i32)) -> Position {
+    Position::new(x * CELL_UNITS + CELL_UNITS / 2, y * CELL_UNITS + CELL_UNITS / 2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Frontier;
+    use pelago_game::Game;
     use pelago_model::IslandId;
-    use std::collections::BTreeSet;
 
     fn island(seed: u64) -> Land {
         let spec = IslandSpec { id: IslandId(1), seed, size: 24, generator: 1 };
         Land::new(&Frontier, spec)
     }
 
-    fn cells(land: &Land) -> impl Iterator<Item = (i32, i32)> {
+    fn home(land: &Land) -> Position {
+        middle_and_side(land).0
+    }
+
+    /// The middle of the island, and its side in cells.
+    fn middle_and_side(land: &Land) -> (Position, i32) {
         let side = i32::from(land.spec().size) * CELLS_PER_SIDE as i32;
+        (Position::new(side * CELL_UNITS / 2, side * CELL_UNITS / 2), side)
+    }
+
+    fn cells(land: &Land) -> impl Iterator<Item = (i32, i32)> {
+        let (_, side) = middle_and_side(land);
         (0..side).flat_map(move |y| (0..side).map(move |x| (x, y)))
     }
 
-    fn middle_of(cell: (i32, i32)) -> Position {
-        let units = |cell: i32| cell * CELL_UNITS + CELL_UNITS / 2;
-        Position::new(units(cell.0), units(cell.1))
+    /// Everything that can be reached from the home.
+    fn mainland(land: &Land) -> BTreeSet<(i32, i32)> {
+        reached(land, home(land), Position::new(-1, -1), usize::MAX)
+    }
+
+    fn naturals(land: &Land) -> Vec<(ChunkId, u8, Position)> {
+        let chunks = (0..24).flat_map(|y| (0..24).map(move |x| ChunkId::new(x, y)));
+        let of_chunk = |chunk| {
+            (0..).map_while(move |slot| land.natural(chunk, slot)).map(move |(k, p)| (chunk, k, p))
+        };
+        chunks.flat_map(of_chunk).collect()
     }
 
     #[test]
     fn most_of_an_island_can_be_walked_and_reached() {
         for seed in [1, 2, 3, 7, 42] {
             let land = island(seed);
-            let walkable: BTreeSet<(i32, i32)> =
-                cells(&land).filter(|cell| land.is_walkable(middle_of(*cell))).collect();
-            let share = walkable.len() * 100 / cells(&land).count();
-            assert!(share >= 50, "{share} % of island {seed} can be walked");
-            let home = 24 * 15 / 2;
-            let (mut reached, mut edge) = (BTreeSet::from([(home, home)]), vec![(home, home)]);
-            while let Some((x, y)) = edge.pop() {
-                for next in [(x + 1, y), (x - 1, y), (x, y + 1), (x, y - 1)] {
-                    if walkable.contains(&next) && reached.insert(next) {
-                        edge.push(next);
-                    }
-                }
-            }
-            let share = reached.len() * 100 / walkable.len();
+            let walkable = cells(&land).filter(|cell| land.is_walkable(middle_of(*cell))).count();
+            let share = walkable * 100 / cells(&land).count();
+            assert!(share >= 55, "{share} % of island {seed} can be walked");
+            let share = mainland(&land).len() * 100 / walkable;
             assert!(share >= 90, "{share} % of island {seed} can be reached");
         }
     }
 
     #[test]
-    fn natural_things_stand_on_walkable_ground_in_their_chunk() {
-        let land = island(7);
-        let mut count = 0;
-        for chunk in (0..24).flat_map(|y| (0..24).map(move |x| ChunkId::new(x, y))) {
-            let naturals = &land.tile(chunk).unwrap().naturals;
-            assert!(naturals.len() <= 40);
-            for slot in 0..naturals.len() as u16 {
-                let (_, place) = land.natural(chunk, slot).unwrap();
-                assert!(land.is_walkable(place) && place.chunk() == chunk);
-                count += 1;
-            }
+    fn the_rim_of_an_island_is_deep_water_but_for_a_few_beaches() {
+        for seed in 0..20 {
+            let land = island(seed);
+            let (_, side) = middle_and_side(&land);
+            let rim = (0..side)
+                .flat_map(|at| [(at, 0), (at, side - 1), (0, at), (side - 1, at)])
+                .map(|(x, y)| ground_at(land.spec(), x, y));
+            let beach: Vec<_> = rim.filter(|ground| *ground != DEEP).collect();
+            assert!(beach.len() < 72, "{} of 1440 cells of island {seed}", beach.len());
+            assert!(beach.iter().all(|ground| [SHALLOWS, SAND].contains(ground)));
+            assert!(land.tile(ChunkId::new(-1, 0)).is_none());
+            assert!(land.tile(ChunkId::new(0, 24)).is_none());
         }
-        assert!(count > 1000, "{count} natural things on the island");
     }
 
     #[test]
-    fn everybody_appears_on_land() {
-        let land = island(7);
-        for seed in 0..500 {
-            for arrival in [Arrival::Home, Arrival::Anywhere] {
-                assert!(land.is_walkable(spawn(&land, arrival, seed)));
+    fn the_home_is_a_clearing_with_bushes_near() {
+        for seed in 0..20 {
+            let land = island(seed);
+            let home = home(&land);
+            for cell in cells(&land) {
+                let place = middle_of(cell);
+                if place.distance_squared(home) <= 700 * 700 {
+                    assert!(land.is_walkable(place), "{cell:?} of island {seed}");
+                }
             }
+            let bushes = naturals(&land)
+                .into_iter()
+                .filter(|(_, kind, place)| {
+                    *kind == BUSH && place.distance_squared(home) <= 2560 * 2560
+                })
+                .count();
+            assert!(bushes >= 3, "{bushes} bushes within 40 m of the home of island {seed}");
+        }
+    }
+
+    #[test]
+    fn natural_things_stand_apart_on_walkable_ground_in_their_chunk() {
+        let land = island(7);
+        let all = naturals(&land);
+        let mut kinds = [0; 3];
+        for (chunk, kind, place) in &all {
+            kinds[usize::from(*kind)] += 1;
+            assert!(land.is_walkable(*place) && place.chunk() == *chunk);
+            assert!(land.tile(*chunk).unwrap().naturals.len() <= 40);
+            let near =
+                |other: &&(ChunkId, u8, Position)| other.2.distance_squared(*place) < 64 * 64;
+            assert_eq!(all.iter().filter(near).count(), 1, "one within a metre of another");
+        }
+        assert!(kinds[0] > 1000 && kinds[1] > 500, "{kinds:?}");
+        assert!((20..500).contains(&kinds[2]), "stones are rare: {kinds:?}");
+    }
+
+    #[test]
+    fn everybody_appears_on_the_mainland() {
+        for seed in 0..12 {
+            let land = island(seed);
+            let mainland = mainland(&land);
+            for seed in 0..300 {
+                let place = spawn(&land, Arrival::Anywhere, seed);
+                assert!(land.is_walkable(place) && mainland.contains(&cell_of(place)));
+                assert_eq!(place, spawn(&land, Arrival::Anywhere, seed));
+                let place = spawn(&land, Arrival::Home, seed);
+                assert!(land.is_walkable(place));
+                assert!(place.distance_squared(home(&land)) <= 550 * 550, "farther than 9 m");
+            }
+        }
+    }
+
+    #[test]
+    fn those_who_appear_are_spread() {
+        let land = island(7);
+        let places: BTreeSet<_> =
+            (0..100).map(|seed| cell_of(spawn(&land, Arrival::Home, seed))).collect();
+        assert!(places.len() > 20, "{} cells for a hundred", places.len());
+        let chunks: BTreeSet<_> =
+            (0..100).map(|seed| spawn(&land, Arrival::Anywhere, seed).chunk()).collect();
+        assert!(chunks.len() > 60, "{} chunks for a hundred", chunks.len());
+    }
+
+    #[test]
+    fn the_smallest_islands_have_a_home() {
+        for size in 0..4 {
+            let spec = IslandSpec { id: IslandId(1), seed: 7, size, generator: 1 };
+            let land = Land::new(&Frontier, spec);
+            let place = Frontier.spawn(&land, Arrival::Anywhere, 3);
+            assert_eq!(land.is_walkable(place), size > 0);
         }
     }
 
