@@ -1,8 +1,10 @@
-//! What the platform promises to rules, and what it does to broken ones.
+//! What the platform promises to rules, what it does to broken ones, and where one can walk.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use bytes::Bytes;
+use pelago_game::land::CELL_UNITS;
 use pelago_game::*;
+use pelago_model::limits::{MAX_NATURAL_SLOTS, MAX_TRANSACTION_DOCUMENTS};
 use pelago_model::{
     ChunkId, Document, EntityId, Epoch, IslandId, IslandTime, Key, Position, Revision, Sequence,
 };
@@ -13,6 +15,9 @@ use std::collections::BTreeMap;
 
 /// Does what its payload says.
 struct Obedient;
+
+/// The seed of an island with more natural things than there are slots.
+const CROWDED: u64 = 1000;
 
 fn key(name: &str) -> Key {
     Key::parse(name).unwrap()
@@ -35,7 +40,11 @@ impl Game for Obedient {
             u8::from(mix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62 == 0)
         };
         let inside = (0..3).contains(&chunk.x) && (0..3).contains(&chunk.y);
-        inside.then(|| Tile { ground: std::array::from_fn(wall), naturals: Vec::new() })
+        let naturals = match island.seed {
+            CROWDED => vec![Natural { kind: 0, x: 0, y: 0 }; MAX_NATURAL_SLOTS + 1],
+            _ => Vec::new(),
+        };
+        inside.then(|| Tile { ground: std::array::from_fn(wall), naturals })
     }
     fn walkable(&self, ground: u8) -> bool {
         ground == 0
@@ -63,6 +72,33 @@ impl Game for Obedient {
             b"refuse" => {
                 context.put(&key("a/1"), 1, &json!(5))?;
                 Err(Refusal::new("no", "No.").into())
+            }
+            b"fraction" => {
+                context.set_state(&json!({"share": 0.5}))?;
+                Ok(Bytes::new())
+            }
+            // Writes as many documents as the byte after the word says.
+            [b'm', b'a', b'n', b'y', count] => {
+                for number in 0..*count {
+                    context.put(&key(&format!("many/{number}")), 1, &json!(number))?;
+                }
+                Ok(Bytes::new())
+            }
+            b"again" => {
+                // What a rule wrote is what it reads.
+                let before: Option<i64> = context.get(&key("a/1"))?;
+                context.put(&key("a/1"), 1, &before.unwrap_or(0))?;
+                let read: Option<i64> = context.get(&key("a/1"))?;
+                context.put(&key("a/1"), 2, &read.map(|read| read + 1))?;
+                Ok(Bytes::new())
+            }
+            b"large" => {
+                context.put(&key("chunk/0000000000000001/0/0"), 1, &"x".repeat(20_000))?;
+                Ok(Bytes::new())
+            }
+            b"wrong" => {
+                context.get::<String>(&key("a/read"))?;
+                Ok(Bytes::new())
             }
             b"random" => Ok(context.rng().next_u64().to_string().into()),
             _ => {
@@ -138,25 +174,115 @@ fn randomness_is_the_same_in_every_run() {
     assert_eq!(effects(), effects());
 }
 
+#[test]
+fn a_document_that_is_written_is_guarded_once_by_the_revision_it_had() {
+    let mut documents = loaded();
+    let old = Document { schema: 1, revision: Revision(9), value: Some(Bytes::from("5")) };
+    documents.insert(key("a/1"), old);
+    let TurnEnd::Done { checks, writes, .. } = run(b"again", &documents) else {
+        panic!("not done")
+    };
+    assert!(checks.is_empty());
+    assert_eq!(writes.len(), 1);
+    assert_eq!((writes[0].expected, writes[0].schema), (Revision(9), 2));
+    assert_eq!(writes[0].value, Some(Bytes::from("6")));
+}
+
+#[test]
+fn what_cannot_be_stored_is_found_before_the_commit() {
+    assert!(matches!(run(b"fraction", &loaded()), TurnEnd::Broken(_)));
+    assert!(
+        matches!(run(b"wrong", &loaded()), TurnEnd::Broken(text) if text.starts_with("a/read"))
+    );
+    let documents = BTreeMap::from([(key("chunk/0000000000000001/0/0"), Document::ABSENT)]);
+    assert!(
+        matches!(run(b"large", &documents), TurnEnd::Refused(refusal) if refusal.code == "full")
+    );
+}
+
+#[test]
+fn a_turn_fits_a_transaction_with_the_actors_own_document() {
+    let documents: BTreeMap<_, _> =
+        (0..100).map(|number| (key(&format!("many/{number}")), Document::ABSENT)).collect();
+    let many = |count: usize| run(&[&b"many"[..], &[count as u8]].concat(), &documents);
+    assert!(matches!(many(MAX_TRANSACTION_DOCUMENTS - 1), TurnEnd::Done { .. }));
+    assert!(matches!(many(MAX_TRANSACTION_DOCUMENTS), TurnEnd::Broken(_)));
+}
+
+#[test]
+fn a_refused_or_broken_command_leaves_the_world_as_it_was() {
+    let mut world = TestWorld::new(Obedient, 1, 3);
+    let me = EntityId(1);
+    world.act(me, Position::default(), b"again").unwrap();
+    let before = (world.document(&key("a/1")), world.state(me));
+    for payload in [&b"refuse"[..], b"panic", b"fraction", b"many\xff"] {
+        assert!(world.act(me, Position::default(), payload).is_err());
+    }
+    assert_eq!((world.document(&key("a/1")), world.state(me)), before);
+}
+
+#[test]
+fn clients_and_rules_know_the_same_natural_things() {
+    let land = land(CROWDED);
+    let tile = land.tile(ChunkId::new(0, 0)).unwrap();
+    assert_eq!(tile.naturals.len(), MAX_NATURAL_SLOTS);
+    let hash = ContentHash::of(&tile.encode());
+    assert!(land.content().any(|(other, _)| other == hash));
+}
+
+/// A way of at most 12 cells per axis; its ends often lie on borders and in corners of cells.
+fn ways() -> impl Strategy<Value = (Position, Position)> {
+    let grid = prop::sample::select(vec![1, 32, 64, 128]);
+    let (number, difference) = (-200i32..5960, -1536i32..1536);
+    (grid, number.clone(), number, difference.clone(), difference).prop_map(
+        |(grid, x, y, dx, dy)| {
+            let snapped = |x: i32, y: i32| Position::new(x / grid * grid, y / grid * grid);
+            (snapped(x, y), snapped(x + dx, y + dy))
+        },
+    )
+}
+
+/// Whether a way meets a cell: its inside, or it with its border. By separating axes (the cell's two and
+/// the way's normal), in integers, so that it is exact.
+fn meets((a, b): (Position, Position), (x, y): (i32, i32), with_border: bool) -> bool {
+    let overlap = |low: i64, high: i64, from: i64, to: i64| {
+        let (least, most) = (from.min(to), from.max(to));
+        if with_border { least <= high && low <= most } else { least < high && low < most }
+    };
+    let (left, top) = (i64::from(x * CELL_UNITS), i64::from(y * CELL_UNITS));
+    let (right, bottom) = (left + i64::from(CELL_UNITS), top + i64::from(CELL_UNITS));
+    let (ax, ay, bx, by) = (i64::from(a.x), i64::from(a.y), i64::from(b.x), i64::from(b.y));
+    let side = |x: i64, y: i64| (bx - ax) * (y - ay) - (by - ay) * (x - ax);
+    let sides = [side(left, top), side(right, top), side(left, bottom), side(right, bottom)];
+    let (least, most) = (sides.into_iter().min().unwrap(), sides.into_iter().max().unwrap());
+    overlap(left, right, ax, bx)
+        && overlap(top, bottom, ay, by)
+        && (a == b || overlap(least, most, 0, 0))
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
     #[test]
-    fn a_clear_way_leads_through_no_wall(
-        seed in 1u64..50,
-        from in (0i32..5760, 0i32..5760),
-        to in (0i32..5760, 0i32..5760),
-    ) {
+    fn a_way_is_clear_if_all_cells_that_it_meets_are(seed in 1u64..50, way in ways()) {
         let land = land(seed);
-        let (from, to) = (Position::new(from.0, from.1), Position::new(to.0, to.1));
+        let (from, to) = way;
         let clear = land.is_clear(from, to);
-        // Points between are rounded: only those well inside of their cells count.
-        let inside = |at: i32| (4..124).contains(&at.rem_euclid(128));
-        let mut blocked = false;
-        for step in 0..=2000 {
-            let along = |a: i32, b: i32| a + ((i64::from(b) - i64::from(a)) * step / 2000) as i32;
-            let point = Position::new(along(from.x, to.x), along(from.y, to.y));
-            blocked |= inside(point.x) && inside(point.y) && !land.is_walkable(point);
-        }
-        prop_assert!(!(clear && blocked), "clear through a wall");
+        prop_assert_eq!(land.is_clear(to, from), clear, "not so from the other side");
+        let cells = |a: i32, b: i32| {
+            a.min(b).div_euclid(CELL_UNITS) - 1..=a.max(b).div_euclid(CELL_UNITS) + 1
+        };
+        let middle = |cell: i32| cell * CELL_UNITS + CELL_UNITS / 2;
+        let walls: Vec<_> = cells(from.y, to.y)
+            .flat_map(|y| cells(from.x, to.x).map(move |x| (x, y)))
+            .filter(|(x, y)| !land.is_walkable(Position::new(middle(*x), middle(*y))))
+            .collect();
+        let through = walls.iter().any(|cell| meets(way, *cell, false));
+        let touched = walls.iter().any(|cell| meets(way, *cell, true));
+        prop_assert!(!(clear && through), "clear through a wall");
+        prop_assert!(clear || touched, "blocked by nothing");
+        let mut ends = [from, to].into_iter();
+        prop_assert!(!clear || ends.all(|end| land.is_walkable(end)));
     }
 
     #[test]
