@@ -1,24 +1,23 @@
 //! Bots: many clients that walk and gather, measure what they are shown, and keep a journal of what was acknowledged.
 
 mod bot;
+mod fleet;
 mod ledger;
+mod lookout;
+mod meters;
 mod report;
 mod verify;
+mod will;
 
-pub use report::Report;
+pub use fleet::Fleet;
+pub use report::{Bytes, Commands, Report, Sight, Updates};
 pub use verify::{Verdict, verify};
 
 use crate::session::Transport;
-use anyhow::{Context, Result};
-use ledger::Ledger;
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 /// What bots do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +28,8 @@ pub enum Behavior {
     Gather,
     /// Half of them this, half that.
     Mixed,
+    /// Walk straight on, and turn only where there is no way.
+    Cross,
 }
 
 /// What is to be done.
@@ -48,64 +49,57 @@ pub struct Plan {
     pub seed: u64,
     /// Where acknowledged commands are written to.
     pub journal: Option<PathBuf>,
+    /// The walking speed, in 1/64 m per second.
+    pub speed: u16,
+    /// The mean of the exponential times between turns of those who wander.
+    pub turn_mean: Duration,
+    /// How often those who gather try to; `None`: as soon as they stand somewhere.
+    pub gather_every: Option<Duration>,
+    /// How far from the place of arrival those who wander go, in 1/64 m; `None`: they appear anywhere, and go anywhere.
+    pub radius: Option<u32>,
+    /// How often a bot asks for the time.
+    pub ping_every: Duration,
+    /// Bots that arrive in a second.
+    pub arrivals_per_second: u32,
+    /// Addresses of this machine that bots connect from, in turn; empty: the system chooses.
+    pub sources: Vec<IpAddr>,
+    /// Whether bots look out for people near them whom they are not shown. It costs CPU.
+    pub watch_missing: bool,
 }
 
-/// The journal: a JSON line for every acknowledged durable command, before its bot sends the next.
-struct Journal {
-    /// Guards the file, so that lines stay whole.
-    file: Mutex<File>,
-}
-
-impl Journal {
-    fn open(path: &Path) -> Result<Self> {
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(path)
-            .with_context(|| format!("journal {}", path.display()))?;
-        Ok(Self { file: Mutex::new(file) })
+impl Plan {
+    /// People as they come: walking at 4 m/s, turning after 4 s on average.
+    pub fn new(addresses: Vec<String>, count: usize, behavior: Behavior) -> Self {
+        Self {
+            addresses,
+            count,
+            behavior,
+            duration: None,
+            transport: Transport::Tcp,
+            seed: 1,
+            journal: None,
+            speed: 256,
+            turn_mean: Duration::from_secs(4),
+            gather_every: None,
+            radius: None,
+            ping_every: Duration::from_secs(5),
+            arrivals_per_second: 500,
+            sources: Vec::new(),
+            watch_missing: false,
+        }
     }
-
-    fn write(&self, line: &verify::Line) -> std::io::Result<()> {
-        let mut text = serde_json::to_string(line)?;
-        text.push('\n');
-        self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(text.as_bytes())
-    }
-}
-
-/// What bots of one process share.
-struct Shared {
-    plan: Plan,
-    ledger: Ledger,
-    journal: Option<Journal>,
-    /// Guards the natural objects of tiles that some bot has fetched, by hash.
-    tiles: Mutex<BTreeMap<bytes::Bytes, bytes::Bytes>>,
 }
 
 /// Runs bots until their time is over or `stop` becomes true.
 ///
 /// # Errors
 /// If the journal cannot be written.
-pub async fn run(plan: Plan, mut stop: watch::Receiver<bool>) -> Result<Report> {
-    let journal = plan.journal.as_deref().map(Journal::open).transpose()?;
-    let began = Instant::now();
-    let shared = Arc::new(Shared {
-        ledger: Ledger::new(began),
-        journal,
-        tiles: Mutex::default(),
-        plan: plan.clone(),
-    });
-    let (ending, end) = watch::channel(false);
-    let mut bots = JoinSet::new();
-    for number in 0..plan.count {
-        bots.spawn(bot::run(shared.clone(), number, end.clone()));
-        // A steady stream of arrivals instead of a wall: 500 a second.
-        if number % 10 == 9 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
+pub async fn run(plan: Plan, mut stop: watch::Receiver<bool>) -> anyhow::Result<Report> {
+    let duration = plan.duration;
+    let fleet = Fleet::start(plan)?;
+    fleet.begin_measuring();
     let time_is_over = async {
-        match plan.duration {
+        match duration {
             Some(duration) => tokio::time::sleep(duration).await,
             None => std::future::pending().await,
         }
@@ -114,10 +108,5 @@ pub async fn run(plan: Plan, mut stop: watch::Receiver<bool>) -> Result<Report> 
         () = time_is_over => {}
         _ = stop.wait_for(|stop| *stop) => {}
     }
-    ending.send_replace(true);
-    let mut logs = Vec::with_capacity(plan.count);
-    while let Some(log) = bots.join_next().await {
-        logs.push(log.context("a bot panicked")?);
-    }
-    Ok(report::assemble(&shared.ledger, logs))
+    fleet.end().await
 }

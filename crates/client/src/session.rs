@@ -11,6 +11,7 @@ use pelago_wire::client::{
 };
 use pelago_wire::message::{Kind, decode_control, put_control};
 use pelago_wire::{Malformed, PROTOCOL_NEWEST, PROTOCOL_OLDEST};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
@@ -76,18 +77,23 @@ pub struct Session {
     moves: u32,
 }
 
-/// Connects without a hello.
+/// Connects without a hello, from address `source` of this machine if one is given.
 ///
 /// # Errors
 /// If nobody answers.
-pub async fn connect(address: &str, transport: Transport) -> Result<Connection, ReceiveError> {
+pub async fn connect(
+    address: &str,
+    transport: Transport,
+    source: Option<IpAddr>,
+) -> Result<Connection, ReceiveError> {
+    let limit = MAX_MESSAGE_BYTES;
     match transport {
-        Transport::Tcp => Connection::connect_tcp(address, MAX_MESSAGE_BYTES).await,
+        Transport::Tcp => Connection::connect_tcp(address, source, limit).await,
         Transport::WebSocket if address.starts_with("ws://") => {
-            Connection::connect_websocket(address, MAX_MESSAGE_BYTES).await
+            Connection::connect_websocket(address, source, limit).await
         }
         Transport::WebSocket => {
-            Connection::connect_websocket(&format!("ws://{address}/"), MAX_MESSAGE_BYTES).await
+            Connection::connect_websocket(&format!("ws://{address}/"), source, limit).await
         }
     }
 }
@@ -118,17 +124,18 @@ pub async fn audit(connection: &mut Connection, name: &str) -> Result<AuditRepor
 }
 
 impl Session {
-    /// Connects and says hello.
+    /// Connects, from address `source` of this machine if one is given, and says hello.
     ///
     /// # Errors
     /// See [`ConnectError`].
     pub async fn open(
         address: &str,
         transport: Transport,
+        source: Option<IpAddr>,
         name: &str,
         arrival: Arrival,
     ) -> Result<Self, ConnectError> {
-        let mut connection = connect(address, transport).await?;
+        let mut connection = connect(address, transport, source).await?;
         let hello = Hello {
             oldest_version: PROTOCOL_OLDEST,
             newest_version: PROTOCOL_NEWEST,

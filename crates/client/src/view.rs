@@ -50,6 +50,19 @@ pub enum Change {
     Object(ChannelId, u16),
 }
 
+/// What came of frames and snapshots, with the heads of their messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ViewTraffic {
+    /// Messages of frames.
+    pub frames: u64,
+    /// Their bytes.
+    pub frame_bytes: u64,
+    /// Snapshots and closes.
+    pub snapshots: u64,
+    /// Their bytes.
+    pub snapshot_bytes: u64,
+}
+
 #[derive(Debug)]
 struct Stream {
     channel: ChannelId,
@@ -68,6 +81,7 @@ pub struct View {
     entities: BTreeMap<(u32, Slot), Seen>,
     objects: BTreeMap<(ChannelId, u16), (Revision, Bytes)>,
     gaps: u64,
+    traffic: ViewTraffic,
 }
 
 impl View {
@@ -81,6 +95,7 @@ impl View {
             entities: BTreeMap::new(),
             objects: BTreeMap::new(),
             gaps: 0,
+            traffic: ViewTraffic::default(),
         }
     }
 
@@ -94,6 +109,7 @@ impl View {
         payload: &Bytes,
         changes: &mut Vec<Change>,
     ) -> Result<(), Malformed> {
+        self.count(kind, payload.len());
         match kind {
             Kind::Frames => self.frames(payload, changes),
             Kind::Snapshot => self.snapshot(payload, changes),
@@ -106,6 +122,18 @@ impl View {
             }
             Kind::Control => Ok(()),
         }
+    }
+
+    fn count(&mut self, kind: Kind, payload_bytes: usize) {
+        let bytes = (message_head_bytes(payload_bytes) + payload_bytes) as u64;
+        let traffic = &mut self.traffic;
+        let (messages, total) = match kind {
+            Kind::Frames => (&mut traffic.frames, &mut traffic.frame_bytes),
+            Kind::Snapshot | Kind::Close => (&mut traffic.snapshots, &mut traffic.snapshot_bytes),
+            Kind::Control => return,
+        };
+        *messages += 1;
+        *total += bytes;
     }
 
     fn frames(&mut self, payload: &Bytes, changes: &mut Vec<Change>) -> Result<(), Malformed> {
@@ -252,10 +280,21 @@ impl View {
         self.objects.get(&(channel, slot)).map(|(_, payload)| payload)
     }
 
+    /// What came so far.
+    pub fn traffic(&self) -> ViewTraffic {
+        self.traffic
+    }
+
     /// Gaps in streams: each is a bug of a node.
     pub fn gaps(&self) -> u64 {
         self.gaps
     }
+}
+
+/// The bytes of a message before its payload: its length and its kind.
+fn message_head_bytes(payload_bytes: usize) -> usize {
+    let length_bits = usize::BITS - (payload_bytes + 1).leading_zeros();
+    length_bits.div_ceil(7) as usize + 1
 }
 
 fn from_enter(enter: Enter, alias: u32) -> Seen {

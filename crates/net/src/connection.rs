@@ -7,11 +7,12 @@ use crate::websocket::Duplex;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio_websockets::{
     ClientBuilder, Limits, MaybeTlsStream, Message as Frame, ServerBuilder, WebSocketStream,
 };
@@ -126,27 +127,35 @@ impl Connection {
         Ok(Self { inbound, sender: Some(sender), deframer, traffic, _open: open })
     }
 
-    /// Connects by TCP to `host:port`.
+    /// Connects by TCP to `host:port`, from address `source` of this machine if one is given.
     ///
     /// # Errors
     /// If nobody answers.
-    pub async fn connect_tcp(address: &str, limit: usize) -> Result<Self, ReceiveError> {
-        let stream = TcpStream::connect(address).await?;
-        Ok(Self::tcp(stream, limit, Arc::default())?)
+    pub async fn connect_tcp(
+        address: &str,
+        source: Option<IpAddr>,
+        limit: usize,
+    ) -> Result<Self, ReceiveError> {
+        Ok(Self::tcp(dial(address, source).await?, limit, Arc::default())?)
     }
 
-    /// Connects by WebSocket to `ws://host:port`.
+    /// Connects by WebSocket to `ws://host:port`, from address `source` of this machine if one is given.
     ///
     /// # Errors
     /// If nobody answers, or not as a WebSocket.
-    pub async fn connect_websocket(url: &str, limit: usize) -> Result<Self, ReceiveError> {
+    pub async fn connect_websocket(
+        url: &str,
+        source: Option<IpAddr>,
+        limit: usize,
+    ) -> Result<Self, ReceiveError> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-        let (websocket, _) = ClientBuilder::new()
+        let builder = ClientBuilder::new()
             .uri(url)
             .map_err(invalid)?
-            .limits(Limits::default().max_payload_len(Some(2 * limit)))
-            .connect()
-            .await?;
+            .limits(Limits::default().max_payload_len(Some(2 * limit)));
+        let host = url.trim_start_matches("ws://").split('/').next().unwrap_or_default();
+        let stream = MaybeTlsStream::Plain(dial(host, source).await?);
+        let (websocket, _) = builder.connect_on(stream).await?;
         let inbound = Inbound::Client(Box::new(websocket));
         let traffic = Arc::<Traffic>::default();
         let open = traffic.open(MAX_CONNECTIONS)?;
@@ -304,6 +313,17 @@ async fn read(
             Ok(true)
         }
     }
+}
+
+/// Connects from an address of this machine, or from one that the system chooses.
+async fn dial(address: &str, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(source) = source else { return TcpStream::connect(address).await };
+    let nowhere = || io::Error::new(io::ErrorKind::NotFound, "the address has no host of its kind");
+    let found = lookup_host(address).await?.find(|found| found.is_ipv4() == source.is_ipv4());
+    let target = found.ok_or_else(nowhere)?;
+    let socket = if source.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind(SocketAddr::new(source, 0))?;
+    socket.connect(target).await
 }
 
 /// The next frame. At the end, the library's answer, a close, is sent with what it leaves in its queue.

@@ -27,9 +27,13 @@ async fn pair(transport: Transport) -> (Connection, Connection) {
     let address = listener.address();
     let client = tokio::spawn(async move {
         match transport {
-            Transport::Tcp => Connection::connect_tcp(&address.to_string(), LIMIT).await.unwrap(),
+            Transport::Tcp => {
+                Connection::connect_tcp(&address.to_string(), None, LIMIT).await.unwrap()
+            }
             Transport::WebSocket => {
-                Connection::connect_websocket(&format!("ws://{address}/"), LIMIT).await.unwrap()
+                Connection::connect_websocket(&format!("ws://{address}/"), None, LIMIT)
+                    .await
+                    .unwrap()
             }
         }
     });
@@ -150,9 +154,12 @@ async fn two_hundred_connections_are_served_at_once_and_counted() {
             let here = here.clone();
             clients.spawn(async move {
                 let mut client = match transport {
-                    Transport::Tcp => Connection::connect_tcp(&address.to_string(), LIMIT).await,
+                    Transport::Tcp => {
+                        Connection::connect_tcp(&address.to_string(), None, LIMIT).await
+                    }
                     Transport::WebSocket => {
-                        Connection::connect_websocket(&format!("ws://{address}/"), LIMIT).await
+                        Connection::connect_websocket(&format!("ws://{address}/"), None, LIMIT)
+                            .await
                     }
                 }
                 .unwrap();

@@ -1,9 +1,12 @@
 //! The ledger: what bots did, so that what others were shown can be compared with it.
 
-use pelago_model::{EntityId, IslandTime, Position, Trajectory};
+use pelago_model::{ChunkId, EntityId, IslandTime, Position, Trajectory};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+/// How long [`Ledger::places`] gives the same answer, in ms.
+const PLACES_MS: i64 = 50;
 
 /// A move of a bot.
 #[derive(Clone, Copy, Debug)]
@@ -21,20 +24,39 @@ struct Inner {
     moves: Vec<Moved>,
     index: HashMap<(EntityId, IslandTime), u32>,
     truth: HashMap<EntityId, Trajectory>,
+    places: Option<(IslandTime, Arc<Near>)>,
 }
 
 /// All moves of all bots of this process.
+#[derive(Default)]
 pub(super) struct Ledger {
-    pub(super) began: Instant,
     /// Guards the moves, their index and the present paths.
     inner: Mutex<Inner>,
 }
 
-impl Ledger {
-    pub(super) fn new(began: Instant) -> Self {
-        Self { began, inner: Mutex::default() }
+/// Where everybody is at an instant, by chunk.
+#[derive(Debug, Default)]
+pub(super) struct Near {
+    by_chunk: HashMap<ChunkId, Vec<(EntityId, Position)>>,
+}
+
+impl Near {
+    pub(super) fn new(places: impl IntoIterator<Item = (EntityId, Position)>) -> Self {
+        let mut near = Self::default();
+        for (id, place) in places {
+            near.by_chunk.entry(place.chunk()).or_default().push((id, place));
+        }
+        near
     }
 
+    /// Those in the chunks around a place.
+    pub(super) fn around(&self, here: Position) -> impl Iterator<Item = (EntityId, Position)> {
+        let chunks = here.chunk().around(1).filter_map(|chunk| self.by_chunk.get(&chunk));
+        chunks.flatten().copied()
+    }
+}
+
+impl Ledger {
     fn inner(&self) -> MutexGuard<'_, Inner> {
         // Nothing is left half done under the lock.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -78,6 +100,20 @@ impl Ledger {
     /// Where an entity truly goes.
     pub(super) fn truth(&self, entity: EntityId) -> Option<Trajectory> {
         self.inner().truth.get(&entity).cloned()
+    }
+
+    /// Where everybody truly is, give or take [`PLACES_MS`].
+    pub(super) fn places(&self, now: IslandTime) -> Arc<Near> {
+        let mut inner = self.inner();
+        if let Some((at, places)) = &inner.places
+            && now.since(*at).abs() < PLACES_MS
+        {
+            return places.clone();
+        }
+        let places = inner.truth.iter().map(|(id, path)| (*id, path.position_at(now)));
+        let places = Arc::new(Near::new(places));
+        inner.places = Some((now, places.clone()));
+        places
     }
 
     /// All moves.

@@ -1,8 +1,9 @@
 //! The report: what bots were shown beside what they did.
 
 use super::bot::BotLog;
+use super::fleet::Window;
 use super::ledger::{Ledger, Moved};
-use hdrhistogram::Histogram;
+use super::meters::Meters;
 use pelago_model::{ChunkId, IslandTime, Position};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -21,10 +22,16 @@ pub struct Report {
     pub refused: u64,
     /// Sessions that ended before their time.
     pub disconnected: u64,
+    /// Seconds in which the numbers below were taken.
+    pub seconds: f64,
     /// Durable commands.
     pub commands: Commands,
     /// What was shown.
     pub updates: Updates,
+    /// What it took.
+    pub bytes: Bytes,
+    /// Who was in sight.
+    pub sight: Sight,
 }
 
 /// Durable commands.
@@ -53,8 +60,6 @@ pub struct Updates {
     pub expected: u64,
     /// All changes that were decoded, also farther ones and those of snapshots.
     pub decoded: u64,
-    /// Bytes received, with framing, snapshots and control messages.
-    pub bytes: u64,
     /// From the sender's send to the observer's decoding, median.
     pub staleness_p50_ms: u64,
     /// From the sender's send to the observer's decoding, 99th percentile.
@@ -63,53 +68,103 @@ pub struct Updates {
     pub position_error_p50_m: f64,
     /// Distance between shown and true places, 99th percentile, in metres.
     pub position_error_p99_m: f64,
-    /// The longest time in which a connected bot heard nothing.
+    /// The longest time, beyond a second, in which a connected bot heard nothing.
     pub longest_gap_ms: u64,
-    /// Gaps in streams.
+    /// Gaps in streams, from the first to the last moment.
     pub gaps: u64,
 }
 
-/// Adds up what bots have to tell.
-pub(super) fn assemble(ledger: &Ledger, logs: Vec<BotLog>) -> Report {
-    let mut report = Report::default();
-    let histogram = || Histogram::<u64>::new_with_max(600_000, 2).expect("a valid histogram");
-    let (mut staleness, mut error, mut latency) = (histogram(), histogram(), histogram());
-    for log in &logs {
-        report.connected += u64::from(log.entity.is_some());
-        report.refused += log.refusals;
-        report.disconnected += log.disconnections;
-        report.commands.sent += log.sent;
-        report.commands.acked += log.acked;
-        report.commands.refused += log.refused;
-        report.commands.lost += log.lost;
-        report.updates.decoded += log.decoded;
-        report.updates.bytes += log.bytes;
-        report.updates.gaps += log.gaps;
-        let gap = log.longest_gap.as_millis() as u64;
-        report.updates.longest_gap_ms = report.updates.longest_gap_ms.max(gap);
-        // All have the same bounds, so that adding cannot fail.
-        staleness += &log.staleness_ms;
-        error += &log.error_cm;
-        latency += &log.latency_ms;
-    }
-    report.commands.p50_ms = latency.value_at_quantile(0.5);
-    report.commands.p99_ms = latency.value_at_quantile(0.99);
-    report.updates.staleness_p50_ms = staleness.value_at_quantile(0.5);
-    report.updates.staleness_p99_ms = staleness.value_at_quantile(0.99);
-    report.updates.position_error_p50_m = error.value_at_quantile(0.5) as f64 / 100.0;
-    report.updates.position_error_p99_m = error.value_at_quantile(0.99) as f64 / 100.0;
-    let (expected, received) = compare(&ledger.moves(), &logs);
-    report.updates.expected = expected;
-    report.updates.received = received;
-    let seconds = ledger.began.elapsed().as_secs();
-    tracing::debug!(seconds, bots = logs.len(), "bots have ended");
-    report
+/// Bytes that came, as messages: without the heads of TCP and WebSocket.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Bytes {
+    /// All, from the first to the last moment, control messages and content included.
+    pub all: u64,
+    /// Messages of frames: what people in sight do.
+    pub frames: u64,
+    /// How many.
+    pub frame_messages: u64,
+    /// Snapshots and closes: what comes into sight.
+    pub snapshots: u64,
+    /// How many.
+    pub snapshot_messages: u64,
 }
 
-/// Counts the moves that observers should have been shown, and those of them that they were.
-fn compare(moves: &[Moved], logs: &[BotLog]) -> (u64, u64) {
+/// Who was in sight.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Sight {
+    /// Seconds that bots were in the world, added up.
+    pub player_seconds: f64,
+    /// Seconds that others were in sight of them, added up.
+    pub neighbour_seconds: f64,
+    /// Borders of chunks that were crossed.
+    pub crossings: u64,
+    /// Looks around.
+    pub looks: u64,
+    /// People within 25 m at these looks.
+    pub near: u64,
+    /// Those of them who had been missing for more than two ticks.
+    pub missing: u64,
+}
+
+/// Adds up what bots have to tell.
+pub(super) fn assemble(
+    ledger: &Ledger,
+    meters: &Meters,
+    window: Window,
+    logs: &[BotLog],
+) -> Report {
+    let sum = |of: fn(&BotLog) -> u64| logs.iter().map(of).sum::<u64>();
+    let (expected, received) = compare(&ledger.moves(), window, logs);
+    let seconds = |ms: u64| ms as f64 / 1000.0;
+    let metres = |quantile| meters.error_cm.value_at_quantile(quantile) as f64 / 100.0;
+    let measured = window.began.zip(window.ended).map(|(began, ended)| ended - began);
+    Report {
+        connected: logs.iter().filter(|log| log.entity.is_some()).count() as u64,
+        refused: sum(|log| log.refusals),
+        disconnected: sum(|log| log.disconnections),
+        seconds: measured.map_or(0.0, |time| time.as_secs_f64()),
+        commands: Commands {
+            sent: meters.sent,
+            acked: meters.acked,
+            refused: meters.refused,
+            lost: sum(|log| log.lost),
+            p50_ms: meters.latency_ms.value_at_quantile(0.5),
+            p99_ms: meters.latency_ms.value_at_quantile(0.99),
+        },
+        updates: Updates {
+            received,
+            expected,
+            decoded: meters.decoded,
+            staleness_p50_ms: meters.staleness_ms.value_at_quantile(0.5),
+            staleness_p99_ms: meters.staleness_ms.value_at_quantile(0.99),
+            position_error_p50_m: metres(0.5),
+            position_error_p99_m: metres(0.99),
+            longest_gap_ms: meters.longest_gap_ms,
+            gaps: sum(|log| log.gaps),
+        },
+        bytes: Bytes {
+            all: sum(|log| log.bytes),
+            frames: meters.frame_bytes,
+            frame_messages: meters.frames,
+            snapshots: meters.snapshot_bytes,
+            snapshot_messages: meters.snapshots,
+        },
+        sight: Sight {
+            player_seconds: seconds(meters.player_ms),
+            neighbour_seconds: seconds(meters.neighbour_ms),
+            crossings: meters.crossings,
+            looks: meters.looks,
+            near: meters.near,
+            missing: meters.missing,
+        },
+    }
+}
+
+/// Counts the moves of the window that observers should have been shown, and those of them that they were.
+fn compare(moves: &[Moved], window: Window, logs: &[BotLog]) -> (u64, u64) {
     let mut by_second: HashMap<i64, Vec<usize>> = HashMap::new();
-    for (number, moved) in moves.iter().enumerate().filter(|(_, moved)| !moved.refused) {
+    let counts = |moved: &Moved| !moved.refused && window.holds(moved.sent);
+    for (number, moved) in moves.iter().enumerate().filter(|(_, moved)| counts(moved)) {
         by_second.entry(moved.at.0 / 1000).or_default().push(number);
     }
     let (mut expected, mut received) = (0, 0);

@@ -54,7 +54,7 @@ pub async fn verify(journal: &Path, address: &str, transport: Transport) -> Resu
         last.insert(line.name.clone(), line);
     }
     let mut connection =
-        connect(address, transport).await.with_context(|| format!("node {address}"))?;
+        connect(address, transport, None).await.with_context(|| format!("node {address}"))?;
     for line in last.values() {
         let books = audit(&mut connection, &line.name).await?;
         verdict.avatars += 1;

@@ -46,6 +46,7 @@ enum BehaviorArgument {
     Wander,
     Gather,
     Mixed,
+    Cross,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -66,18 +67,18 @@ pub(super) async fn run(arguments: BotsArguments) -> Result<ExitCode> {
         let well = verdict.objections.is_empty();
         return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
+    let behavior = match arguments.behavior {
+        BehaviorArgument::Wander => Behavior::Wander,
+        BehaviorArgument::Gather => Behavior::Gather,
+        BehaviorArgument::Mixed => Behavior::Mixed,
+        BehaviorArgument::Cross => Behavior::Cross,
+    };
     let plan = Plan {
-        addresses: arguments.connect,
-        count: arguments.count,
-        behavior: match arguments.behavior {
-            BehaviorArgument::Wander => Behavior::Wander,
-            BehaviorArgument::Gather => Behavior::Gather,
-            BehaviorArgument::Mixed => Behavior::Mixed,
-        },
         duration: Some(Duration::from_secs(arguments.seconds)),
         transport,
         seed: arguments.seed,
         journal: arguments.journal,
+        ..Plan::new(arguments.connect, arguments.count, behavior)
     };
     let (stopping, stop) = watch::channel(false);
     tokio::spawn(async move {

@@ -5,7 +5,6 @@ use crate::cluster::{Cluster, ClusterSettings, MAX_NODES};
 use crate::{http, metrics};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use pelago_client::Transport;
 use pelago_client::bots::{self, Behavior, Plan};
 use pelago_game::Game;
 use pelago_net::Listener;
@@ -89,15 +88,9 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
     wait_until_ready(&cluster).await?;
     announce(&arguments, &cluster, http_address);
     let players = (arguments.bots > 0).then(|| {
-        let plan = Plan {
-            addresses: cluster.nodes.iter().map(|node| node.tcp.to_string()).collect(),
-            count: arguments.bots,
-            behavior: Behavior::Mixed,
-            duration: None,
-            transport: Transport::Tcp,
-            seed: arguments.seed,
-            journal: None,
-        };
+        let addresses = cluster.nodes.iter().map(|node| node.tcp.to_string()).collect();
+        let plan =
+            Plan { seed: arguments.seed, ..Plan::new(addresses, arguments.bots, Behavior::Mixed) };
         tokio::spawn(bots::run(plan, stopping.subscribe()))
     });
 
