@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// The rooms of the architecture: a package, and those of the workspace that it may use.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("pelago-model", &[]),
     ("pelago-wire", &["pelago-model"]),
     ("pelago-game", &["pelago-model"]),
@@ -48,6 +48,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
             "pelago-frontier",
         ],
     ),
+    ("pelago-bench", &["pelago-client", "pelago-net"]),
     ("xtask", &[]),
 ];
 

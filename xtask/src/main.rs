@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "chores measure real time")]
 #![allow(clippy::print_stdout, reason = "a program that talks to people")]
 
+mod bench;
 mod dev;
 mod layers;
 mod run;
@@ -21,6 +22,7 @@ usage: cargo xtask <command>
   test --list                       the steps of `test`
   sim --seed N                      replay a seed of the simulator
   sim [--seeds N] [--seconds S]     simulate many seeds
+  bench load NAME [--keep]          run a scenario of bench/scenarios; bench load --help says more
   web                               check, test and build web/
   layers                            compare the crates' dependencies with the layer table
 ";
@@ -42,6 +44,7 @@ fn obey(arguments: &[String]) -> Result<()> {
         None => ("--help", &[][..]),
     };
     match command {
+        "bench" => bench::bench(rest),
         "dev" => dev::dev(rest),
         "test" => test::test(rest),
         "sim" => sim::sim(rest),

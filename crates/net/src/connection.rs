@@ -77,7 +77,7 @@ pub struct Connection {
     deframer: Deframer,
     traffic: Arc<Traffic>,
     /// Counts this connection while it is there.
-    _open: Open,
+    open: Open,
 }
 
 impl Connection {
@@ -89,10 +89,10 @@ impl Connection {
         let open = traffic.open(MAX_CONNECTIONS)?;
         stream.set_nodelay(true)?;
         let stream = Arc::new(stream);
-        let sender = Sender::new(stream.clone(), false, traffic.clone());
+        let sender = Sender::new(stream.clone(), false, traffic.clone(), open.number);
         let deframer = Deframer::new(limit);
         let inbound = Inbound::Tcp(stream);
-        Ok(Self { inbound, sender: Some(sender), deframer, traffic, _open: open })
+        Ok(Self { inbound, sender: Some(sender), deframer, traffic, open })
     }
 
     /// The server's side of a WebSocket, after its handshake, at any path. A page may connect only to the host
@@ -110,7 +110,7 @@ impl Connection {
         let _handshake = traffic.handshake(MAX_HANDSHAKES)?;
         stream.set_nodelay(true)?;
         let stream = Arc::new(stream);
-        let sender = Sender::new(stream.clone(), true, traffic.clone());
+        let sender = Sender::new(stream.clone(), true, traffic.clone(), open.number);
         let duplex = Duplex::new(stream, sender.clone());
         let builder = ServerBuilder::new().limits(Limits::default().max_payload_len(Some(limit)));
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, builder.accept(duplex)).await;
@@ -124,7 +124,7 @@ impl Connection {
         websocket.get_mut().shake_hands();
         let inbound = Inbound::Server(Box::new(websocket));
         let deframer = Deframer::new(limit);
-        Ok(Self { inbound, sender: Some(sender), deframer, traffic, _open: open })
+        Ok(Self { inbound, sender: Some(sender), deframer, traffic, open })
     }
 
     /// Connects by TCP to `host:port`, from address `source` of this machine if one is given.
@@ -160,7 +160,7 @@ impl Connection {
         let traffic = Arc::<Traffic>::default();
         let open = traffic.open(MAX_CONNECTIONS)?;
         let deframer = Deframer::new(limit);
-        Ok(Self { inbound, sender: None, deframer, traffic, _open: open })
+        Ok(Self { inbound, sender: None, deframer, traffic, open })
     }
 
     /// A handle to write with, on the server's side and over TCP.
@@ -206,13 +206,15 @@ impl Connection {
                 return Ok(Some(Event::Message(kind, payload)));
             }
             let Some(sender) = &self.sender else {
-                if !read(&mut self.inbound, &mut self.deframer, &self.traffic).await? {
+                let number = self.open.number;
+                if !read(&mut self.inbound, &mut self.deframer, &self.traffic, number).await? {
                     return Ok(None);
                 }
                 continue;
             };
+            let number = self.open.number;
             tokio::select! {
-                more = read(&mut self.inbound, &mut self.deframer, &self.traffic) => {
+                more = read(&mut self.inbound, &mut self.deframer, &self.traffic, number) => {
                     if !more? {
                         return Ok(None);
                     }
@@ -250,7 +252,9 @@ impl Connection {
         }
         // What still comes is read and dropped: unread bytes would reset the connection.
         let rest = async {
-            while read(&mut self.inbound, &mut self.deframer, &self.traffic).await.unwrap_or(false)
+            while read(&mut self.inbound, &mut self.deframer, &self.traffic, self.open.number)
+                .await
+                .unwrap_or(false)
             {
                 self.deframer.buffer().clear();
             }
@@ -280,6 +284,7 @@ async fn read(
     inbound: &mut Inbound,
     deframer: &mut Deframer,
     traffic: &Traffic,
+    number: u32,
 ) -> Result<bool, ReceiveError> {
     let before = deframer.buffer().len();
     let frame = match inbound {
@@ -289,6 +294,7 @@ async fn read(
             match stream.try_read_buf(deframer.buffer()) {
                 Ok(count) => {
                     traffic.received.fetch_add(count as u64, Ordering::Relaxed);
+                    traffic.recorder.note(number, count, true);
                     return Ok(count > 0);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -310,6 +316,7 @@ async fn read(
             }
             let count = deframer.buffer().len() - before;
             traffic.received.fetch_add(count as u64, Ordering::Relaxed);
+            traffic.recorder.note(number, count, true);
             Ok(true)
         }
     }

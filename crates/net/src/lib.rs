@@ -4,6 +4,7 @@ pub mod connection;
 pub mod framing;
 pub mod listener;
 pub mod open_files;
+pub mod recording;
 pub mod sender;
 pub mod traffic;
 mod websocket;

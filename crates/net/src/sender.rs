@@ -46,6 +46,8 @@ struct Shared {
     stream: Arc<TcpStream>,
     websocket: bool,
     traffic: Arc<Traffic>,
+    /// Of the connection, for recordings.
+    number: u32,
     /// Guards what waits to be written and whether more will come.
     pending: Mutex<Pending>,
     /// Told when something waits or the connection is to be closed.
@@ -97,9 +99,14 @@ impl Pending {
 }
 
 impl Sender {
-    pub(crate) fn new(stream: Arc<TcpStream>, websocket: bool, traffic: Arc<Traffic>) -> Self {
+    pub(crate) fn new(
+        stream: Arc<TcpStream>,
+        websocket: bool,
+        traffic: Arc<Traffic>,
+        number: u32,
+    ) -> Self {
         let pending = Mutex::new(Pending::default());
-        let shared = Shared { stream, websocket, traffic, pending, changed: Notify::new() };
+        let shared = Shared { stream, websocket, traffic, number, pending, changed: Notify::new() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -178,6 +185,7 @@ impl Sender {
     fn write(&self, pending: &mut Pending, slices: &[IoSlice<'_>]) -> SendOutcome {
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
         self.shared.traffic.writes.fetch_add(1, Ordering::Relaxed);
+        self.shared.traffic.recorder.note(self.shared.number, total, false);
         let written = match self.shared.stream.try_write_vectored(slices) {
             Ok(written) => written,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,

@@ -1,5 +1,6 @@
 //! What passed through connections, and how many of them there may be.
 
+use crate::recording::Recorder;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,11 +33,17 @@ pub struct Traffic {
     pub refused: AtomicU64,
     /// Connections that have ended.
     pub closed: AtomicU64,
+    /// What passes, while it is recorded.
+    pub recorder: Recorder,
 }
 
 /// Counts a connection as open until dropped.
 #[derive(Debug)]
-pub(crate) struct Open(Arc<Traffic>);
+pub(crate) struct Open {
+    traffic: Arc<Traffic>,
+    /// Of the connection, for recordings.
+    pub(crate) number: u32,
+}
 
 /// Counts a handshake as under way until dropped.
 #[derive(Debug)]
@@ -46,8 +53,8 @@ impl Traffic {
     /// Admits a connection, up to `limit`.
     pub(crate) fn open(self: &Arc<Self>, limit: u64) -> io::Result<Open> {
         self.enter(&self.open, limit, "too many connections")?;
-        self.accepted.fetch_add(1, Ordering::Relaxed);
-        Ok(Open(self.clone()))
+        let number = self.accepted.fetch_add(1, Ordering::Relaxed) as u32;
+        Ok(Open { traffic: self.clone(), number })
     }
 
     /// Admits a handshake, up to `limit`.
@@ -68,8 +75,8 @@ impl Traffic {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.closed.fetch_add(1, Ordering::Relaxed);
+        self.traffic.open.fetch_sub(1, Ordering::Relaxed);
+        self.traffic.closed.fetch_add(1, Ordering::Relaxed);
     }
 }
 

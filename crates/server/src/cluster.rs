@@ -2,17 +2,22 @@
 
 use crate::clock::WorldClock;
 use crate::shell::{NodeListeners, NodeSettings, NodeShell};
-use crate::world::{World, open_world};
+use crate::world::{NewWorld, World, open_world};
 use anyhow::Result;
 use pelago_cluster::Member;
 use pelago_game::Game;
 use pelago_model::NodeId;
+use pelago_net::recording::Passage;
 use pelago_store::Store;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// The most nodes of one process.
 pub(crate) const MAX_NODES: u16 = 64;
+
+/// Where in the number of a recorded connection its node begins.
+const NODE_SHIFT: u32 = 24;
 
 /// The nodes of this process and the world they run.
 pub(crate) struct Cluster {
@@ -28,7 +33,7 @@ pub(crate) struct ClusterSettings {
     pub(crate) nodes: u16,
     pub(crate) lanes: u8,
     pub(crate) listen: SocketAddr,
-    pub(crate) seed: u64,
+    pub(crate) new_world: NewWorld,
     pub(crate) max_clients: usize,
 }
 
@@ -39,7 +44,7 @@ impl Cluster {
         game: Arc<dyn Game>,
         store: Arc<dyn Store>,
     ) -> Result<Self> {
-        let world = open_world(&*store, &*game, settings.seed)?;
+        let world = open_world(&*store, &*game, settings.new_world)?;
         let clock = Arc::new(WorldClock::new(world.document.epoch_unix_ms));
         let mut nodes = Vec::new();
         for number in 0..settings.nodes {
@@ -71,6 +76,26 @@ impl Cluster {
             node.set_book(book.clone());
         }
         Ok(Self { nodes, world, game, store, clock })
+    }
+
+    /// Begins to record what passes between clients and their nodes.
+    pub(crate) fn begin_recording(&self) {
+        let now = Instant::now();
+        self.nodes.iter().for_each(|node| node.status.traffic.recorder.begin(now));
+    }
+
+    /// Ends it, and gives what was recorded, in order. The node's place is in the highest bits of a connection's number.
+    pub(crate) fn end_recording(&self) -> Vec<Passage> {
+        let mut all = Vec::new();
+        for (node, shell) in (0u32..).zip(&self.nodes) {
+            let numbered = |passage: Passage| Passage {
+                connection: node << NODE_SHIFT | passage.connection & ((1 << NODE_SHIFT) - 1),
+                ..passage
+            };
+            all.extend(shell.status.traffic.recorder.end().into_iter().map(numbered));
+        }
+        all.sort_by_key(|passage| passage.at_us);
+        all
     }
 
     /// Whether streams flow on all nodes.

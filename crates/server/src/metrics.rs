@@ -3,6 +3,7 @@
 use crate::cluster::Cluster;
 use crate::shell::NodeShell;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use pelago_store::StoreCounters;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -12,7 +13,7 @@ pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
     metrics::describe_gauge!("pelago_clients", "Connections of clients.");
     metrics::describe_gauge!("pelago_players", "Players on a lane.");
     metrics::describe_gauge!("pelago_steward_backlog", "Durable commands not yet answered.");
-    metrics::describe_counter!("pelago_lane_busy_seconds", "Time a lane has worked.");
+    metrics::describe_counter!("pelago_lane_busy_milliseconds_total", "Time a lane has worked.");
     metrics::describe_counter!("pelago_frames_total", "Frames published by a lane.");
     metrics::describe_counter!("pelago_deliveries_total", "Writes to clients at ticks.");
     metrics::describe_counter!("pelago_delivered_bytes_total", "Bytes delivered at ticks.");
@@ -25,13 +26,38 @@ pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
     metrics::describe_counter!("pelago_link_gaps_total", "Gaps in streams between nodes.");
     metrics::describe_counter!("pelago_link_frames_total", "Frames read from other nodes.");
     metrics::describe_counter!("pelago_call_retries_total", "Calls tried at another node.");
+    metrics::describe_counter!("pelago_writes_total", "Writes to sockets, by peer or client.");
+    metrics::describe_counter!("pelago_store_transactions_total", "Transactions, by their end.");
+    metrics::describe_counter!("pelago_store_groups_total", "Groups of transactions written.");
+    metrics::describe_counter!("pelago_store_loads_total", "Loads of documents.");
+    #[cfg(feature = "count-allocations")]
+    metrics::describe_counter!("pelago_allocations_total", "Allocations of memory.");
     Ok(handle)
 }
 
 /// The numbers as they are now.
 pub(crate) fn render(cluster: &Cluster, handle: &PrometheusHandle) -> String {
     cluster.nodes.iter().for_each(collect);
+    collect_store(cluster.store.counters());
+    #[cfg(feature = "count-allocations")]
+    {
+        let stats = stats_alloc::INSTRUMENTED_SYSTEM.stats();
+        let count = stats.allocations + stats.reallocations;
+        metrics::counter!("pelago_allocations_total").absolute(count as u64);
+    }
     handle.render()
+}
+
+fn collect_store(counters: StoreCounters) {
+    for (end, value) in [
+        ("committed", counters.committed),
+        ("conflict", counters.conflicts),
+        ("failed", counters.failed),
+    ] {
+        metrics::counter!("pelago_store_transactions_total", "end" => end).absolute(value);
+    }
+    metrics::counter!("pelago_store_groups_total").absolute(counters.groups);
+    metrics::counter!("pelago_store_loads_total").absolute(counters.loads);
 }
 
 fn collect(shell: &NodeShell) {
@@ -44,8 +70,8 @@ fn collect(shell: &NodeShell) {
     for (number, lane) in status.lanes.iter().enumerate() {
         let labels = [("node", node.clone()), ("lane", number.to_string())];
         metrics::gauge!("pelago_players", &labels).set(lane.players.load(Relaxed) as f64);
-        let busy = lane.busy_ns.load(Relaxed) / 1_000_000_000;
-        metrics::counter!("pelago_lane_busy_seconds", &labels).absolute(busy);
+        let busy = lane.busy_ns.load(Relaxed) / 1_000_000;
+        metrics::counter!("pelago_lane_busy_milliseconds_total", &labels).absolute(busy);
         let counters = *lane.counters.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, value) in [
             ("pelago_frames_total", counters.frames),
@@ -71,6 +97,7 @@ fn collect(shell: &NodeShell) {
         let labels = [("node", node.clone()), ("with", with.into())];
         metrics::counter!("pelago_blocked_writes_total", &labels)
             .absolute(traffic.blocked.load(Relaxed));
+        metrics::counter!("pelago_writes_total", &labels).absolute(traffic.writes.load(Relaxed));
     }
     let links = *status.links.lock().unwrap_or_else(PoisonError::into_inner);
     for (name, value) in [

@@ -11,8 +11,8 @@ use pelago_store::{Store, commit_now, load_now};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Chunks along the side of a new island: 720 m.
-const NEW_ISLAND_SIZE: u16 = 24;
+/// Chunks along the side of a new island, unless told otherwise: 720 m.
+pub(crate) const NEW_ISLAND_SIZE: u16 = 24;
 /// The version of the game's generator that makes new islands.
 const NEW_ISLAND_GENERATOR: u32 = 1;
 /// The number of a world that was given none.
@@ -35,17 +35,26 @@ impl World {
     }
 }
 
-/// Reads the world of a store; begins one from `seed` if there is none.
+/// From what a new world is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewWorld {
+    /// Of its land.
+    pub(crate) seed: u64,
+    /// Chunks along the side of its island.
+    pub(crate) island_size: u16,
+}
+
+/// Reads the world of a store; begins a new one if there is none.
 ///
 /// # Errors
 /// If the store cannot be read or written, or holds something else.
-pub(crate) fn open_world(store: &dyn Store, game: &dyn Game, seed: u64) -> Result<World> {
+pub(crate) fn open_world(store: &dyn Store, game: &dyn Game, new: NewWorld) -> Result<World> {
     let found = load_now(store, vec![Key::world()])?;
     let document: Option<WorldDocument> =
         read(&found[0]).map_err(anyhow::Error::msg).context("the document of the world")?;
     let document = match document {
         Some(document) => document,
-        None => begin(store, seed)?,
+        None => begin(store, new)?,
     };
     let number = WorldNumber::new(document.world).context("the world's number is too large")?;
     let key = Key::island(document.home);
@@ -57,19 +66,19 @@ pub(crate) fn open_world(store: &dyn Store, game: &dyn Game, seed: u64) -> Resul
     Ok(World { number, lands: BTreeMap::from([(document.home, land)]), document })
 }
 
-fn begin(store: &dyn Store, seed: u64) -> Result<WorldDocument> {
+fn begin(store: &dyn Store, new: NewWorld) -> Result<WorldDocument> {
     let number = WorldNumber::new(DEFAULT_WORLD).context("the world's number is too large")?;
     let home = IslandId::new(number, 1);
     let secret = format!("{:?}{:?}", std::time::SystemTime::now(), std::process::id());
     let document = WorldDocument {
         world: DEFAULT_WORLD,
-        seed,
+        seed: new.seed,
         epoch_unix_ms: unix_ms(),
         secret: blake3::hash(secret.as_bytes()).to_hex().to_string(),
         home,
     };
-    let island =
-        IslandSpec { id: home, seed, size: NEW_ISLAND_SIZE, generator: NEW_ISLAND_GENERATOR };
+    let NewWorld { seed, island_size: size } = new;
+    let island = IslandSpec { id: home, seed, size, generator: NEW_ISLAND_GENERATOR };
     match commit_now(store, bootstrap(&document, &island)?) {
         CommitOutcome::Committed => Ok(document),
         outcome => bail!("a new world could not be stored: {outcome:?}"),

@@ -17,7 +17,8 @@ mod directory;
 mod documents;
 
 use crate::pending::Pending;
-use crate::{CommitDone, LoadDone, OpenError, ReadError, Store};
+use crate::tally::Tally;
+use crate::{CommitDone, LoadDone, OpenError, ReadError, Store, StoreCounters};
 use committer::{Commit, Committer, Weight};
 use documents::Documents;
 use pelago_model::{CommitOutcome, Document, Key, Transaction};
@@ -39,6 +40,7 @@ pub struct Embedded {
     /// Guards the way to the threads, which `close` takes.
     running: Mutex<Option<Running>>,
     waiting_bytes: Arc<AtomicUsize>,
+    tally: Arc<Tally>,
 }
 
 struct Running {
@@ -63,20 +65,24 @@ impl Embedded {
         let documents = Documents::open(directory, lock)?;
         let (commits, commit_requests) = sync_channel(MAX_WAITING);
         let (loads, load_requests) = sync_channel(MAX_WAITING);
+        let tally = Arc::<Tally>::default();
         let writer = documents.clone();
         let write = move |changed: &_| writer.write(changed);
-        let committer = Committer::new(documents.clone(), write);
-        let reader = documents.clone();
+        let committer = Committer::new(documents.clone(), write, tally.clone());
+        let (reader, loads_tally) = (documents.clone(), tally.clone());
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             let builder = std::thread::Builder::new().name(name.to_owned());
             builder.spawn(run).map_err(|error| directory::engine(directory, error))
         };
         let threads = vec![
             spawn("store-commit", Box::new(move || committer.run(&commit_requests)))?,
-            spawn("store-load", Box::new(move || serve_loads(&reader, &load_requests)))?,
+            spawn(
+                "store-load",
+                Box::new(move || serve_loads(&reader, &load_requests, &loads_tally)),
+            )?,
         ];
         let running = Mutex::new(Some(Running { commits, loads, threads, documents }));
-        Ok(Self { running, waiting_bytes: Arc::default() })
+        Ok(Self { running, waiting_bytes: Arc::default(), tally })
     }
 
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
@@ -113,6 +119,10 @@ impl Store for Embedded {
         documents.ok_or(ReadError::Busy)?.view().visit(prefix, visit)
     }
 
+    fn counters(&self) -> StoreCounters {
+        self.tally.read()
+    }
+
     fn close(&self) {
         let Some(running) = self.running().take() else { return };
         // The threads finish what was asked, then find that nobody can ask any more.
@@ -140,8 +150,9 @@ fn refused<T>(sent: Result<(), TrySendError<T>>) -> Option<T> {
     }
 }
 
-fn serve_loads(documents: &Documents, requests: &Receiver<Load>) {
+fn serve_loads(documents: &Documents, requests: &Receiver<Load>, tally: &Tally) {
     while let Ok(Load { keys, pending }) = requests.recv() {
+        tally.loaded();
         let view = documents.view();
         pending.answer(keys.iter().map(|key| view.read(key)).collect());
     }

@@ -10,6 +10,7 @@ pub mod embedded;
 pub mod envelope;
 pub mod memory;
 mod pending;
+mod tally;
 pub mod world_hash;
 
 pub use embedded::Embedded;
@@ -47,9 +48,27 @@ pub trait Store: Send + Sync {
     /// [`ReadError`] at the first document that cannot be read.
     fn audit(&self, prefix: &str, visit: &mut dyn FnMut(Key, Document)) -> Result<(), ReadError>;
 
+    /// Numbers for operators, since it was opened.
+    fn counters(&self) -> StoreCounters;
+
     /// Finishes what was asked before and releases everything. Later commits are answered `Failed`, later loads
     /// and audits [`ReadError::Busy`]. Only the first call does and waits for it.
     fn close(&self);
+}
+
+/// Numbers of an engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreCounters {
+    /// Transactions that were committed.
+    pub committed: u64,
+    /// Transactions that were refused because a document had another revision.
+    pub conflicts: u64,
+    /// Transactions that failed, or whose end is unknown.
+    pub failed: u64,
+    /// Writes to the disk: transactions are made durable in groups.
+    pub groups: u64,
+    /// Loads, of any number of documents each.
+    pub loads: u64,
 }
 
 /// Why documents could not be read.

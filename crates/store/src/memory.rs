@@ -1,7 +1,8 @@
 //! The engine for tests and the simulator: a map.
 
 use crate::apply::apply;
-use crate::{CommitDone, LoadDone, ReadError, Store};
+use crate::tally::Tally;
+use crate::{CommitDone, LoadDone, ReadError, Store, StoreCounters};
 use pelago_model::{CommitOutcome, Document, Key, Revision, Transaction};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -12,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct Memory {
     /// Guards the documents and whether the store is closed.
     inner: Mutex<Inner>,
+    tally: Tally,
 }
 
 #[derive(Debug, Default)]
@@ -29,7 +31,7 @@ impl Inner {
 /// An open store with these documents.
 impl From<BTreeMap<Key, Document>> for Memory {
     fn from(documents: BTreeMap<Key, Document>) -> Self {
-        Self { inner: Mutex::new(Inner { documents, closed: false }) }
+        Self { inner: Mutex::new(Inner { documents, closed: false }), tally: Tally::default() }
     }
 }
 
@@ -75,12 +77,14 @@ impl Memory {
 
 impl Store for Memory {
     fn load(&self, keys: Vec<Key>, done: LoadDone) {
+        self.tally.loaded();
         let documents = self.read(|inner| keys.iter().map(|key| inner.get(key)).collect());
         done(documents);
     }
 
     fn commit(&self, transaction: Transaction, done: CommitDone) {
         let outcome = self.apply(transaction);
+        self.tally.ended(&outcome);
         done(outcome);
     }
 
@@ -93,6 +97,10 @@ impl Store for Memory {
             }
         }
         Ok(())
+    }
+
+    fn counters(&self) -> StoreCounters {
+        self.tally.read()
     }
 
     fn close(&self) {

@@ -28,6 +28,10 @@ impl Store for Temporary {
     ) -> Result<(), pelago_store::ReadError> {
         self.store.audit(prefix, visit)
     }
+    fn counters(&self) -> pelago_store::StoreCounters {
+        self.store.counters()
+    }
+
     fn close(&self) {
         self.store.close();
     }

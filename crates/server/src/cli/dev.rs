@@ -2,12 +2,14 @@
 #![allow(clippy::print_stdout, reason = "a command prints")]
 
 use crate::cluster::{Cluster, ClusterSettings, MAX_NODES};
+use crate::world::{NEW_ISLAND_SIZE, NewWorld};
 use crate::{http, metrics};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pelago_client::bots::{self, Behavior, Plan};
 use pelago_game::Game;
 use pelago_net::Listener;
+use pelago_net::recording::Passage;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -49,9 +51,15 @@ pub(super) struct DevArguments {
     /// From which a new world is made
     #[arg(long, default_value_t = 7)]
     seed: u64,
+    /// Chunks of 30 m along the side of the island of a new world
+    #[arg(long, default_value_t = NEW_ISLAND_SIZE, value_parser = clap::value_parser!(u16).range(3..=512))]
+    island_size: u16,
     /// Clients of one node at once
     #[arg(long, default_value_t = 20_000)]
     max_clients: usize,
+    /// Record when how much passes through clients' sockets: SIGUSR1 begins, the next one ends and writes the file
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Print one line of JSON once the world is ready
     #[arg(long)]
     json: bool,
@@ -75,7 +83,7 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
         nodes: arguments.nodes,
         lanes: arguments.lanes,
         listen: arguments.listen,
-        seed: arguments.seed,
+        new_world: NewWorld { seed: arguments.seed, island_size: arguments.island_size },
         max_clients: arguments.max_clients,
     };
     let cluster = Arc::new(Cluster::start(&settings, game, store.clone()).context("--listen")?);
@@ -94,9 +102,14 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
         tokio::spawn(bots::run(plan, stopping.subscribe()))
     });
 
+    let recording = arguments.record.map(|file| tokio::spawn(record(cluster.clone(), file)));
     wait_for_signal().await?;
     tracing::info!("stopping");
     stopping.send_replace(true);
+    if let Some(recording) = recording {
+        recording.abort();
+        drop(recording.await);
+    }
     if let Some(players) = players {
         players.await.context("the bots")??;
     }
@@ -145,6 +158,25 @@ fn announce(arguments: &DevArguments, cluster: &Cluster, http: SocketAddr) {
     } else {
         println!("\n  The world is running: http://{http}/\n");
         println!("  {} nodes, {} bots; Ctrl-C stops it.\n", arguments.nodes, arguments.bots);
+    }
+}
+
+/// Records from one SIGUSR1 to the next, again and again.
+async fn record(cluster: Arc<Cluster>, file: PathBuf) -> Result<()> {
+    let mut toggle = signal(SignalKind::user_defined1())?;
+    loop {
+        toggle.recv().await;
+        cluster.begin_recording();
+        toggle.recv().await;
+        let passages = cluster.end_recording();
+        let bytes: Vec<u8> = passages.iter().flat_map(Passage::encode).collect();
+        // Whole or not at all: whoever waits for the file may read it at once.
+        let part = file.with_extension("part");
+        let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, &file));
+        match written {
+            Ok(()) => tracing::info!(passages = passages.len(), "recorded"),
+            Err(error) => tracing::error!(%error, file = %file.display(), "--record"),
+        }
     }
 }
 

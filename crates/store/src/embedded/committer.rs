@@ -4,6 +4,7 @@ use super::MAX_WAITING_BYTES;
 use super::documents::Documents;
 use crate::apply::apply;
 use crate::pending::Pending;
+use crate::tally::Tally;
 use pelago_model::{CommitOutcome, Document, Key, Transaction};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -51,6 +52,7 @@ impl Drop for Weight {
 pub(super) struct Committer<W> {
     documents: Documents,
     write: W,
+    tally: Arc<Tally>,
 }
 
 impl<W, E> Committer<W>
@@ -58,8 +60,8 @@ where
     W: FnMut(&BTreeMap<Key, Document>) -> Result<(), E>,
     E: Display,
 {
-    pub(super) fn new(documents: Documents, write: W) -> Self {
-        Self { documents, write }
+    pub(super) fn new(documents: Documents, write: W, tally: Arc<Tally>) -> Self {
+        Self { documents, write, tally }
     }
 
     /// Commits until nobody can ask any more, or the disk fails: then what waits and what comes fails.
@@ -96,12 +98,23 @@ where
             };
             decided.push((pending, outcome, weight));
         }
-        let written = if changed.is_empty() { Ok(()) } else { (self.write)(&changed) };
+        let written = if changed.is_empty() {
+            Ok(())
+        } else {
+            self.tally.group();
+            (self.write)(&changed)
+        };
         // Conflicts, too, are answered only now: who reads after one must find the newer document.
         for (pending, outcome, _weight) in decided {
             match &written {
-                Err(_) if outcome == CommitOutcome::Committed => drop(pending),
-                _ => pending.answer(outcome),
+                Err(_) if outcome == CommitOutcome::Committed => {
+                    self.tally.ended(&CommitOutcome::Unknown);
+                    drop(pending);
+                }
+                _ => {
+                    self.tally.ended(&outcome);
+                    pending.answer(outcome);
+                }
             }
         }
         written
@@ -164,7 +177,9 @@ mod tests {
         for transaction in transactions {
             requests.send(commit(transaction, &sender, &waiting_bytes)).unwrap();
         }
-        let run = std::panic::AssertUnwindSafe(|| Committer::new(documents, disk).run(&waiting));
+        let run = std::panic::AssertUnwindSafe(|| {
+            Committer::new(documents, disk, Arc::default()).run(&waiting)
+        });
         let _ = std::panic::catch_unwind(run);
         drop(waiting);
         // What comes after the thread has ended comes back to the sender, who drops it.

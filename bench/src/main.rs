@@ -1,0 +1,121 @@
+//! `pelago-bench`: load scenarios against a real server, beside a bare baseline. `cargo xtask bench` runs it.
+#![allow(clippy::disallowed_methods, reason = "benchmarks measure real time")]
+#![allow(clippy::print_stdout, reason = "a program that talks to people")]
+
+mod baseline;
+mod cores;
+mod measurement;
+mod process;
+mod run;
+mod scenario;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use measurement::Measurement;
+use scenario::Scenario;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Load on a real server, and what it costs.
+#[derive(Parser)]
+#[command(name = "pelago-bench")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a scenario of bench/scenarios
+    Load(LoadArguments),
+    /// The server's side of the baseline; run by `load`
+    #[command(hide = true)]
+    Replay {
+        /// A recording of `pelago dev --record`
+        file: PathBuf,
+    },
+}
+
+#[derive(clap::Args)]
+struct LoadArguments {
+    /// The name of a file in bench/scenarios, without .toml
+    name: String,
+    /// The server, built with the feature count-allocations
+    #[arg(long)]
+    server: PathBuf,
+    /// The folder bench of the repository
+    #[arg(long, default_value = "bench")]
+    folder: PathBuf,
+    /// Where worlds and recordings are kept meanwhile
+    #[arg(long, default_value = "target/bench")]
+    scratch: PathBuf,
+    /// Instead of the scenario's seconds of measuring
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Without the baseline
+    #[arg(long)]
+    no_baseline: bool,
+    /// Keep the results in bench/results
+    #[arg(long)]
+    keep: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let result = match arguments.command {
+        Command::Load(arguments) => load(&arguments),
+        Command::Replay { file } => baseline::serve(&file),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs all variants of a scenario, one after the other.
+fn load(arguments: &LoadArguments) -> Result<()> {
+    let path = arguments.folder.join("scenarios").join(format!("{}.toml", arguments.name));
+    let mut scenario = Scenario::read(&path)?;
+    if let Some(seconds) = arguments.seconds {
+        scenario.time.measure_seconds = seconds;
+    }
+    if arguments.no_baseline {
+        scenario.time.record_seconds = 0;
+    }
+    std::fs::create_dir_all(&arguments.scratch)
+        .with_context(|| format!("{}", arguments.scratch.display()))?;
+    cores::keep_to_the_players_core()?;
+    // One thread: bots share one core, so that the other is the server's alone.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    pelago_net::raise_open_files();
+    let mut results: Vec<Measurement> = Vec::new();
+    for variant in scenario.variants() {
+        println!("== {}: {}", arguments.name, variant.label());
+        let measured =
+            runtime.block_on(run::run(&variant, &arguments.server, &arguments.scratch))?;
+        println!("{measured}");
+        for objection in measured.objections(&scenario.targets) {
+            println!("  not reached: {objection}");
+        }
+        let broken = measured.is_broken();
+        results.push(measured);
+        if scenario.stop_when_broken && broken {
+            println!("it broke here");
+            break;
+        }
+    }
+    if arguments.keep {
+        keep(&arguments.folder, &arguments.name, &results)?;
+    }
+    Ok(())
+}
+
+fn keep(folder: &Path, name: &str, results: &[Measurement]) -> Result<()> {
+    let path = folder.join("results").join(format!("{name}.json"));
+    let text = serde_json::to_string_pretty(results)? + "\n";
+    std::fs::write(&path, text).with_context(|| format!("{}", path.display()))
+}

@@ -1,0 +1,141 @@
+//! One run: a server on its core, bots on theirs, numbers, and the baseline afterwards.
+
+use crate::measurement::{Baseline, Cost, Measurement, Memory, Store};
+use crate::process::{Addresses, Metrics, Process, Usage};
+use crate::scenario::{Over, Variant};
+use crate::{baseline, cores};
+use anyhow::{Context, Result};
+use pelago_client::bots::Fleet;
+use rustix::process::Signal;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// How long bots may take to arrive, beyond the time that their stream takes.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a recording may take to be written.
+const RECORDING_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Runs a variant.
+pub(crate) async fn run(variant: &Variant, server: &Path, scratch: &Path) -> Result<Measurement> {
+    let recording = scratch.join("recording");
+    let process = start(variant, server, scratch, &recording)?;
+    let addresses: Addresses =
+        serde_json::from_str(&process.first_line).context("the server's first line")?;
+    sleep(Duration::from_secs(1)).await;
+    let idle = process.usage()?;
+
+    let nodes = match variant.bots.over {
+        Over::Tcp => addresses.tcp.clone(),
+        Over::Websocket => addresses.ws.clone(),
+    };
+    let fleet = Fleet::start(variant.plan(nodes))?;
+    let began = Instant::now();
+    while fleet.playing() < variant.bots.count {
+        sleep(Duration::from_millis(100)).await;
+        let stream = Duration::from_secs(variant.bots.count as u64 / 400);
+        if began.elapsed() > ARRIVAL_TIMEOUT + stream {
+            tracing::warn!(playing = fleet.playing(), "not all bots have arrived");
+            break;
+        }
+    }
+    let arrived_seconds = began.elapsed().as_secs_f64();
+    sleep(Duration::from_secs(variant.time.settle_seconds)).await;
+
+    let playing = fleet.playing();
+    let (before, metrics_before) = (process.usage()?, Metrics::read(&addresses.http).await?);
+    fleet.begin_measuring();
+    sleep(Duration::from_secs(variant.time.measure_seconds)).await;
+    let (after, metrics) = (process.usage()?, Metrics::read(&addresses.http).await?);
+    fleet.stop_measuring();
+
+    let recorded = record(variant, &process, &recording).await?;
+    let report = fleet.end().await?;
+    process.stop().await?;
+
+    let since =
+        |name: &str, label: &str| metrics.sum(name, label) - metrics_before.sum(name, label);
+    let seconds = (after.at - before.at).as_secs_f64();
+    let ticks = seconds * 10.0 * f64::from(variant.world.nodes) * f64::from(variant.world.lanes);
+    let busy = |metrics: &Metrics| metrics.all("pelago_lane_busy_milliseconds_total");
+    let busy_ms = busy(&metrics).into_iter().zip(busy(&metrics_before)).map(|(a, b)| a - b);
+    let baseline = match recorded {
+        Some((game_before, game_after)) => {
+            let replayed = baseline::replay(&recording).await?;
+            let game_seconds = (game_after.at - game_before.at).as_secs_f64();
+            let game = (game_after.cpu_seconds() - game_before.cpu_seconds()) / game_seconds;
+            Some(Baseline {
+                game_cpu: game,
+                bare_cpu: replayed.cpu,
+                late_p99_ms: replayed.late_p99_ms,
+            })
+        }
+        None => None,
+    };
+    Ok(Measurement {
+        variant: variant.clone(),
+        playing,
+        arrived_seconds,
+        cost: Cost {
+            seconds,
+            user_seconds: after.user_seconds - before.user_seconds,
+            system_seconds: after.system_seconds - before.system_seconds,
+            writes: since("pelago_writes_total", "with=\"client\""),
+            written_bytes: since("pelago_bytes_total", "with=\"client\",dir=\"out\""),
+            peer_bytes: since("pelago_bytes_total", "with=\"peer\",dir=\"out\""),
+            blocked: since("pelago_blocked_writes_total", "with=\"client\""),
+            allocations_per_tick: since("pelago_allocations_total", "") / ticks,
+            busiest_lane_ms_per_tick: busy_ms.fold(0.0, f64::max) / (seconds * 10.0),
+        },
+        memory: Memory {
+            idle_bytes: idle.resident_bytes,
+            playing_bytes: after.resident_bytes,
+            kernel_socket_bytes: after.kernel_socket_bytes.saturating_sub(idle.kernel_socket_bytes),
+        },
+        store: Store {
+            committed: since("pelago_store_transactions_total", "end=\"committed\""),
+            conflicts: since("pelago_store_transactions_total", "end=\"conflict\""),
+            groups: since("pelago_store_groups_total", ""),
+        },
+        baseline,
+        report,
+    })
+}
+
+fn start(variant: &Variant, server: &Path, scratch: &Path, recording: &Path) -> Result<Process> {
+    let data = scratch.join("world");
+    if data.exists() {
+        std::fs::remove_dir_all(&data).with_context(|| format!("{}", data.display()))?;
+    }
+    let mut command = cores::on_the_servers_core(server);
+    let world = &variant.world;
+    command.args(["dev", "--json", "--http", "127.0.0.1:0", "--listen", "127.0.0.1:0"]);
+    command.args(["--nodes", &world.nodes.to_string(), "--lanes", &world.lanes.to_string()]);
+    command.args(["--island-size", &world.island_size.to_string(), "--max-clients", "60000"]);
+    command.arg("--data").arg(&data).arg("--record").arg(recording);
+    Process::start(command)
+}
+
+/// Records for a while; what the server had used before and after it.
+async fn record(
+    variant: &Variant,
+    process: &Process,
+    recording: &Path,
+) -> Result<Option<(Usage, Usage)>> {
+    if variant.time.record_seconds == 0 {
+        return Ok(None);
+    }
+    if recording.exists() {
+        std::fs::remove_file(recording)?;
+    }
+    process.signal(Signal::USR1)?;
+    let before = process.usage()?;
+    sleep(Duration::from_secs(variant.time.record_seconds)).await;
+    let after = process.usage()?;
+    process.signal(Signal::USR1)?;
+    let deadline = Instant::now() + RECORDING_TIMEOUT;
+    while !recording.exists() && Instant::now() < deadline {
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(Some((before, after)))
+}

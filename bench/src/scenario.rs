@@ -1,0 +1,231 @@
+//! Scenarios: files that say who does what, for how long, and what is to be reached.
+
+use anyhow::{Context, Result};
+use figment::Figment;
+use figment::providers::{Format, Toml};
+use pelago_client::Transport;
+use pelago_client::bots::{Behavior, Plan};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::time::Duration;
+
+/// Units in a metre.
+const UNITS_PER_METRE: f64 = 64.0;
+/// Addresses of the machine that bots connect from: each has its own 28,000 ports.
+const SOURCES: u8 = 16;
+
+/// A file of `bench/scenarios`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scenario {
+    /// A sentence for the report.
+    pub(crate) summary: String,
+    pub(crate) world: WorldPart,
+    pub(crate) bots: BotsPart,
+    pub(crate) time: TimePart,
+    /// What is tried in all combinations.
+    #[serde(default)]
+    pub(crate) vary: Vary,
+    /// Whether variants after one that broke are left out.
+    #[serde(default)]
+    pub(crate) stop_when_broken: bool,
+    #[serde(default)]
+    pub(crate) targets: Targets,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WorldPart {
+    pub(crate) nodes: u16,
+    pub(crate) lanes: u8,
+    /// Chunks along the side of the island.
+    pub(crate) island_size: u16,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Does {
+    Wander,
+    Gather,
+    Cross,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Over {
+    Tcp,
+    Websocket,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BotsPart {
+    pub(crate) count: usize,
+    pub(crate) does: Does,
+    #[serde(default = "four")]
+    pub(crate) speed_metres_per_second: f64,
+    #[serde(default = "four")]
+    pub(crate) turn_mean_seconds: f64,
+    /// Those who gather do it this often.
+    pub(crate) gather_seconds: Option<f64>,
+    /// How far from the middle of the island they go; otherwise anywhere.
+    pub(crate) radius_metres: Option<f64>,
+    #[serde(default = "over_tcp")]
+    pub(crate) over: Over,
+    /// Whether they look out for people who are missing.
+    #[serde(default)]
+    pub(crate) look_out: bool,
+}
+
+fn four() -> f64 {
+    4.0
+}
+
+fn over_tcp() -> Over {
+    Over::Tcp
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TimePart {
+    pub(crate) settle_seconds: u64,
+    pub(crate) measure_seconds: u64,
+    /// For the baseline; 0: without it.
+    pub(crate) record_seconds: u64,
+}
+
+/// What replaces values of the scenario; empty: as it says.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Vary {
+    lanes: Vec<u8>,
+    count: Vec<usize>,
+    speed_metres_per_second: Vec<f64>,
+    over: Vec<Over>,
+}
+
+/// What is to be reached. What is not named is only reported.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Targets {
+    pub(crate) staleness_p99_ms: Option<u64>,
+    pub(crate) position_error_p99_metres: Option<f64>,
+    pub(crate) bytes_per_neighbour_second: Option<f64>,
+    pub(crate) acknowledged_p99_ms: Option<u64>,
+    pub(crate) baseline_ratio: Option<f64>,
+    pub(crate) kibibytes_per_player: Option<f64>,
+    /// Whether nobody may be missing, and nothing lost.
+    pub(crate) nothing_missing: bool,
+}
+
+/// One run of a scenario.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Variant {
+    pub(crate) world: WorldPart,
+    pub(crate) bots: BotsPart,
+    pub(crate) time: TimePart,
+}
+
+impl Scenario {
+    /// Reads a file. An error names the file and the key.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("no scenario {}", path.display()))?;
+        Figment::from(Toml::string(&text))
+            .extract()
+            .with_context(|| format!("scenario {}", path.display()))
+    }
+
+    /// All combinations of what varies.
+    pub(crate) fn variants(&self) -> Vec<Variant> {
+        let Self { world, bots, time, vary, .. } = self;
+        let first = Variant { world: world.clone(), bots: bots.clone(), time: time.clone() };
+        let mut all = vec![first];
+        vary_by(&mut all, &vary.over, |variant, over| variant.bots.over = over);
+        vary_by(&mut all, &vary.count, |variant, count| variant.bots.count = count);
+        vary_by(&mut all, &vary.speed_metres_per_second, |variant, speed| {
+            variant.bots.speed_metres_per_second = speed;
+        });
+        vary_by(&mut all, &vary.lanes, |variant, lanes| variant.world.lanes = lanes);
+        all
+    }
+}
+
+fn vary_by<T: Copy>(all: &mut Vec<Variant>, values: &[T], set: impl Fn(&mut Variant, T)) {
+    if values.is_empty() {
+        return;
+    }
+    let varied = |variant: &Variant| {
+        let each = values.iter().map(|value| {
+            let mut variant = variant.clone();
+            set(&mut variant, *value);
+            variant
+        });
+        each.collect::<Vec<_>>()
+    };
+    *all = all.iter().flat_map(varied).collect();
+}
+
+impl Variant {
+    /// In a few words.
+    pub(crate) fn label(&self) -> String {
+        let over = match self.bots.over {
+            Over::Tcp => "TCP",
+            Over::Websocket => "WebSocket",
+        };
+        format!(
+            "{} bots at {} m/s over {over}, {} nodes of {} lanes",
+            self.bots.count, self.bots.speed_metres_per_second, self.world.nodes, self.world.lanes,
+        )
+    }
+
+    /// The bots' side of it.
+    pub(crate) fn plan(&self, addresses: Vec<String>) -> Plan {
+        let bots = &self.bots;
+        let behavior = match bots.does {
+            Does::Wander => Behavior::Wander,
+            Does::Gather => Behavior::Gather,
+            Does::Cross => Behavior::Cross,
+        };
+        let source = |last: u8| IpAddr::V4(Ipv4Addr::new(127, 0, 1, last));
+        Plan {
+            transport: match bots.over {
+                Over::Tcp => Transport::Tcp,
+                Over::Websocket => Transport::WebSocket,
+            },
+            speed: (bots.speed_metres_per_second * UNITS_PER_METRE) as u16,
+            turn_mean: Duration::from_secs_f64(bots.turn_mean_seconds),
+            gather_every: bots.gather_seconds.map(Duration::from_secs_f64),
+            radius: bots.radius_metres.map(|radius| (radius * UNITS_PER_METRE) as u32),
+            sources: (1..=SOURCES).map(source).collect(),
+            watch_missing: bots.look_out,
+            ..Plan::new(addresses, bots.count, behavior)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_of_the_repository_can_be_read() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).expect("the folder") {
+            let scenario = Scenario::read(&entry.expect("an entry").path()).expect("a scenario");
+            assert!(!scenario.summary.is_empty());
+            assert!(!scenario.variants().is_empty());
+            count += 1;
+        }
+        assert_eq!(count, 7);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let text = "summary = 'x'\n[world]\nnodes = 1\nlanes = 1\nisland_size = 3\nspeed = 7\n";
+        let error = Figment::from(Toml::string(text)).extract::<Scenario>().unwrap_err();
+        assert!(error.to_string().contains("speed"), "{error}");
+    }
+}
