@@ -175,7 +175,7 @@ impl Machine for Links {
             LinksInput::Interest { subject, wanted } => self.interest(subject, wanted, effects),
             LinksInput::Again { subject, publisher } => self.again(subject, publisher, effects),
             LinksInput::Present(islands) => self.present(islands),
-            LinksInput::Publish(frames) => self.publish(&frames, effects),
+            LinksInput::Publish(frames) => self.publish(frames, effects),
             LinksInput::Snapshot { to, snapshot } => self.answer(to, snapshot, effects),
             input @ LinksInput::Call { .. } => self.call(now, input, effects),
             LinksInput::Reply { call, body } => self.reply(now, call, body, effects),

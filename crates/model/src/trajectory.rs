@@ -1,7 +1,7 @@
 //! Trajectories: a moving thing's place as a function of time.
 
 use crate::limits::{MAX_LEG_UNITS, MAX_SPEED, MAX_WAYPOINTS};
-use crate::place::Position;
+use crate::place::{CHUNK_UNITS, Position};
 use crate::time::IslandTime;
 use arrayvec::ArrayVec;
 
@@ -103,6 +103,26 @@ impl Trajectory {
             (from, began) = (*to, *end);
         }
         from
+    }
+
+    /// For how long after `time` the place surely stays in the chunk where it is then, in ms; `None`: for good.
+    ///
+    /// The way to the nearest border at its speed, less what rounding can add: leg ends are rounded down to a
+    /// millisecond, places to a unit.
+    pub fn stays_in_chunk_ms(&self, time: IslandTime) -> Option<i64> {
+        const SLACK_UNITS: i64 = 4;
+        const SLACK_MS: i64 = 4;
+        if self.waypoints.is_empty() || time >= self.end_time() {
+            return None;
+        }
+        let here = self.position_at(time);
+        let corner = here.chunk().corner();
+        let to_border = |place: i32, corner: i32| {
+            let inside = i64::from(place) - i64::from(corner);
+            inside.min(i64::from(CHUNK_UNITS) - 1 - inside)
+        };
+        let units = to_border(here.x, corner.x).min(to_border(here.y, corner.y)) - SLACK_UNITS;
+        Some((units * 1000 / i64::from(self.speed) - SLACK_MS).max(0))
     }
 
     /// The trajectory that leaves this one at `at`, for other waypoints at another speed.
@@ -232,6 +252,18 @@ mod tests {
             let at = walk.start_time().plus(offset);
             let turned = walk.turned(at, 64, &[Position::new(0, 0)]).unwrap();
             prop_assert_eq!(turned.position_at(at), walk.position_at(at));
+        }
+
+        #[test]
+        fn it_stays_in_its_chunk_for_as_long_as_it_says(walk in trajectories(), offset in 0i64..400_000) {
+            let now = walk.start_time().plus(offset);
+            let chunk = walk.position_at(now).chunk();
+            match walk.stays_in_chunk_ms(now) {
+                Some(ms) => for part in 0..=16 {
+                    prop_assert_eq!(walk.position_at(now.plus(ms * part / 16)).chunk(), chunk);
+                },
+                None => prop_assert_eq!(walk.destination().chunk(), chunk),
+            }
         }
 
         #[test]

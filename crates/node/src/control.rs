@@ -282,15 +282,22 @@ impl Control {
     }
 
     /// Hands frames to the lanes that watch their channels.
-    fn distribute(&self, frames: Vec<Arc<Frame>>, effects: &mut Vec<Effect>) {
-        for lane in 0..self.config.lanes {
-            let watches = |frame: &&Arc<Frame>| {
-                self.watching.get(&frame.channel).is_some_and(|lanes| lanes.contains(&lane))
-            };
-            let frames: Vec<Arc<Frame>> = frames.iter().filter(watches).cloned().collect();
+    fn distribute(&self, mut frames: Vec<Arc<Frame>>, effects: &mut Vec<Effect>) {
+        let watches = |lane: u8, frame: &Arc<Frame>| {
+            self.watching.get(&frame.channel).is_some_and(|lanes| lanes.contains(&lane))
+        };
+        let to_lane = |lane, frames| Effect::To(Message::Lane(lane, LaneInput::Frames(frames)));
+        let last = self.config.lanes - 1;
+        for lane in 0..last {
+            let frames: Vec<_> = frames.iter().filter(|it| watches(lane, it)).cloned().collect();
             if !frames.is_empty() {
-                effects.push(Effect::To(Message::Lane(lane, LaneInput::Frames(frames))));
+                effects.push(to_lane(lane, frames));
             }
+        }
+        // The last gets the vector itself: with one lane it goes round without being copied.
+        frames.retain(|frame| watches(last, frame));
+        if !frames.is_empty() {
+            effects.push(to_lane(last, frames));
         }
     }
 

@@ -24,7 +24,8 @@ use pelago_model::{
 use pelago_wire::client::{self, ServerMessage, server_message};
 use pelago_wire::frame::{Frame, Snapshot};
 use pelago_wire::message::put_control;
-use pelago_world::{ClientId, Delivery, Ghosts, Objects, Publisher};
+use pelago_wire::record::Slot;
+use pelago_world::{Agenda, ClientId, Delivery, Ghosts, Objects, Publisher};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -227,6 +228,11 @@ pub struct Lane {
     objects: Objects,
     delivery: Delivery,
     players: BTreeMap<ClientId, Player>,
+    /// Who is real under which slot.
+    reals: BTreeMap<Slot, ClientId>,
+    /// Whose sight, checkpoint or stance is due.
+    agenda: Agenda<ClientId>,
+    due: Vec<ClientId>,
     avatars: BTreeMap<EntityId, ClientId>,
     calls: BTreeMap<u64, PendingCall>,
     next_call: u64,
@@ -246,6 +252,9 @@ impl Lane {
             objects: Objects::default(),
             delivery: Delivery::new(config.home, config.clock),
             players: BTreeMap::new(),
+            reals: BTreeMap::new(),
+            agenda: Agenda::default(),
+            due: Vec::new(),
             avatars: BTreeMap::new(),
             calls: BTreeMap::new(),
             next_call: 0,
@@ -303,7 +312,11 @@ impl Lane {
 
     /// Tells the world what this lane's reals did since the last tick.
     fn publish(&mut self, now: WorldTime, tick: Tick, effects: &mut Vec<Effect>) {
-        self.end_stances(now);
+        let mut due = std::mem::take(&mut self.due);
+        self.agenda.take(tick, &mut due);
+        for client in &due {
+            self.end_stance(now, *client);
+        }
         let published = self.publisher.publish(tick);
         self.counters.frames += published.frames.len() as u64;
         let control = |input| Effect::To(Message::Control(input));
@@ -313,8 +326,15 @@ impl Lane {
         // Also when there is nothing to tell: control flushes its links when all lanes have published.
         let frames = published.frames;
         effects.push(control(crate::control::ControlInput::Publish { frames }));
-        self.look_around(now, effects);
-        self.checkpoint_some(now, effects);
+        due.extend(self.publisher.moved().iter().filter_map(|slot| self.reals.get(slot)));
+        due.sort_unstable();
+        due.dedup();
+        for client in due.drain(..) {
+            self.look_around(now, client, effects);
+            self.checkpoint_if_due(now, client, effects);
+            self.plan(client);
+        }
+        self.due = due;
         if tick.0.is_multiple_of(10) {
             self.sweep(now, effects);
         }

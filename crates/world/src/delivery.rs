@@ -1,18 +1,23 @@
 //! Delivery: what each client gets, in one write per tick.
 //!
 //! Bodies of frames are forwarded as their publishers encoded them. A client that does not know a stream yet, or
-//! missed some of it while it was blocked, gets a snapshot made from ghosts instead.
+//! missed some of it while it was blocked, gets a snapshot made from ghosts instead. What a tick costs
+//! depends on what happens in it, not on how many clients there are.
+
+mod client;
+mod readers;
 
 use crate::ghosts::{Ghosts, StreamId};
 use crate::objects::Objects;
+use arrayvec::ArrayVec;
 use bytes::{Bytes, BytesMut};
+use client::ClientOut;
 use pelago_model::{ChannelId, Direction, IslandClock, IslandId, PublisherId, Tick};
-use pelago_wire::client_stream::{
-    ClientSnapshotHeader, put_client_snapshot, put_close, put_frame, put_frames_message,
-};
+use pelago_wire::client_stream::{ClientSnapshotHeader, put_client_snapshot, put_frame};
 use pelago_wire::frame::{Frame, StreamKind};
 use pelago_wire::stamp::Stamp;
-use std::collections::{BTreeMap, BTreeSet};
+use readers::{Alias, Readers, Seat, Streams};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A connection of a client to its node.
@@ -32,43 +37,33 @@ enum StreamKey {
     Objects(ChannelId),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Alias {
-    /// The client has not been told of the stream.
-    Unopened,
-    /// The client has everything up to the last delivery.
-    Open(u32),
-    /// The client missed something.
-    Stale(u32),
-}
-
-#[derive(Debug)]
-struct ClientOut {
-    /// The frames of this delivery, without the message's header.
-    frames: BytesMut,
-    /// Snapshots and closes of this delivery.
-    rest: BytesMut,
-    /// Aliases to be closed.
-    closing: Vec<u32>,
-    /// Control messages that wait until the client is writable.
-    waiting: BytesMut,
-    blocked: bool,
-    last_tick: Tick,
-    free: Vec<u32>,
-    next_alias: u32,
-}
+/// More control messages wait for a blocked client than [`MAX_WAITING_BYTES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the client reads too slowly")]
+pub struct TooSlow;
 
 /// The outgoing side of all clients of a lane.
 #[derive(Debug)]
 pub struct Delivery {
     home: IslandId,
     clock: IslandClock,
-    clients: BTreeMap<ClientId, ClientOut>,
-    watchers: BTreeMap<ChannelId, BTreeSet<ClientId>>,
-    readers: BTreeMap<StreamKey, BTreeMap<ClientId, Alias>>,
+    seats: BTreeMap<ClientId, Seat>,
+    /// By seat.
+    clients: Vec<Option<ClientOut>>,
+    free: Vec<Seat>,
+    /// Who watches a channel, in order.
+    watchers: BTreeMap<ChannelId, Vec<Seat>>,
+    streams: Streams,
     publishers: BTreeMap<PublisherId, u32>,
     frames: Vec<Arc<Frame>>,
-    wanted: BTreeSet<(StreamKey, ClientId)>,
+    /// Who is to be shown a stream with the next delivery; may name some twice.
+    wanted: Vec<(StreamKey, Seat)>,
+    /// Who gets something with the next delivery.
+    touched: Vec<Seat>,
+    /// What all writes of a delivery are put into.
+    bytes: BytesMut,
+    /// The most that a delivery has taken of it.
+    most_bytes: usize,
 }
 
 impl Delivery {
@@ -77,46 +72,67 @@ impl Delivery {
         Self {
             home,
             clock,
-            clients: BTreeMap::new(),
+            seats: BTreeMap::new(),
+            clients: Vec::new(),
+            free: Vec::new(),
             watchers: BTreeMap::new(),
-            readers: BTreeMap::new(),
+            streams: Streams::default(),
             publishers: BTreeMap::new(),
             frames: Vec::new(),
-            wanted: BTreeSet::new(),
+            wanted: Vec::new(),
+            touched: Vec::new(),
+            bytes: BytesMut::new(),
+            most_bytes: 0,
         }
     }
 
     /// A client has come; its first frames message counts from `tick`.
     pub fn join(&mut self, client: ClientId, tick: Tick) {
-        let out = ClientOut {
-            frames: BytesMut::new(),
-            rest: BytesMut::new(),
-            closing: Vec::new(),
-            waiting: BytesMut::new(),
-            blocked: false,
-            last_tick: tick,
-            free: Vec::new(),
-            next_alias: 0,
-        };
-        self.clients.insert(client, out);
+        self.part(client);
+        let seat = self.free.pop().unwrap_or_else(|| {
+            self.clients.push(None);
+            Seat(self.clients.len() as u32 - 1)
+        });
+        self.seats.insert(client, seat);
+        self.clients[seat.index()] = Some(ClientOut::new(client, tick));
     }
 
     /// A client is gone. Returns the channels that nobody watches any more.
     pub fn part(&mut self, client: ClientId) -> Vec<ChannelId> {
-        self.clients.remove(&client);
-        for readers in self.readers.values_mut() {
-            readers.remove(&client);
-        }
-        self.wanted.retain(|(_, other)| *other != client);
+        let Some(seat) = self.seats.remove(&client) else { return Vec::new() };
+        let Some(out) = self.clients[seat.index()].take() else { return Vec::new() };
+        self.free.push(seat);
+        self.touched.retain(|other| *other != seat);
+        self.wanted.retain(|(_, other)| *other != seat);
         let mut idle = Vec::new();
-        self.watchers.retain(|channel, watchers| {
-            watchers.remove(&client);
-            if watchers.is_empty() {
-                idle.push(*channel);
+        for channel in out.watching {
+            self.streams.of_channel_mut(channel, |_, readers| {
+                readers.remove(seat);
+            });
+            if self.leave_channel(seat, channel) {
+                idle.push(channel);
             }
-            !watchers.is_empty()
-        });
+        }
         idle
+    }
+
+    /// Takes a client off those who watch a channel; `true` if it was the last.
+    fn leave_channel(&mut self, seat: Seat, channel: ChannelId) -> bool {
+        let Some(watchers) = self.watchers.get_mut(&channel) else { return false };
+        if let Ok(place) = watchers.binary_search(&seat) {
+            watchers.remove(place);
+        }
+        if !watchers.is_empty() {
+            return false;
+        }
+        self.watchers.remove(&channel);
+        self.streams.remove(StreamKey::Objects(channel));
+        true
+    }
+
+    fn out(&mut self, client: ClientId) -> Option<(Seat, &mut ClientOut)> {
+        let seat = *self.seats.get(&client)?;
+        Some((seat, self.clients[seat.index()].as_mut()?))
     }
 
     /// A client watches a channel from now on; `true` if it is the first to do so.
@@ -127,35 +143,36 @@ impl Delivery {
         ghosts: &Ghosts,
         objects: &Objects,
     ) -> bool {
+        let Some((seat, out)) = self.out(client) else { return false };
+        if out.watching.contains(&channel) {
+            return false;
+        }
+        out.watching.push(channel);
         let watchers = self.watchers.entry(channel).or_default();
         let first = watchers.is_empty();
-        watchers.insert(client);
+        if let Err(place) = watchers.binary_search(&seat) {
+            watchers.insert(place, seat);
+        }
         for stream in ghosts.streams_of(channel) {
             let key = StreamKey::Entities(stream);
-            self.add_reader(key, client, ghosts.is_inhabited(&stream));
+            self.add_reader(key, seat, ghosts.is_inhabited(&stream));
         }
-        self.add_reader(StreamKey::Objects(channel), client, objects.is_changed(&channel));
+        self.add_reader(StreamKey::Objects(channel), seat, objects.is_changed(&channel));
         first
     }
 
     /// A client watches a channel no more; `true` if it was the last.
     pub fn unwatch(&mut self, client: ClientId, channel: ChannelId) -> bool {
-        let (first, last) = (PublisherId(0), PublisherId(u64::MAX));
-        let entities = StreamKey::Entities((channel, first))..=StreamKey::Entities((channel, last));
-        let keys: Vec<StreamKey> = self.readers.range(entities).map(|(key, _)| *key).collect();
-        for key in keys.into_iter().chain([StreamKey::Objects(channel)]) {
-            let alias = self.readers.get_mut(&key).and_then(|readers| readers.remove(&client));
-            self.close_alias(client, alias);
-            self.wanted.remove(&(key, client));
-        }
-        let Some(watchers) = self.watchers.get_mut(&channel) else { return false };
-        watchers.remove(&client);
-        let last = watchers.is_empty();
-        if last {
-            self.watchers.remove(&channel);
-            self.readers.remove(&StreamKey::Objects(channel));
-        }
-        last
+        let Self { seats, clients, streams, touched, .. } = self;
+        let Some(seat) = seats.get(&client).copied() else { return false };
+        let Some(out) = clients[seat.index()].as_mut() else { return false };
+        out.watching.retain(|other| *other != channel);
+        streams.of_channel_mut(channel, |_, readers| {
+            if let Some(alias) = readers.remove(seat) {
+                out.close(alias, seat, touched);
+            }
+        });
+        self.leave_channel(seat, channel)
     }
 
     /// Whether anybody watches a channel.
@@ -167,8 +184,8 @@ impl Delivery {
     pub fn stream_replaced(&mut self, stream: StreamId, inhabited: bool) {
         let key = StreamKey::Entities(stream);
         let watchers = self.watchers.get(&stream.0).cloned().unwrap_or_default();
-        for client in watchers {
-            self.add_reader(key, client, inhabited);
+        for seat in watchers {
+            self.add_reader(key, seat, inhabited);
         }
         self.make_stale(key);
     }
@@ -177,16 +194,18 @@ impl Delivery {
     pub fn objects_replaced(&mut self, channel: ChannelId) {
         let key = StreamKey::Objects(channel);
         self.make_stale(key);
-        let readers = self.readers.get(&key).into_iter().flat_map(|readers| readers.keys());
-        self.wanted.extend(readers.map(|client| (key, *client)));
+        let readers = self.streams.get(key).into_iter().flat_map(Readers::iter);
+        self.wanted.extend(readers.map(|(seat, _)| (key, seat)));
     }
 
     /// A stream of entities is no more.
     pub fn stream_dropped(&mut self, stream: StreamId) {
         let key = StreamKey::Entities(stream);
-        self.wanted.retain(|(other, _)| *other != key);
-        for (client, alias) in self.readers.remove(&key).unwrap_or_default() {
-            self.close_alias(client, Some(alias));
+        let Some(readers) = self.streams.remove(key) else { return };
+        for (seat, alias) in readers.iter() {
+            if let Some(out) = &mut self.clients[seat.index()] {
+                out.close(alias, seat, &mut self.touched);
+            }
         }
     }
 
@@ -198,7 +217,7 @@ impl Delivery {
     /// A control message: given back if it is to be written now, kept while the client is
     /// blocked. `Err` if too much waits.
     pub fn control(&mut self, client: ClientId, message: Bytes) -> Result<Option<Bytes>, TooSlow> {
-        let Some(out) = self.clients.get_mut(&client) else { return Ok(None) };
+        let Some((_, out)) = self.out(client) else { return Ok(None) };
         if !out.blocked {
             return Ok(Some(message));
         }
@@ -208,26 +227,32 @@ impl Delivery {
 
     /// The client takes no more bytes for now: what it misses it will be shown anew.
     pub fn block(&mut self, client: ClientId) {
-        if let Some(out) = self.clients.get_mut(&client) {
-            out.blocked = true;
+        let Some((seat, out)) = self.out(client) else { return };
+        out.blocked = true;
+        let watching = std::mem::take(&mut out.watching);
+        for channel in &watching {
+            self.streams.of_channel_mut(*channel, |_, readers| {
+                readers.make_stale(seat);
+            });
         }
-        for readers in self.readers.values_mut() {
-            if let Some(alias) = readers.get_mut(&client)
-                && let Alias::Open(number) = *alias
-            {
-                *alias = Alias::Stale(number);
-            }
+        if let Some((_, out)) = self.out(client) {
+            out.watching = watching;
         }
     }
 
     /// The client takes bytes again.
     pub fn unblock(&mut self, client: ClientId) {
-        let Some(out) = self.clients.get_mut(&client) else { return };
+        let Self { seats, clients, streams, touched, wanted, .. } = self;
+        let Some(seat) = seats.get(&client).copied() else { return };
+        let Some(out) = clients[seat.index()].as_mut() else { return };
         out.blocked = false;
-        for (key, readers) in &self.readers {
-            if matches!(readers.get(&client), Some(Alias::Stale(_) | Alias::Unopened)) {
-                self.wanted.insert((*key, client));
-            }
+        out.touch(seat, touched);
+        for channel in &out.watching {
+            streams.of_channel_mut(*channel, |key, readers| {
+                if matches!(readers.get(seat), Some(Alias::Stale(_) | Alias::Unopened)) {
+                    wanted.push((key, seat));
+                }
+            });
         }
     }
 
@@ -239,69 +264,84 @@ impl Delivery {
         objects: &Objects,
         mut send: impl FnMut(ClientId, Bytes),
     ) {
-        for frame in std::mem::take(&mut self.frames) {
+        let mut frames = std::mem::take(&mut self.frames);
+        for frame in frames.drain(..) {
             if frame.tick.0 + MAX_FRAME_AGE_TICKS < tick.0 {
                 self.make_stale(stream_key(&frame));
             }
             self.forward(&frame);
         }
+        self.frames = frames;
         // After the frames: whether a client holds a neighbour is as it was before this delivery.
-        for (key, client) in std::mem::take(&mut self.wanted) {
-            self.show(key, client, tick, ghosts, objects);
+        let mut wanted = std::mem::take(&mut self.wanted);
+        wanted.sort_unstable();
+        wanted.dedup();
+        for (key, seat) in wanted.drain(..) {
+            self.show(key, seat, tick, ghosts, objects);
         }
-        for (client, out) in &mut self.clients {
-            if let Some(bytes) = out.take(tick) {
-                send(*client, bytes);
+        self.wanted = wanted;
+        // One piece for all: the memory of the last delivery, once it is written.
+        self.bytes.reserve(self.most_bytes);
+        let mut used = 0;
+        for seat in self.touched.drain(..) {
+            let Some(out) = &mut self.clients[seat.index()] else { continue };
+            out.touched = false;
+            out.take(tick, &mut self.bytes);
+            if !self.bytes.is_empty() {
+                used += self.bytes.len();
+                send(out.client, self.bytes.split().freeze());
             }
         }
+        self.most_bytes = self.most_bytes.max(used);
     }
 
     /// Appends a frame for everybody who has the stream; the others are to be shown it.
     fn forward(&mut self, frame: &Frame) {
         let key = stream_key(frame);
-        let Some(readers) = self.readers.get(&key) else { return };
-        let neighbours = neighbours(&self.readers, frame);
-        for (client, alias) in readers {
-            let Some(out) = self.clients.get_mut(client) else { continue };
+        let Some(readers) = self.streams.get(key) else { return };
+        let neighbours = neighbours(&self.streams, frame);
+        let (stamp, records) = frame.core.split_at(1);
+        for (seat, alias) in readers.iter() {
+            let Some(out) = &mut self.clients[seat.index()] else { continue };
             if out.blocked {
                 continue;
             }
             let Alias::Open(number) = alias else {
-                self.wanted.insert((key, *client));
+                self.wanted.push((key, seat));
                 continue;
             };
-            let holds = |readers: &Option<&BTreeMap<ClientId, Alias>>| {
-                matches!(readers.and_then(|readers| readers.get(client)), Some(Alias::Open(_)))
-            };
-            let sections = neighbours.iter().filter(|(_, readers)| !holds(readers));
-            let (stamp, records) = frame.core.split_at(1);
-            let mut slices: [&[u8]; 10] = [&[]; 10];
-            slices[0] = stamp;
-            let mut count = 1;
-            for (section, _) in sections {
-                slices[count] = section;
-                count += 1;
+            // At most a stamp, a section for each side, and the records.
+            let mut slices = ArrayVec::<&[u8], 10>::new();
+            slices.push(stamp);
+            for (section, holders) in &neighbours {
+                let holds = holders
+                    .is_some_and(|holders| matches!(holders.get(seat), Some(Alias::Open(_))));
+                if !holds {
+                    slices.push(section);
+                }
             }
-            if count == 1 && records.is_empty() {
+            if slices.len() == 1 && records.is_empty() {
                 continue;
             }
-            slices[count] = records;
-            put_frame(&mut out.frames, *number, &slices[..=count]);
+            slices.push(records);
+            put_frame(&mut out.frames, number, &slices);
+            out.touch(seat, &mut self.touched);
         }
     }
 
     fn show(
         &mut self,
         key: StreamKey,
-        client: ClientId,
+        seat: Seat,
         tick: Tick,
         ghosts: &mut Ghosts,
         objects: &Objects,
     ) {
-        let Some(alias) = self.readers.get_mut(&key).and_then(|r| r.get_mut(&client)) else {
+        let Some(alias) = self.streams.get_mut(key).and_then(|readers| readers.get_mut(seat))
+        else {
             return;
         };
-        let Some(out) = self.clients.get_mut(&client) else { return };
+        let Some(out) = &mut self.clients[seat.index()] else { return };
         if out.blocked || matches!(alias, Alias::Open(_)) {
             return;
         }
@@ -328,64 +368,24 @@ impl Delivery {
             tick,
         };
         put_client_snapshot(&mut out.rest, &header, self.home, stamp, &records);
+        out.touch(seat, &mut self.touched);
     }
 
-    fn add_reader(&mut self, key: StreamKey, client: ClientId, show: bool) {
-        self.readers.entry(key).or_default().entry(client).or_insert(Alias::Unopened);
+    fn add_reader(&mut self, key: StreamKey, seat: Seat, show: bool) {
+        self.streams.entry(key).add(seat);
         if show {
-            self.wanted.insert((key, client));
+            self.wanted.push((key, seat));
         }
     }
 
     fn make_stale(&mut self, key: StreamKey) {
-        for (client, alias) in self.readers.get_mut(&key).into_iter().flatten() {
+        let Some(readers) = self.streams.get_mut(key) else { return };
+        for (seat, alias) in readers.iter_mut() {
             if let Alias::Open(number) = *alias {
                 *alias = Alias::Stale(number);
-                self.wanted.insert((key, *client));
+                self.wanted.push((key, seat));
             }
         }
-    }
-
-    fn close_alias(&mut self, client: ClientId, alias: Option<Alias>) {
-        if let Some(Alias::Open(number) | Alias::Stale(number)) = alias
-            && let Some(out) = self.clients.get_mut(&client)
-        {
-            out.closing.push(number);
-        }
-    }
-}
-
-/// More control messages wait for a blocked client than [`MAX_WAITING_BYTES`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the client reads too slowly")]
-pub struct TooSlow;
-
-impl ClientOut {
-    fn take_alias(&mut self) -> u32 {
-        self.free.pop().unwrap_or_else(|| {
-            self.next_alias += 1;
-            self.next_alias - 1
-        })
-    }
-
-    /// What goes out with this delivery. Closes come last, their aliases are free in the next.
-    fn take(&mut self, tick: Tick) -> Option<Bytes> {
-        if self.blocked {
-            return None;
-        }
-        let mut bytes = std::mem::take(&mut self.waiting);
-        if !self.frames.is_empty() {
-            put_frames_message(&mut bytes, tick.0.saturating_sub(self.last_tick.0), &self.frames);
-            self.last_tick = tick;
-            self.frames.clear();
-        }
-        bytes.extend_from_slice(&self.rest);
-        self.rest.clear();
-        if !self.closing.is_empty() {
-            put_close(&mut bytes, &self.closing);
-            self.free.append(&mut self.closing);
-        }
-        (!bytes.is_empty()).then(|| bytes.freeze())
     }
 }
 
@@ -398,16 +398,16 @@ fn stream_key(frame: &Frame) -> StreamKey {
 
 /// The sections of a frame, each with the readers of the stream of the neighbour it is about.
 fn neighbours<'a>(
-    readers: &'a BTreeMap<StreamKey, BTreeMap<ClientId, Alias>>,
+    streams: &'a Streams,
     frame: &'a Frame,
-) -> Vec<(&'a Bytes, Option<&'a BTreeMap<ClientId, Alias>>)> {
+) -> ArrayVec<(&'a Bytes, Option<&'a Readers>), 8> {
     let sections = Direction::ALL.into_iter().zip(&frame.sections);
     sections
         .filter(|(_, section)| !section.is_empty())
         .map(|(direction, section)| {
             let holders = frame.channel.chunk.neighbour(direction).and_then(|chunk| {
                 let channel = ChannelId { chunk, ..frame.channel };
-                readers.get(&StreamKey::Entities((channel, frame.publisher)))
+                streams.get(StreamKey::Entities((channel, frame.publisher)))
             });
             (section, holders)
         })

@@ -13,6 +13,9 @@ use pelago_wire::stamp::Stamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// The ghosts of one publisher, by slot. Boxed: most slots of a lane that has seen a crowd are empty.
+type Slots = Vec<Option<Box<Ghost>>>;
+
 /// How long ghosts of a lost node stay, in ms: a link that is back within it does not show.
 pub const LOST_LINGER_MS: i64 = 3000;
 
@@ -42,7 +45,8 @@ pub struct Ghost {
 struct Stream {
     tick: Tick,
     stamp: Stamp,
-    members: BTreeSet<Slot>,
+    /// In order.
+    members: Vec<Slot>,
     lost: Option<WorldTime>,
     /// The records of a snapshot for clients, as of the last frame.
     snapshot: Option<Bytes>,
@@ -53,8 +57,9 @@ struct Stream {
 pub struct Ghosts {
     clock: IslandClock,
     streams: BTreeMap<StreamId, Stream>,
-    entities: BTreeMap<(PublisherId, Slot), Ghost>,
-    bearers: BTreeMap<EntityId, Vec<(PublisherId, Slot)>>,
+    entities: BTreeMap<PublisherId, Slots>,
+    /// Who has a ghost, and of whom: for a moment an avatar that moves has two.
+    bearers: BTreeSet<(EntityId, PublisherId, Slot)>,
 }
 
 impl Ghosts {
@@ -64,7 +69,7 @@ impl Ghosts {
             clock,
             streams: BTreeMap::new(),
             entities: BTreeMap::new(),
-            bearers: BTreeMap::new(),
+            bearers: BTreeSet::new(),
         }
     }
 
@@ -76,7 +81,7 @@ impl Ghosts {
             Stream {
                 tick: snapshot.tick,
                 stamp: snapshot.stamp,
-                members: BTreeSet::new(),
+                members: Vec::new(),
                 lost: None,
                 snapshot: None,
             },
@@ -84,7 +89,9 @@ impl Ghosts {
         let mut gone = old.map(|old| old.members).unwrap_or_default();
         for record in &snapshot.records {
             if let Record::Enter(enter) = record {
-                gone.remove(&enter.slot);
+                if let Ok(place) = gone.binary_search(&enter.slot) {
+                    gone.remove(place);
+                }
                 self.enter(stream, enter);
             }
         }
@@ -114,14 +121,14 @@ impl Ghosts {
             Record::Enter(enter) => self.enter(stream, enter),
             Record::Leave { slot } => self.leave(stream, *slot),
             Record::Arrive { slot, .. } => {
-                if let Some(ghost) = self.entities.get_mut(&(stream.1, *slot)) {
+                if let Some(ghost) = self.ghost_mut(stream.1, *slot) {
                     let old = std::mem::replace(&mut ghost.channel, stream.0);
                     self.move_member(stream.1, *slot, old, stream.0);
                 }
             }
             Record::Turn(turn) => self.turn(stream.1, turn),
             Record::Stance { slot, stance } => {
-                if let Some(ghost) = self.entities.get_mut(&(stream.1, *slot)) {
+                if let Some(ghost) = self.ghost_mut(stream.1, *slot) {
                     ghost.stance = *stance;
                 }
             }
@@ -132,8 +139,16 @@ impl Ghosts {
         }
     }
 
+    fn ghost(&self, publisher: PublisherId, slot: Slot) -> Option<&Ghost> {
+        self.entities.get(&publisher)?.get(usize::from(slot))?.as_deref()
+    }
+
+    fn ghost_mut(&mut self, publisher: PublisherId, slot: Slot) -> Option<&mut Ghost> {
+        self.entities.get_mut(&publisher)?.get_mut(usize::from(slot))?.as_deref_mut()
+    }
+
     fn enter(&mut self, stream: StreamId, enter: &Enter) {
-        let key = (stream.1, enter.slot);
+        let (channel, publisher) = stream;
         let ghost = Ghost {
             id: enter.id,
             epoch: enter.epoch,
@@ -141,37 +156,47 @@ impl Ghosts {
             stance: enter.stance,
             name: enter.name.clone(),
             trajectory: enter.trajectory.clone(),
-            channel: stream.0,
+            channel,
         };
-        if let Some(old) = self.entities.insert(key, ghost) {
-            if old.id != enter.id {
-                self.forget_bearer(old.id, key);
+        let old = match self.ghost_mut(publisher, enter.slot) {
+            Some(known) => {
+                let old = (known.id, known.channel);
+                *known = ghost;
+                Some(old)
             }
-            self.move_member(stream.1, enter.slot, old.channel, stream.0);
-        } else {
-            self.move_member(stream.1, enter.slot, stream.0, stream.0);
+            None => {
+                let slots = self.entities.entry(publisher).or_default();
+                let index = usize::from(enter.slot);
+                if slots.len() <= index {
+                    slots.resize_with(index + 1, || None);
+                }
+                slots[index] = Some(Box::new(ghost));
+                None
+            }
+        };
+        if let Some((id, _)) = old.filter(|(id, _)| *id != enter.id) {
+            self.bearers.remove(&(id, publisher, enter.slot));
         }
-        let bearers = self.bearers.entry(enter.id).or_default();
-        if !bearers.contains(&key) {
-            bearers.push(key);
-        }
+        self.bearers.insert((enter.id, publisher, enter.slot));
+        let old_channel = old.map_or(channel, |(_, channel)| channel);
+        self.move_member(publisher, enter.slot, old_channel, channel);
     }
 
     fn leave(&mut self, stream: StreamId, slot: Slot) {
-        let key = (stream.1, slot);
-        if self.entities.get(&key).is_some_and(|ghost| ghost.channel == stream.0)
-            && let Some(ghost) = self.entities.remove(&key)
+        let (channel, publisher) = stream;
+        if self.ghost(publisher, slot).is_some_and(|ghost| ghost.channel == channel)
+            && let Some(slots) = self.entities.get_mut(&publisher)
+            && let Some(ghost) = slots[usize::from(slot)].take()
         {
-            self.forget_bearer(ghost.id, key);
+            self.bearers.remove(&(ghost.id, publisher, slot));
         }
         if let Some(stream) = self.streams.get_mut(&stream) {
-            stream.members.remove(&slot);
-            stream.snapshot = None;
+            remove_member(stream, slot);
         }
     }
 
     fn turn(&mut self, publisher: PublisherId, turn: &Turn) {
-        if let Some(ghost) = self.entities.get_mut(&(publisher, turn.slot))
+        if let Some(ghost) = self.ghost_mut(publisher, turn.slot)
             // A publisher only sends what can be applied; a broken peer's turn is left out.
             && let Ok(trajectory) = turn.apply(&ghost.trajectory)
         {
@@ -183,21 +208,13 @@ impl Ghosts {
         if old != new
             && let Some(stream) = self.streams.get_mut(&(old, publisher))
         {
-            stream.members.remove(&slot);
-            stream.snapshot = None;
+            remove_member(stream, slot);
         }
         if let Some(stream) = self.streams.get_mut(&(new, publisher)) {
-            stream.members.insert(slot);
-            stream.snapshot = None;
-        }
-    }
-
-    fn forget_bearer(&mut self, id: EntityId, key: (PublisherId, Slot)) {
-        if let Some(bearers) = self.bearers.get_mut(&id) {
-            bearers.retain(|bearer| *bearer != key);
-            if bearers.is_empty() {
-                self.bearers.remove(&id);
+            if let Err(place) = stream.members.binary_search(&slot) {
+                stream.members.insert(place, slot);
             }
+            stream.snapshot = None;
         }
     }
 
@@ -206,6 +223,16 @@ impl Ghosts {
         let Some(dropped) = self.streams.remove(&stream) else { return };
         for slot in dropped.members {
             self.leave(stream, slot);
+        }
+        // A publisher that is not read any more is forgotten with all its slots.
+        let publisher = stream.1;
+        if let Some(slots) = self.entities.get_mut(&publisher) {
+            while slots.last().is_some_and(Option::is_none) {
+                slots.pop();
+            }
+            if slots.is_empty() {
+                self.entities.remove(&publisher);
+            }
         }
     }
 
@@ -242,7 +269,9 @@ impl Ghosts {
             let base = base(&id.0, stream.tick, &self.clock);
             let mut records = BytesMut::new();
             for slot in &stream.members {
-                let Some(ghost) = self.entities.get(&(id.1, *slot)) else { continue };
+                let ghosts = self.entities.get(&id.1);
+                let ghost = ghosts.and_then(|slots| slots.get(usize::from(*slot))?.as_deref());
+                let Some(ghost) = ghost else { continue };
                 let enter = Enter {
                     slot: *slot,
                     id: ghost.id,
@@ -261,15 +290,24 @@ impl Ghosts {
 
     /// The best copy of an entity: the one with the greatest epoch, and who publishes it.
     pub fn find(&self, id: EntityId) -> Option<(PublisherId, &Ghost)> {
+        let (first, last) = ((id, PublisherId(0), 0), (id, PublisherId(u64::MAX), Slot::MAX));
         self.bearers
-            .get(&id)?
-            .iter()
-            .filter_map(|key| self.entities.get(key).map(|ghost| (key.0, ghost)))
+            .range(first..=last)
+            .filter_map(|(_, publisher, slot)| Some((*publisher, self.ghost(*publisher, *slot)?)))
             .max_by_key(|(_, ghost)| ghost.epoch)
     }
 
     /// All ghosts, by publisher and slot.
     pub fn iter(&self) -> impl Iterator<Item = (PublisherId, &Ghost)> + '_ {
-        self.entities.iter().map(|((publisher, _), ghost)| (*publisher, ghost))
+        self.entities.iter().flat_map(|(publisher, slots)| {
+            slots.iter().flatten().map(|ghost| (*publisher, &**ghost))
+        })
     }
+}
+
+fn remove_member(stream: &mut Stream, slot: Slot) {
+    if let Ok(place) = stream.members.binary_search(&slot) {
+        stream.members.remove(place);
+    }
+    stream.snapshot = None;
 }

@@ -2,6 +2,7 @@
 //!
 //! Knows no documents, no links and no sockets.
 
+pub mod agenda;
 pub mod delivery;
 pub mod ghosts;
 pub mod movement;
@@ -10,6 +11,7 @@ pub mod publisher;
 pub mod sight;
 pub mod slots;
 
+pub use agenda::Agenda;
 pub use delivery::{ClientId, Delivery};
 pub use ghosts::{Ghost, Ghosts};
 pub use movement::{MoveRefusal, MoveRequest, check_move};

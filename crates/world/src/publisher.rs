@@ -1,20 +1,24 @@
 //! The publisher: what a lane tells the world about its own entities.
 //!
 //! Changes are collected during a tick and encoded once per channel at its end. Nothing is encoded for a channel that
-//! nobody reads. Subscriptions are answered after the frames of the tick, so that a
+//! nobody reads, and nobody is looked at who cannot have left its chunk. Subscriptions are answered after the frames of the tick, so that a
 //! snapshot at sequence `k` is exactly what frames up to `k` lead to.
 
+mod frames;
+
+use crate::agenda::Agenda;
 use crate::slots::Slots;
 use bytes::BytesMut;
+use frames::{FramePool, Put};
 use pelago_model::{
     ChannelId, ChunkId, Direction, EntityId, Epoch, IslandClock, IslandId, NodeId, Position,
     PublisherId, Tick, Trajectory,
 };
-use pelago_wire::frame::{Frame, Snapshot, StreamKind, base};
-use pelago_wire::peer_stream::{PeerFrame, PeerSnapshot};
-use pelago_wire::record::{Base, Enter, Record, Slot, Turn};
+use pelago_wire::frame::{Frame, Snapshot, base};
+use pelago_wire::peer_stream::PeerSnapshot;
+use pelago_wire::record::{Enter, Record, Slot, Turn};
 use pelago_wire::stamp::Stamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What everybody is shown of an entity.
@@ -41,6 +45,8 @@ struct Entity {
     shown: Shown,
     /// The chunk in whose channel it was last published; `None` before the first time.
     chunk: Option<ChunkId>,
+    /// When its chunk is looked at next; `None` if it stays where it is.
+    look_at: Option<Tick>,
     /// A change of trajectory that is not yet published.
     turn: Option<PendingTurn>,
 }
@@ -62,12 +68,12 @@ enum Event {
 
 #[derive(Debug, Default)]
 struct OutChannel {
-    readers: BTreeSet<NodeId>,
-    members: BTreeSet<Slot>,
+    /// In order.
+    readers: Vec<NodeId>,
+    /// In order.
+    members: Vec<Slot>,
     sequence: u64,
     core_sequence: u64,
-    core: BytesMut,
-    sections: [BytesMut; 8],
 }
 
 /// What a tick brought forth.
@@ -85,12 +91,21 @@ pub struct Publisher {
     id: PublisherId,
     clock: IslandClock,
     slots: Slots,
-    entities: BTreeMap<Slot, Entity>,
+    /// By slot.
+    entities: Vec<Option<Entity>>,
     channels: BTreeMap<ChannelId, OutChannel>,
+    /// Who is to be looked at: it may have left its chunk.
+    agenda: Agenda<Slot>,
+    turned: Vec<Slot>,
     events: Vec<Event>,
     leaving: Vec<(Slot, ChannelId)>,
     answers: Vec<(NodeId, ChannelId, u64)>,
-    dirty: BTreeSet<ChannelId>,
+    /// The records of this tick.
+    puts: Vec<Put>,
+    pool: FramePool,
+    /// Those that came into another chunk with the last tick.
+    moved: Vec<Slot>,
+    due: Vec<Slot>,
 }
 
 impl Publisher {
@@ -100,12 +115,17 @@ impl Publisher {
             id,
             clock,
             slots: Slots::default(),
-            entities: BTreeMap::new(),
+            entities: Vec::new(),
             channels: BTreeMap::new(),
+            agenda: Agenda::default(),
+            turned: Vec::new(),
             events: Vec::new(),
             leaving: Vec::new(),
             answers: Vec::new(),
-            dirty: BTreeSet::new(),
+            puts: Vec::new(),
+            pool: FramePool::default(),
+            moved: Vec::new(),
+            due: Vec::new(),
         }
     }
 
@@ -117,13 +137,18 @@ impl Publisher {
     /// Takes in an entity; shown from the next tick on. `None` when there is no slot left.
     pub fn enter(&mut self, shown: Shown, now: Tick) -> Option<Slot> {
         let slot = self.slots.take(now)?;
-        self.entities.insert(slot, Entity { shown, chunk: None, turn: None });
+        let index = usize::from(slot);
+        if self.entities.len() <= index {
+            self.entities.resize_with(index + 1, || None);
+        }
+        let look_at = Some(self.agenda.put(now, slot));
+        self.entities[index] = Some(Entity { shown, chunk: None, look_at, turn: None });
         Some(slot)
     }
 
     /// Lets an entity go, and returns its last state.
     pub fn leave(&mut self, slot: Slot, now: Tick) -> Option<Shown> {
-        let entity = self.entities.remove(&slot)?;
+        let entity = self.entities.get_mut(usize::from(slot))?.take()?;
         self.slots.free(slot, now);
         if let Some(chunk) = entity.chunk {
             let channel = ChannelId::whole(entity.shown.island, chunk);
@@ -135,12 +160,21 @@ impl Publisher {
 
     /// An entity's state.
     pub fn shown(&self, slot: Slot) -> Option<&Shown> {
-        self.entities.get(&slot).map(|entity| &entity.shown)
+        self.entity(slot).map(|entity| &entity.shown)
+    }
+
+    fn entity(&self, slot: Slot) -> Option<&Entity> {
+        self.entities.get(usize::from(slot))?.as_ref()
+    }
+
+    fn entity_mut(&mut self, slot: Slot) -> Option<&mut Entity> {
+        self.entities.get_mut(usize::from(slot))?.as_mut()
     }
 
     /// Replaces an entity's trajectory. `follows`: the new one starts where the old one stands at its start time.
     pub fn turn(&mut self, slot: Slot, trajectory: Trajectory, follows: bool) {
-        let Some(entity) = self.entities.get_mut(&slot) else { return };
+        let Some(entity) = self.entity_mut(slot) else { return };
+        let first = entity.turn.is_none();
         entity.turn = Some(match entity.turn {
             None => {
                 PendingTurn { old_speed: entity.shown.trajectory.speed(), explicit_start: !follows }
@@ -148,11 +182,14 @@ impl Publisher {
             Some(earlier) => PendingTurn { explicit_start: true, ..earlier },
         });
         entity.shown.trajectory = trajectory;
+        if first {
+            self.turned.push(slot);
+        }
     }
 
     /// Changes an entity's stance.
     pub fn stance(&mut self, slot: Slot, stance: u16) {
-        if let Some(entity) = self.entities.get_mut(&slot)
+        if let Some(entity) = self.entity_mut(slot)
             && entity.shown.stance != stance
         {
             entity.shown.stance = stance;
@@ -172,7 +209,7 @@ impl Publisher {
 
     /// A node reads a channel from now on, or wants to be answered again.
     pub fn serve(&mut self, reader: NodeId, channel: ChannelId, version: u64) {
-        self.channels.entry(channel).or_default().readers.insert(reader);
+        insert(&mut self.channels.entry(channel).or_default().readers, reader);
         self.answers.retain(|(node, other, _)| (*node, *other) != (reader, channel));
         self.answers.push((reader, channel, version));
     }
@@ -181,13 +218,7 @@ impl Publisher {
     pub fn unserve(&mut self, reader: NodeId, channel: ChannelId) {
         self.answers.retain(|(node, other, _)| (*node, *other) != (reader, channel));
         if let Some(out) = self.channels.get_mut(&channel) {
-            out.readers.remove(&reader);
-            if out.readers.is_empty() {
-                // What was put for them is in the snapshot of whoever comes next.
-                out.core.clear();
-                out.sections.iter_mut().for_each(BytesMut::clear);
-                self.dirty.remove(&channel);
-            }
+            remove(&mut out.readers, &reader);
             self.forget_if_idle(channel);
         }
     }
@@ -199,78 +230,106 @@ impl Publisher {
 
     /// Ends a tick: encodes what changed, then answers new readers.
     pub fn publish(&mut self, tick: Tick) -> Published {
-        self.place_entities(tick);
-        self.put_turns(tick);
-        self.put_events(tick);
-        for (slot, channel) in std::mem::take(&mut self.leaving) {
-            self.put(channel, tick, &Record::Leave { slot });
+        // Whoever turned may leave its chunk sooner, or not at all.
+        let mut due = std::mem::take(&mut self.due);
+        due.extend_from_slice(&self.turned);
+        self.agenda.take(tick, &mut due);
+        due.sort_unstable();
+        due.dedup();
+        self.moved.clear();
+        for slot in due.drain(..) {
+            self.place(slot, tick);
         }
+        self.due = due;
+        self.put_turns();
+        self.put_events();
+        for number in 0..self.leaving.len() {
+            let (slot, channel) = self.leaving[number];
+            self.put(channel, None, Record::Leave { slot });
+        }
+        self.leaving.clear();
         let frames = self.take_frames(tick);
         let snapshots = self.take_answers(tick);
         Published { frames, snapshots }
     }
 
-    /// Enters what is new and moves what crossed a border.
-    fn place_entities(&mut self, tick: Tick) {
-        let now = self.clock.at(tick.starts());
-        let mut moved: Vec<(Slot, IslandId, Option<ChunkId>, ChunkId)> = Vec::new();
-        for (slot, entity) in &self.entities {
-            let chunk = entity.shown.trajectory.position_at(now).chunk();
-            if entity.chunk != Some(chunk) {
-                moved.push((*slot, entity.shown.island, entity.chunk, chunk));
-            }
+    /// Those that came into another chunk with the last tick, or into their first.
+    pub fn moved(&self) -> &[Slot] {
+        &self.moved
+    }
+
+    /// Takes back the vector of frames that [`Publisher::publish`] gave out, for the next tick.
+    pub fn recycle(&mut self, frames: Vec<Arc<Frame>>) {
+        self.pool.take_back(frames);
+    }
+
+    /// Enters an entity that is new, moves one that crossed a border, and notes when to look at it again.
+    fn place(&mut self, slot: Slot, tick: Tick) {
+        let clock = self.clock;
+        let Some(entity) = self.entity(slot) else { return };
+        let trajectory = &entity.shown.trajectory;
+        let (chunk, island) =
+            (trajectory.position_at(clock.at(tick.starts())).chunk(), entity.shown.island);
+        let stays = trajectory.stays_in_chunk_ms(clock.at(tick.starts()));
+        let (old, planned) = (entity.chunk, entity.look_at);
+        // The clock of an island runs as fast as the world's or slower.
+        let next = stays.map(|ms| Tick::at(tick.starts().plus(ms)).max(tick.next()));
+        let look_at = match (planned.filter(|at| *at > tick), next) {
+            (Some(planned), Some(next)) if planned <= next => Some(planned),
+            (_, Some(next)) => Some(self.agenda.put(next, slot)),
+            (planned, None) => planned,
+        };
+        if let Some(entity) = self.entity_mut(slot) {
+            entity.look_at = look_at;
         }
-        for (slot, island, old, new) in moved {
-            let channel = ChannelId::whole(island, new);
-            let from = old.and_then(|old| new.direction_to(old));
-            if let Some(old) = old {
-                let old_channel = ChannelId::whole(island, old);
-                self.remove_member(old_channel, slot);
-                match old.direction_to(new) {
-                    Some(direction) => {
-                        let leave = Record::Leave { slot };
-                        self.put_section(old_channel, tick, direction, &leave);
-                    }
-                    None => self.put(old_channel, tick, &Record::Leave { slot }),
-                }
-            }
-            self.channels.entry(channel).or_default().members.insert(slot);
+        if old != Some(chunk) {
+            self.moved.push(slot);
+            self.move_to(slot, island, old, chunk);
+        }
+    }
+
+    fn move_to(&mut self, slot: Slot, island: IslandId, old: Option<ChunkId>, new: ChunkId) {
+        let channel = ChannelId::whole(island, new);
+        let from = old.and_then(|old| new.direction_to(old));
+        if let Some(old) = old {
+            let old_channel = ChannelId::whole(island, old);
+            self.remove_member(old_channel, slot);
+            self.put(old_channel, old.direction_to(new), Record::Leave { slot });
+        }
+        insert(&mut self.channels.entry(channel).or_default().members, slot);
+        if let Some(from) = from {
+            self.put(channel, None, Record::Arrive { slot, from });
+        }
+        if self.is_served(channel) {
             let enter = Record::Enter(self.enter_record(slot));
-            match from {
-                Some(from) => {
-                    self.put(channel, tick, &Record::Arrive { slot, from });
-                    self.put_section(channel, tick, from, &enter);
-                }
-                None => self.put(channel, tick, &enter),
-            }
-            if let Some(entity) = self.entities.get_mut(&slot) {
-                entity.chunk = Some(new);
-                if from.is_none() {
-                    entity.turn = None;
-                }
+            self.put(channel, from, enter);
+        }
+        if let Some(entity) = self.entity_mut(slot) {
+            entity.chunk = Some(new);
+            if from.is_none() {
+                entity.turn = None;
             }
         }
     }
 
-    fn put_turns(&mut self, tick: Tick) {
-        let mut turns: Vec<(ChannelId, Turn)> = Vec::new();
-        for (slot, entity) in &mut self.entities {
-            if let (Some(turn), Some(chunk)) = (entity.turn.take(), entity.chunk) {
-                let trajectory = &entity.shown.trajectory;
-                let channel = ChannelId::whole(entity.shown.island, chunk);
-                turns.push((
-                    channel,
-                    Turn::from_trajectory(*slot, trajectory, turn.old_speed, turn.explicit_start),
-                ));
-            }
+    fn put_turns(&mut self) {
+        let mut turned = std::mem::take(&mut self.turned);
+        turned.sort_unstable();
+        for slot in turned.drain(..) {
+            let Some(entity) = self.entity_mut(slot) else { continue };
+            let (Some(turn), Some(chunk)) = (entity.turn.take(), entity.chunk) else { continue };
+            let shown = &entity.shown;
+            let channel = ChannelId::whole(shown.island, chunk);
+            let (old_speed, explicit) = (turn.old_speed, turn.explicit_start);
+            let turn = Turn::from_trajectory(slot, &shown.trajectory, old_speed, explicit);
+            self.put(channel, None, Record::Turn(turn));
         }
-        for (channel, turn) in turns {
-            self.put(channel, tick, &Record::Turn(turn));
-        }
+        self.turned = turned;
     }
 
-    fn put_events(&mut self, tick: Tick) {
-        for event in std::mem::take(&mut self.events) {
+    fn put_events(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
             let (slot, record) = match event {
                 Event::Stance(slot) => {
                     let Some(shown) = self.shown(slot) else { continue };
@@ -282,65 +341,40 @@ impl Publisher {
                 }
             };
             if let Some((island, Some(chunk))) =
-                self.entities.get(&slot).map(|entity| (entity.shown.island, entity.chunk))
+                self.entity(slot).map(|entity| (entity.shown.island, entity.chunk))
             {
-                self.put(ChannelId::whole(island, chunk), tick, &record);
+                self.put(ChannelId::whole(island, chunk), None, record);
             }
         }
+        self.events = events;
     }
 
-    fn put(&mut self, channel: ChannelId, tick: Tick, record: &Record) {
-        let base = self.base(&channel, tick);
-        if let Some(out) = self.served(channel) {
-            record.put(&base, &mut out.core);
-            self.dirty.insert(channel);
+    /// Notes a record for all readers of a channel, or for those who do not hold the neighbour at `side`.
+    fn put(&mut self, channel: ChannelId, side: Option<Direction>, record: Record) {
+        if self.is_served(channel) {
+            let number = self.puts.len() as u32;
+            self.puts.push(Put { channel, side, number, record });
         }
-    }
-
-    fn put_section(&mut self, channel: ChannelId, tick: Tick, side: Direction, record: &Record) {
-        let base = self.base(&channel, tick);
-        if let Some(out) = self.served(channel) {
-            record.put(&base, &mut out.sections[side as usize]);
-            self.dirty.insert(channel);
-        }
-    }
-
-    fn served(&mut self, channel: ChannelId) -> Option<&mut OutChannel> {
-        self.channels.get_mut(&channel).filter(|out| !out.readers.is_empty())
     }
 
     fn take_frames(&mut self, tick: Tick) -> Vec<Arc<Frame>> {
-        let mut frames = Vec::with_capacity(self.dirty.len());
-        for channel in std::mem::take(&mut self.dirty) {
-            // Its last reader may have left since the record was put.
-            let Some(out) = self.channels.get_mut(&channel) else { continue };
+        let channels = &mut self.channels;
+        let whose = (self.id, tick, &self.clock);
+        self.pool.encode(&mut self.puts, whose, |channel, has_core| {
+            // A channel that somebody reads is there.
+            let out = channels.entry(channel).or_default();
             out.sequence += 1;
-            if !out.core.is_empty() {
-                out.core_sequence += 1;
-            }
-            let mut core = BytesMut::with_capacity(out.core.len() + 1);
-            core.extend_from_slice(&[Stamp::new(tick, out.core_sequence).to_byte()]);
-            core.extend_from_slice(&out.core);
-            out.core.clear();
-            let bytes = PeerFrame {
-                alias: 0,
-                sequence: out.sequence,
-                core: core.freeze(),
-                sections: std::array::from_fn(|side| out.sections[side].split().freeze()),
-            };
-            let whose = (self.id, channel, StreamKind::Entities);
-            let frame = Frame::decode(whose, tick, &self.clock, bytes)
-                .expect("what a publisher encodes can be decoded");
-            frames.push(Arc::new(frame));
-        }
-        frames
+            out.core_sequence += u64::from(has_core);
+            (out.sequence, out.core_sequence)
+        })
     }
 
     fn take_answers(&mut self, tick: Tick) -> Vec<(NodeId, Arc<Snapshot>)> {
         let mut snapshots = Vec::with_capacity(self.answers.len());
-        for (reader, channel, version) in std::mem::take(&mut self.answers) {
+        let mut answers = std::mem::take(&mut self.answers);
+        for (reader, channel, version) in answers.drain(..) {
             let Some(out) = self.channels.get(&channel) else { continue };
-            let base = self.base(&channel, tick);
+            let base = base(&channel, tick, &self.clock);
             let mut records = BytesMut::new();
             for slot in &out.members {
                 Record::Enter(self.enter_record(*slot)).put(&base, &mut records);
@@ -360,11 +394,12 @@ impl Publisher {
                 .expect("what a publisher encodes can be decoded");
             snapshots.push((reader, Arc::new(snapshot)));
         }
+        self.answers = answers;
         snapshots
     }
 
     fn enter_record(&self, slot: Slot) -> Enter {
-        let shown = &self.entities[&slot].shown;
+        let shown = self.shown(slot).expect("a member of a channel is an entity");
         Enter {
             slot,
             id: shown.id,
@@ -378,7 +413,7 @@ impl Publisher {
 
     fn remove_member(&mut self, channel: ChannelId, slot: Slot) {
         if let Some(out) = self.channels.get_mut(&channel) {
-            out.members.remove(&slot);
+            remove(&mut out.members, &slot);
             self.forget_if_idle(channel);
         }
     }
@@ -389,17 +424,26 @@ impl Publisher {
             && out.readers.is_empty()
         {
             self.channels.remove(&channel);
-            self.dirty.remove(&channel);
         }
-    }
-
-    fn base(&self, channel: &ChannelId, tick: Tick) -> Base {
-        base(channel, tick, &self.clock)
     }
 
     /// Where an entity is at a tick.
     pub fn position(&self, slot: Slot, tick: Tick) -> Option<Position> {
         let now = self.clock.at(tick.starts());
         self.shown(slot).map(|shown| shown.trajectory.position_at(now))
+    }
+}
+
+/// Inserts into a vector in order.
+fn insert<T: Ord>(ordered: &mut Vec<T>, item: T) {
+    if let Err(place) = ordered.binary_search(&item) {
+        ordered.insert(place, item);
+    }
+}
+
+/// Removes from a vector in order.
+fn remove<T: Ord>(ordered: &mut Vec<T>, item: &T) {
+    if let Ok(place) = ordered.binary_search(item) {
+        ordered.remove(place);
     }
 }

@@ -54,6 +54,11 @@ impl Sight {
         change
     }
 
+    /// When a chunk is to be let go next, if the avatar does not come back.
+    pub fn next_release(&self) -> Option<WorldTime> {
+        self.next_release
+    }
+
     /// The chunks that are held.
     pub fn held(&self) -> impl Iterator<Item = ChunkId> + '_ {
         self.held.keys().copied()

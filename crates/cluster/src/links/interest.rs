@@ -135,7 +135,7 @@ impl Links {
         link.reconcile(&desired);
     }
 
-    pub(super) fn publish(&mut self, frames: &[Arc<Frame>], effects: &mut Vec<LinksEffect>) {
+    pub(super) fn publish(&mut self, mut frames: Vec<Arc<Frame>>, effects: &mut Vec<LinksEffect>) {
         let mut anew: Vec<(LinkId, Subject)> = Vec::new();
         for link in self.links.values_mut().filter(|link| link.is_established()) {
             let NotSent { left_out, too_large } = link.publish(frames.iter().map(|frame| &**frame));
@@ -146,12 +146,11 @@ impl Links {
         for (link, subject) in anew {
             self.serve(link, subject, effects);
         }
-        let is_open = |frame: &&Arc<Frame>| {
+        frames.retain(|frame| {
             self.own.open.contains(&((frame.channel, frame.stream), frame.publisher))
-        };
-        let own: Vec<Arc<Frame>> = frames.iter().filter(is_open).cloned().collect();
-        if !own.is_empty() {
-            effects.push(LinksEffect::Frames(own));
+        });
+        if !frames.is_empty() {
+            effects.push(LinksEffect::Frames(frames));
         }
     }
 

@@ -7,7 +7,7 @@ use crate::steward::{DurableCommand, DurableResult};
 use bytes::Bytes;
 use pelago_game::{Actor, ContentHash, LiveContext, Refusal, Route};
 use pelago_model::limits::{MAX_COMMAND_BYTES, MAX_SAY_BYTES, MAX_SPEED};
-use pelago_model::{EntityId, Position, Sequence, WorldTime};
+use pelago_model::{EntityId, Position, Sequence, Tick, WorldTime};
 use pelago_wire::client::{self, ClientMessage, client_message, server_message};
 use pelago_wire::message::{Kind, decode_control};
 use pelago_world::{ClientId, MoveRefusal, MoveRequest, check_move};
@@ -92,8 +92,10 @@ impl Lane {
         message: &client::Move,
     ) -> Result<(), MoveRefusal> {
         let player = self.players.get_mut(&client).ok_or(MoveRefusal::Malformed)?;
-        player.moves += 1;
-        if player.moves > MAX_MOVES_PER_TICK {
+        let tick = Tick::at(now);
+        let (last, count) = player.moves;
+        player.moves = (tick, if last == tick { count + 1 } else { 1 });
+        if player.moves.1 > MAX_MOVES_PER_TICK {
             return Err(MoveRefusal::TooFast);
         }
         if !message.waypoints.len().is_multiple_of(2) {
@@ -242,8 +244,8 @@ impl Lane {
         command: &LiveCommand,
         effects: &mut Vec<Effect>,
     ) -> Result<Bytes, Refusal> {
-        let client = self.avatars.get(&command.target).ok_or_else(not_here)?;
-        let player = self.players.get_mut(client).ok_or_else(not_here)?;
+        let client = *self.avatars.get(&command.target).ok_or_else(not_here)?;
+        let player = self.players.get_mut(&client).ok_or_else(not_here)?;
         let shown = self.publisher.shown(player.slot).ok_or_else(not_here)?;
         let position = shown.trajectory.position_at(self.config.clock.at(now));
         let mut context = LiveContext::new(
@@ -268,17 +270,18 @@ impl Lane {
         if let Some(gesture) = gesture {
             self.publisher.gesture(slot, gesture, Some(command.actor));
         }
+        self.plan(client);
         Ok(answer)
     }
 
-    /// Lets those stand upright whose stance is over.
-    pub(super) fn end_stances(&mut self, now: WorldTime) {
-        for player in self.players.values_mut() {
-            if player.stance_until.is_some_and(|until| until <= now) {
-                player.stance_until = None;
-                player.live.stance = 0;
-                self.publisher.stance(player.slot, 0);
-            }
+    /// Lets a player stand upright whose stance is over.
+    pub(super) fn end_stance(&mut self, now: WorldTime, client: ClientId) {
+        if let Some(player) = self.players.get_mut(&client)
+            && player.stance_until.is_some_and(|until| until <= now)
+        {
+            player.stance_until = None;
+            player.live.stance = 0;
+            self.publisher.stance(player.slot, 0);
         }
     }
 

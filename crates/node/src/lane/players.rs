@@ -6,6 +6,7 @@ use crate::control::ControlInput;
 use crate::effect::Message;
 use bytes::Bytes;
 use pelago_game::{LiveState, json};
+use pelago_model::time::TICK_MS;
 use pelago_model::{
     ChannelId, CommitOutcome, EntityId, Epoch, IslandId, Key, Revision, Sequence, Tick, Trajectory,
     Transaction, WorldTime, Write,
@@ -55,8 +56,10 @@ pub(crate) struct Player {
     pub(crate) checkpointing: bool,
     /// Where and on what way it was at the last checkpoint, so that who stands still costs nothing.
     pub(crate) checkpointed: Option<Trajectory>,
-    /// Moves since the last tick.
-    pub(crate) moves: u32,
+    /// The tick of the last move, and how many there were in it.
+    pub(crate) moves: (Tick, u32),
+    /// When it is looked at next.
+    pub(crate) planned: Option<Tick>,
 }
 
 impl Lane {
@@ -102,13 +105,16 @@ impl Lane {
             checkpoint_at: now.plus(CHECKPOINT_MS + (client.0 as i64 % 50) * TICK_SPREAD_MS),
             checkpointing: false,
             checkpointed: Some(trajectory.clone()),
-            moves: 0,
+            moves: (tick, 0),
+            planned: None,
         };
         self.players.insert(client, player);
+        self.reals.insert(slot, client);
         self.avatars.insert(session.avatar, client);
         self.delivery.join(client, tick);
         self.welcome(now, &session, &trajectory, effects);
-        self.look_around_of(now, client, effects);
+        self.look_around(now, client, effects);
+        self.plan(client);
     }
 
     fn welcome(
@@ -142,16 +148,26 @@ impl Lane {
         self.send(session.client, server_message::Body::Welcome(welcome), effects);
     }
 
-    /// Lets every client hold the chunks around its avatar.
-    pub(super) fn look_around(&mut self, now: WorldTime, effects: &mut Vec<Effect>) {
-        for client in self.players.keys().copied().collect::<Vec<_>>() {
-            self.look_around_of(now, client, effects);
+    /// Notes when a player is to be looked at, whatever happens.
+    pub(super) fn plan(&mut self, client: ClientId) {
+        let Some(player) = self.players.get_mut(&client) else { return };
+        let release = player.sight.next_release();
+        let soonest = [Some(player.checkpoint_at), release, player.stance_until];
+        let Some(soonest) = soonest.into_iter().flatten().min() else { return };
+        let tick = tick_from(soonest);
+        if player.planned.is_none_or(|planned| planned > tick) {
+            player.planned = Some(self.agenda.put(tick, client));
         }
     }
 
-    fn look_around_of(&mut self, now: WorldTime, client: ClientId, effects: &mut Vec<Effect>) {
+    /// Lets a client hold the chunks around its avatar.
+    pub(super) fn look_around(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(player) = self.players.get_mut(&client) else { return };
-        player.moves = 0;
         let Some(position) = self.publisher.position(player.slot, Tick::at(now)) else { return };
         let change = player.sight.look(position.chunk(), now);
         let island = player.island;
@@ -189,6 +205,7 @@ impl Lane {
     /// Takes a player out of the lane.
     pub(super) fn remove(&mut self, client: ClientId, effects: &mut Vec<Effect>) {
         let Some(player) = self.players.remove(&client) else { return };
+        self.reals.remove(&player.slot);
         if self.avatars.get(&player.avatar) == Some(&client) {
             self.avatars.remove(&player.avatar);
         }
@@ -218,11 +235,22 @@ impl Lane {
         self.close(client, "superseded", "You are playing from somewhere else.", effects);
     }
 
-    pub(super) fn checkpoint_some(&mut self, now: WorldTime, effects: &mut Vec<Effect>) {
-        let due = |player: &super::Player| player.checkpoint_at <= now && !player.checkpointing;
-        let due: Vec<ClientId> =
-            self.players.iter().filter(|(_, p)| due(p)).map(|(client, _)| *client).collect();
-        for client in due {
+    pub(super) fn checkpoint_if_due(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(player) = self.players.get_mut(&client) else { return };
+        // It is taken from the agenda in that tick.
+        player.planned = player.planned.filter(|tick| tick.starts() > now);
+        if player.checkpoint_at > now {
+            return;
+        }
+        if player.checkpointing {
+            // The store is slow: soon again.
+            player.checkpoint_at = now.plus(CHECKPOINT_RETRY_MS);
+        } else {
             self.checkpoint(now, client, effects);
         }
     }
@@ -283,6 +311,14 @@ impl Lane {
             }
         }
     }
+}
+
+/// How long after a checkpoint that was still under way the next is tried, in ms.
+const CHECKPOINT_RETRY_MS: i64 = 500;
+
+/// The first tick that begins at or after an instant.
+fn tick_from(time: WorldTime) -> Tick {
+    Tick::at(time.plus(TICK_MS - 1))
 }
 
 /// Checkpoints of those who came at once are spread over this many ms times 50.

@@ -8,8 +8,8 @@ use pelago_wire::frame::{Frame, Snapshot, StreamKind};
 use std::sync::Arc;
 
 impl Lane {
-    pub(super) fn frames(&mut self, frames: Vec<Arc<Frame>>, effects: &mut Vec<Effect>) {
-        for frame in frames {
+    pub(super) fn frames(&mut self, mut frames: Vec<Arc<Frame>>, effects: &mut Vec<Effect>) {
+        for frame in frames.drain(..) {
             if !self.delivery.is_watched(frame.channel) {
                 continue;
             }
@@ -24,6 +24,7 @@ impl Lane {
                 self.again(&frame, effects);
             }
         }
+        self.publisher.recycle(frames);
     }
 
     fn again(&mut self, frame: &Frame, effects: &mut Vec<Effect>) {
