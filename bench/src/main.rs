@@ -92,6 +92,7 @@ fn load(arguments: &LoadArguments) -> Result<()> {
     // One thread: bots share one core, so that the other is the server's alone.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     pelago_net::raise_open_files();
+    println!("{}", scenario.summary);
     let mut results: Vec<Measurement> = Vec::new();
     for variant in scenario.variants() {
         println!("== {}: {}", arguments.name, variant.label());

@@ -1,6 +1,6 @@
 //! Connections: messages in, a [`Sender`] out, the same over TCP and WebSocket.
 
-use crate::framing::{Deframer, Malformed, Message};
+use crate::framing::{Deframer, Malformed, Message, SHORT_BYTES};
 use crate::sender::{Drained, SendOutcome, Sender};
 use crate::traffic::{MAX_CONNECTIONS, MAX_HANDSHAKES, Open, Traffic};
 use crate::websocket::Duplex;
@@ -19,6 +19,8 @@ use tokio_websockets::{
 
 /// How long a WebSocket handshake may take.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Room for what is read at once of a stream of long messages.
+const READ_BYTES: usize = 4096;
 /// How long the other side may take to end a connection that we have ended.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -290,8 +292,7 @@ async fn read(
     let frame = match inbound {
         Inbound::Tcp(stream) => loop {
             stream.readable().await?;
-            deframer.buffer().reserve(4096);
-            match stream.try_read_buf(deframer.buffer()) {
+            match read_ready(stream, deframer) {
                 Ok(count) => {
                     traffic.received.fetch_add(count as u64, Ordering::Relaxed);
                     traffic.recorder.note(number, count, true);
@@ -320,6 +321,18 @@ async fn read(
             Ok(true)
         }
     }
+}
+
+/// Reads what is there. A buffer that waits for bytes would be most of what a silent player costs.
+fn read_ready(stream: &TcpStream, deframer: &mut Deframer) -> io::Result<usize> {
+    if !deframer.is_short() {
+        deframer.buffer().reserve(READ_BYTES);
+        return stream.try_read_buf(deframer.buffer());
+    }
+    let mut bytes = [0; SHORT_BYTES];
+    let count = stream.try_read(&mut bytes)?;
+    deframer.buffer().extend_from_slice(&bytes[..count]);
+    Ok(count)
 }
 
 /// Connects from an address of this machine, or from one that the system chooses.

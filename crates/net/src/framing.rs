@@ -5,6 +5,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 /// Bytes of a length at most: enough for 2^35.
 const MAX_LENGTH_BYTES: usize = 5;
 
+/// Messages of at most this size are read by way of the stack.
+pub(crate) const SHORT_BYTES: usize = 4096;
+
 /// A message: its kind and its payload.
 pub type Message = (u8, Bytes);
 
@@ -51,6 +54,11 @@ impl Deframer {
         &mut self.buffer
     }
 
+    /// Whether all messages are short: see [`SHORT_BYTES`].
+    pub(crate) fn is_short(&self) -> bool {
+        self.limit <= SHORT_BYTES
+    }
+
     /// The next message, once it is complete.
     ///
     /// # Errors
@@ -85,6 +93,10 @@ impl Deframer {
         self.buffer.advance(header);
         let mut message = self.buffer.split_to(length).freeze();
         let kind = message.get_u8();
+        if self.buffer.is_empty() {
+            // Most connections are silent most of the time: they keep no memory meanwhile.
+            self.buffer = BytesMut::new();
+        }
         Ok(Some((kind, message)))
     }
 }

@@ -186,7 +186,12 @@ impl Sender {
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
         self.shared.traffic.writes.fetch_add(1, Ordering::Relaxed);
         self.shared.traffic.recorder.note(self.shared.number, total, false);
-        let written = match self.shared.stream.try_write_vectored(slices) {
+        let written = match slices {
+            // One slice needs no list of slices.
+            [slice] => self.shared.stream.try_write(slice),
+            slices => self.shared.stream.try_write_vectored(slices),
+        };
+        let written = match written {
             Ok(written) => written,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(_) => {

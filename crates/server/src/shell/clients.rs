@@ -30,7 +30,8 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, transport: Transport) {
             Connection::tcp(stream, MAX_CLIENT_MESSAGE_BYTES, traffic).map_err(Into::into)
         }
         Transport::WebSocket => {
-            Connection::websocket(stream, MAX_CLIENT_MESSAGE_BYTES, traffic).await
+            // Boxed: a handshake is large, and every connection's task has room for what it ever awaits.
+            Box::pin(Connection::websocket(stream, MAX_CLIENT_MESSAGE_BYTES, traffic)).await
         }
     };
     let mut connection = match opened {

@@ -4,12 +4,14 @@ use super::{Outlet, Shared, audit, links};
 use bytes::BytesMut;
 use pelago_cluster::{LinkId, LinksInput};
 use pelago_model::{Machine, WorldTime};
-use pelago_net::SendOutcome;
+use pelago_net::{SendOutcome, Sender};
 use pelago_node::{
     ControlInput, Effect, Hub, Lane, LaneInput, Level, LoginInput, Message, Part, StewardInput,
     Ticket,
 };
-use std::collections::BTreeMap;
+use pelago_world::ClientId;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -31,7 +33,7 @@ pub(super) async fn run_hub(shared: Arc<Shared>, mut hub: Hub, mut outlet: Outle
         // A write that blocks is an input at once, and may have effects of its own.
         while !effects.is_empty() {
             let mut answers = Vec::new();
-            perform(&shared, effects.drain(..), &mut answers);
+            perform(&shared, effects.drain(..), &mut Senders::default(), &mut answers);
             for answer in answers {
                 hub.handle(now, answer, &mut effects);
             }
@@ -53,6 +55,7 @@ pub(super) async fn run_lane(
     mut outlet: Outlet<LaneInput>,
 ) {
     let mut effects = Vec::new();
+    let mut senders = Senders::default();
     let status = &shared.status.lanes[usize::from(number)];
     while let Some(first) = next(&shared, lane.next_wake(), &mut outlet).await {
         let began = Instant::now();
@@ -65,7 +68,7 @@ pub(super) async fn run_lane(
         }
         while !effects.is_empty() {
             let mut answers = Vec::new();
-            perform(&shared, effects.drain(..), &mut answers);
+            perform(&shared, effects.drain(..), &mut senders, &mut answers);
             for answer in answers {
                 match answer {
                     Message::Control(ControlInput::ClientBlocked { client }) => {
@@ -105,10 +108,25 @@ fn more<T>(outlet: &mut Outlet<T>) -> Option<T> {
     outlet.inner.try_recv().or_else(|_| outlet.outer.try_recv()).ok()
 }
 
+/// Senders of the players of a lane, so that writing to them takes no lock that others take. A player who leaves the
+/// lane is taken out: a sender keeps its connection open.
+#[derive(Default)]
+struct Senders(HashMap<ClientId, Sender>);
+
+impl Senders {
+    fn of(&mut self, shared: &Shared, client: ClientId) -> Option<&Sender> {
+        match self.0.entry(client) {
+            Entry::Occupied(known) => Some(known.into_mut()),
+            Entry::Vacant(new) => Some(new.insert(shared.client(client)?)),
+        }
+    }
+}
+
 /// Carries out effects. What is to be known at once is appended to `answers`.
 fn perform(
     shared: &Arc<Shared>,
     effects: impl Iterator<Item = Effect>,
+    senders: &mut Senders,
     answers: &mut Vec<Message>,
 ) {
     let node = shared.node.0;
@@ -120,7 +138,12 @@ fn perform(
                     inbox.tell(input);
                 }
             }
-            Effect::To(message) => shared.hub.tell(message),
+            Effect::To(message) => {
+                if let Message::Control(ControlInput::Left { client }) = &message {
+                    senders.0.remove(client);
+                }
+                shared.hub.tell(message);
+            }
             Effect::Dial { node, address } => links::dial(shared.clone(), node, address),
             Effect::Hangup { link, reason } => {
                 tracing::warn!(node, link = link.0, %reason, "link hung up");
@@ -132,13 +155,14 @@ fn perform(
                 writes.entry(link).or_default().extend_from_slice(&bytes);
             }
             Effect::SendClient { client, bytes } => {
-                if let Some(sender) = shared.client(client)
+                if let Some(sender) = senders.of(shared, client)
                     && sender.send(&bytes) == SendOutcome::Blocked
                 {
                     answers.push(Message::Control(ControlInput::ClientBlocked { client }));
                 }
             }
             Effect::CloseClient { client } => {
+                senders.0.remove(&client);
                 if let Some(sender) = shared.client(client) {
                     sender.close();
                 }
