@@ -3,7 +3,9 @@
 use crate::view::{Change, View};
 use bytes::{Bytes, BytesMut};
 use pelago_model::limits::MAX_MESSAGE_BYTES;
-use pelago_model::{EntityId, IslandClock, IslandId, IslandTime, Tick, Trajectory, WorldTime};
+use pelago_model::{
+    EntityId, IslandClock, IslandId, IslandTime, Secret, Tick, Trajectory, WorldTime,
+};
 use pelago_net::{Connection, ReceiveError};
 use pelago_wire::client::{
     self, Arrival, AuditReport, ClientMessage, Hello, ServerMessage, Welcome, client_message,
@@ -25,6 +27,17 @@ pub enum Transport {
     Tcp,
     /// WebSocket to `host:port` or `ws://host:port`.
     WebSocket,
+}
+
+/// Who says hello.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Of the avatar, at most 48 bytes.
+    pub name: String,
+    /// Proves that the name is its own: 16 to 64 random bytes. The first login of a name binds it.
+    pub token: Secret,
+    /// Where an avatar that is new appears.
+    pub arrival: Arrival,
 }
 
 /// Why there is no session.
@@ -132,16 +145,15 @@ impl Session {
         address: &str,
         transport: Transport,
         source: Option<IpAddr>,
-        name: &str,
-        arrival: Arrival,
+        identity: &Identity,
     ) -> Result<Self, ConnectError> {
         let mut connection = connect(address, transport, source).await?;
         let hello = Hello {
             oldest_version: PROTOCOL_OLDEST,
             newest_version: PROTOCOL_NEWEST,
-            name: name.to_owned(),
-            token: Bytes::new(),
-            arrival: arrival.into(),
+            name: identity.name.clone(),
+            token: identity.token.reveal().clone(),
+            arrival: identity.arrival.into(),
             client: concat!("pelago-client ", env!("CARGO_PKG_VERSION")).to_owned(),
         };
         let asked = Instant::now();

@@ -11,6 +11,7 @@ pub mod key;
 pub mod limits;
 pub mod machine;
 pub mod place;
+pub mod secret;
 pub mod time;
 pub mod trajectory;
 
@@ -22,5 +23,6 @@ pub use id::{
 pub use key::Key;
 pub use machine::Machine;
 pub use place::{Cell, ChannelId, ChunkId, Direction, Position, Rate};
+pub use secret::Secret;
 pub use time::{IslandClock, IslandTime, Tick, WorldTime};
 pub use trajectory::Trajectory;

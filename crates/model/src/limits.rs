@@ -4,6 +4,10 @@
 pub const MAX_KEY_BYTES: usize = 128;
 /// Bytes (UTF-8) of an avatar's name.
 pub const MAX_NAME_BYTES: usize = 48;
+/// Bytes of a player's token at least: as much as nobody guesses.
+pub const MIN_TOKEN_BYTES: usize = 16;
+/// Bytes of a player's token at most.
+pub const MAX_TOKEN_BYTES: usize = 64;
 /// Bytes (UTF-8) of one utterance.
 pub const MAX_SAY_BYTES: usize = 200;
 /// Waypoints of a trajectory after its start.

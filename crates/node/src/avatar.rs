@@ -1,5 +1,6 @@
 //! The document of an avatar: what makes "acknowledged means durable, repeated means once" true.
 
+use crate::token::TokenHash;
 use blake3::Hash;
 use pelago_model::limits::OUTCOME_RING;
 use pelago_model::{Document, EntityId, Epoch, IslandId, IslandTime, NodeId, Position, Sequence};
@@ -10,8 +11,8 @@ use serde_json::Value;
 pub const AVATAR_SCHEMA: u16 = 1;
 /// The schema version of place documents.
 pub const PLACE_SCHEMA: u16 = 1;
-/// The schema version of name documents.
-pub const NAME_SCHEMA: u16 = 1;
+/// The schema version of name documents: 1 knew no tokens.
+pub const NAME_SCHEMA: u16 = 2;
 /// The schema version of the document of serials.
 pub const SERIALS_SCHEMA: u16 = 1;
 
@@ -74,6 +75,29 @@ pub struct PlaceDocument {
 pub struct NameDocument {
     /// Who bears it.
     pub avatar: EntityId,
+    /// Of the token that opens it. `None` in documents of schema 1 only: the next login binds them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenHash>,
+}
+
+impl NameDocument {
+    /// Reads a document of any schema up to [`NAME_SCHEMA`]; `None` if nobody bears the name.
+    ///
+    /// # Errors
+    /// The text of what is wrong with it, for the log. A document that should have a token and has none is
+    /// damaged: it opens to nobody.
+    pub fn read(document: &Document) -> Result<Option<Self>, String> {
+        let name: Option<Self> = read(document)?;
+        match &name {
+            Some(_) if document.schema > NAME_SCHEMA => {
+                Err(format!("a name document has the later schema {}", document.schema))
+            }
+            Some(Self { token: None, .. }) if document.schema == NAME_SCHEMA => {
+                Err("a name document has lost its token".into())
+            }
+            _ => Ok(name),
+        }
+    }
 }
 
 /// The document of serials: the first one that is not leased.
@@ -229,6 +253,23 @@ mod tests {
         other.record(b"dig", "2".into());
         assert_ne!(one.chain, other.chain);
         assert_eq!(one.chain, ChainHash::START.then(Sequence(1), ChainHash::of(b"dig"), b"1"));
+    }
+
+    #[test]
+    fn name_documents_of_every_schema_are_read() {
+        let document = |schema: u16, value: &'static str| {
+            let value = Some(bytes::Bytes::from(value));
+            NameDocument::read(&Document { schema, revision: pelago_model::Revision(3), value })
+        };
+        const OLD: &str = r#"{"avatar":"0000100000000001"}"#;
+        const BOUND: &str = r#"{"avatar":"0000100000000001","token":"c9e01a92b6e0e1bb9cca81f29cc5a4a3b0b0d2c4c38e20ff8ffd9c9bd3cf5b46"}"#;
+        let old = document(1, OLD).unwrap().unwrap();
+        assert_eq!((old.avatar, old.token), (EntityId(0x0000_1000_0000_0001), None));
+        let bound = document(2, BOUND).unwrap().unwrap();
+        assert_eq!(pelago_game::json::encode(&bound).unwrap(), BOUND.as_bytes());
+        assert_eq!(NameDocument::read(&Document::ABSENT), Ok(None));
+        assert!(document(2, OLD).unwrap_err().contains("lost its token"));
+        assert!(document(3, BOUND).unwrap_err().contains("later schema 3"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod lane;
 pub mod login;
 pub mod node;
 pub mod steward;
+pub mod token;
 
 pub use control::{Control, ControlConfig, ControlInput};
 pub use effect::{Effect, Level, Message, Part, Ticket};

@@ -1,8 +1,7 @@
 //! Login: a name becomes an avatar, an avatar gets its next epoch, the session gets a lane.
 //!
 //! Who takes the epoch in the avatar's document owns the avatar; whoever held it before finds out at its next
-//! write, or is told. In this slice everybody is admitted and names are believed: a token
-//! and a queue are later work.
+//! write, or is told. A name belongs to the token that it was first used with; a queue is later work.
 
 use crate::avatar::{
     AVATAR_SCHEMA, AvatarDocument, NAME_SCHEMA, NameDocument, PLACE_SCHEMA, Place, PlaceDocument,
@@ -11,12 +10,13 @@ use crate::avatar::{
 use crate::control::ControlInput;
 use crate::effect::{Effect, Level, Message, Part, Ticket};
 use crate::lane::{LaneInput, Session};
+use crate::token::TokenHash;
 use bytes::Bytes;
 use pelago_game::{Arrival, Game, Land, Refusal, json};
 use pelago_model::limits::MAX_NAME_BYTES;
 use pelago_model::{
     CommitOutcome, Document, EntityId, IslandClock, IslandId, Key, Machine, NodeId, Revision,
-    Transaction, WorldNumber, WorldTime, Write,
+    Secret, Transaction, WorldNumber, WorldTime, Write,
 };
 use pelago_world::ClientId;
 use std::collections::BTreeMap;
@@ -38,6 +38,8 @@ pub enum LoginInput {
         client: ClientId,
         /// The name of the avatar it wants.
         name: String,
+        /// Its proof that the name is its own.
+        token: Secret,
         /// Where a new avatar appears.
         arrival: Arrival,
     },
@@ -82,6 +84,7 @@ pub struct LoginConfig {
 
 struct Arriving {
     name: String,
+    token: TokenHash,
     arrival: Arrival,
     attempts: usize,
     step: Step,
@@ -89,10 +92,24 @@ struct Arriving {
 
 enum Step {
     ReadName,
-    ReadAvatar(EntityId),
+    ReadAvatar {
+        avatar: EntityId,
+        /// The revision of a name that no token was bound to yet.
+        unbound: Option<Revision>,
+    },
     /// A name that nobody bears waits for a serial.
     AwaitSerial,
     Commit(Box<Session>),
+}
+
+impl Arriving {
+    /// Binds the name to an avatar and a token.
+    fn name_write(&self, avatar: EntityId, expected: Revision) -> Result<Write, String> {
+        let document = NameDocument { avatar, token: Some(self.token) };
+        let value = json::encode(&document).map_err(|error| error.to_string())?;
+        let key = Key::name(&self.name);
+        Ok(Write { key, expected, schema: NAME_SCHEMA, value: Some(value) })
+    }
 }
 
 enum Request {
@@ -147,6 +164,7 @@ impl Login {
         &mut self,
         client: ClientId,
         name: String,
+        token: &Secret,
         arrival: Arrival,
         effects: &mut Vec<Effect>,
     ) {
@@ -159,7 +177,11 @@ impl Login {
             let refusal = Refusal::new("busy", "Too many arrive at once. Try again in a moment.");
             return effects.push(refuse(client, refusal));
         }
-        let arriving = Arriving { name, arrival, attempts: 0, step: Step::ReadName };
+        let Some(token) = TokenHash::of(&name, token) else {
+            let refusal = Refusal::new("token", "A token has 16 to 64 bytes.");
+            return effects.push(refuse(client, refusal));
+        };
+        let arriving = Arriving { name, token, arrival, attempts: 0, step: Step::ReadName };
         self.arriving.insert(client, arriving);
         self.begin(client, effects);
     }
@@ -192,25 +214,44 @@ impl Login {
     ) {
         let Some(arriving) = self.arriving.get_mut(&client) else { return };
         match arriving.step {
-            Step::ReadName => match documents.first().map(read::<NameDocument>) {
-                Some(Ok(Some(name))) => {
-                    arriving.step = Step::ReadAvatar(name.avatar);
-                    let keys = vec![Key::avatar(name.avatar), Key::place(name.avatar)];
-                    self.load(Request::Arriving(client), keys, effects);
+            Step::ReadName => {
+                match documents.first().map(|name| (name, NameDocument::read(name))) {
+                    Some((document, Ok(Some(name)))) => {
+                        if name.token.is_some_and(|token| !token.is(&arriving.token)) {
+                            return self.foreign(client, effects);
+                        }
+                        let unbound = name.token.is_none().then_some(document.revision);
+                        arriving.step = Step::ReadAvatar { avatar: name.avatar, unbound };
+                        let keys = vec![Key::avatar(name.avatar), Key::place(name.avatar)];
+                        self.load(Request::Arriving(client), keys, effects);
+                    }
+                    Some((_, Ok(None))) => {
+                        arriving.step = Step::AwaitSerial;
+                        self.serve_serials(now, effects);
+                    }
+                    Some((_, Err(text))) => self.fail(client, &text, effects),
+                    None => self.fail(client, "the store answered with too few documents", effects),
                 }
-                Some(Ok(None)) => {
-                    arriving.step = Step::AwaitSerial;
-                    self.serve_serials(now, effects);
+            }
+            Step::ReadAvatar { avatar, unbound } => {
+                let binding = unbound.map(|revision| arriving.name_write(avatar, revision));
+                let returning = self.returning(now, client, avatar, &documents);
+                match returning.and_then(|found| with_write(found, binding)) {
+                    Ok((session, writes)) => self.take_epoch(client, session, writes, effects),
+                    Err(text) => self.fail(client, &text, effects),
                 }
-                Some(Err(text)) => self.fail(client, &text, effects),
-                None => self.fail(client, "the store answered with too few documents", effects),
-            },
-            Step::ReadAvatar(avatar) => match self.returning(now, client, avatar, &documents) {
-                Ok((session, writes)) => self.take_epoch(client, session, writes, effects),
-                Err(text) => self.fail(client, &text, effects),
-            },
+            }
             Step::AwaitSerial | Step::Commit(_) => {}
         }
+    }
+
+    /// The name is somebody else's.
+    fn foreign(&mut self, client: ClientId, effects: &mut Vec<Effect>) {
+        self.arriving.remove(&client);
+        let text = "login refused: the name is bound to another token".to_owned();
+        effects.push(Effect::Log { level: Level::Info, trace: client.0, text });
+        let sentence = "That name belongs to somebody else.";
+        effects.push(refuse(client, Refusal::new("token", sentence)));
     }
 
     /// The next session of an avatar that exists.
@@ -248,25 +289,17 @@ impl Login {
         now: WorldTime,
         client: ClientId,
         id: EntityId,
-        name: &str,
-        arrival: Arrival,
+        arriving: &Arriving,
     ) -> Result<(Session, Vec<Write>), String> {
+        let name = arriving.name.as_str();
         let land = self.config.lands.get(&self.config.home).ok_or("the home island has no land")?;
-        let position = self.config.game.spawn(land, arrival, id.serial());
+        let position = self.config.game.spawn(land, arriving.arrival, id.serial());
         let at = self.config.clock.at(now);
         let place = Place { island: self.config.home, position, at };
         let avatar = AvatarDocument::new(name.to_owned(), place, self.config.game.new_avatar(name));
         let revisions = (Revision(0), Revision(0));
-        let (session, mut writes) = self.session(now, client, id, avatar, place, revisions)?;
-        let value =
-            json::encode(&NameDocument { avatar: id }).map_err(|error| error.to_string())?;
-        writes.push(Write {
-            key: Key::name(name),
-            expected: Revision(0),
-            schema: NAME_SCHEMA,
-            value: Some(value),
-        });
-        Ok((session, writes))
+        let session = self.session(now, client, id, avatar, place, revisions)?;
+        with_write(session, Some(arriving.name_write(id, Revision(0))))
     }
 
     fn session(
@@ -357,7 +390,7 @@ impl Login {
             };
             let id = EntityId::new(self.config.world, serial);
             let Some(arriving) = self.arriving.get(&client) else { continue };
-            match self.newcomer(now, client, id, &arriving.name, arriving.arrival) {
+            match self.newcomer(now, client, id, arriving) {
                 Ok((session, writes)) => self.take_epoch(client, session, writes, effects),
                 Err(text) => self.fail(client, &text, effects),
             }
@@ -401,8 +434,8 @@ impl Machine for Login {
 
     fn handle(&mut self, now: WorldTime, input: LoginInput, effects: &mut Vec<Effect>) {
         match input {
-            LoginInput::Hello { client, name, arrival } => {
-                self.hello(client, name, arrival, effects);
+            LoginInput::Hello { client, name, token, arrival } => {
+                self.hello(client, name, &token, arrival, effects);
             }
             LoginInput::Gone { client } => {
                 self.arriving.remove(&client);
@@ -438,6 +471,14 @@ impl Machine for Login {
     fn next_wake(&self) -> Option<WorldTime> {
         None
     }
+}
+
+fn with_write(
+    (session, mut writes): (Session, Vec<Write>),
+    more: Option<Result<Write, String>>,
+) -> Result<(Session, Vec<Write>), String> {
+    writes.extend(more.transpose()?);
+    Ok((session, writes))
 }
 
 fn refuse(client: ClientId, refusal: Refusal) -> Effect {

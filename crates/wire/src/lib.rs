@@ -5,6 +5,7 @@
 
 pub mod client_stream;
 mod convert;
+mod discretion;
 pub mod frame;
 pub mod message;
 pub mod peer_stream;

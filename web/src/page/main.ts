@@ -8,6 +8,7 @@ import { askName, Hud } from "./hud";
 import { Land, type PlacedNatural } from "./land";
 import { Scene } from "./scene";
 import "./style.css";
+import { tokenOf } from "./tokens";
 
 const MOVE_SENTENCES: Record<string, string> = {
   blocked: "The way is blocked.",
@@ -62,7 +63,7 @@ class Page {
     url: string,
     name: string,
   ) {
-    this.session = new Session(url, name, {
+    this.session = new Session(url, name, tokenOf(name), {
       welcomed: () => void this.welcomed(),
       changed: (changes) => this.changed(changes),
       moveRefused: (code) => {

@@ -33,6 +33,11 @@ interface Waiting {
   reject(error: Error): void;
 }
 
+/** A token for a new name. Whoever loses it loses the name. */
+export function randomToken(): Uint8Array {
+  return crypto.getRandomValues(new Uint8Array(32));
+}
+
 const PING_EVERY_MS = 2000;
 const RETRY_FIRST_MS = 300;
 const RETRY_LAST_MS = 5000;
@@ -67,6 +72,8 @@ export class Session {
   constructor(
     private readonly url: string,
     private readonly name: string,
+    /** 16 to 64 random bytes that the name is bound to at its first login: see `randomToken`. */
+    private readonly token: Uint8Array,
     private readonly events: Events,
   ) {}
 
@@ -92,7 +99,7 @@ export class Session {
     this.socket = socket;
     const deframer = new Deframer();
     socket.onopen = () =>
-      this.send({ hello: { oldestVersion: 1, newestVersion: 1, name: this.name, client: "pelago-web" } });
+      this.send({ hello: { oldestVersion: 1, newestVersion: 1, name: this.name, token: this.token, client: "pelago-web" } });
     socket.onmessage = (event) => {
       const bytes = new Uint8Array(event.data as ArrayBuffer);
       this.bytes += bytes.length;

@@ -5,11 +5,11 @@ use super::fleet::Shared;
 use super::lookout::Lookout;
 use super::verify::Line;
 
-use crate::session::{Incoming, Session};
+use crate::session::{Identity, Incoming, Session};
 use crate::tiles::Manifest;
 use crate::view::{Change, ViewTraffic};
 use bytes::Bytes;
-use pelago_model::{ChunkId, EntityId, IslandTime, Position, Trajectory};
+use pelago_model::{ChunkId, EntityId, IslandTime, Position, Secret, Trajectory};
 use pelago_wire::client::{Arrival, Outcome, server_message};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -54,6 +54,7 @@ pub(super) struct Pending {
 pub(super) struct Bot {
     pub(super) shared: Arc<Shared>,
     pub(super) name: String,
+    identity: Identity,
     pub(super) rng: ChaCha8Rng,
     pub(super) gathers: bool,
     pub(super) log: BotLog,
@@ -75,6 +76,14 @@ pub(super) struct Bot {
     chunk: Option<ChunkId>,
 }
 
+/// The token of a bot follows from its seed and name, so that another run plays the same avatars. Whoever knows the
+/// seed can do the same: bots have nothing to guard.
+fn token(seed: u64, name: &str) -> Secret {
+    let mut hasher = blake3::Hasher::new_derive_key("pelago 2026 token of a bot");
+    hasher.update(&seed.to_le_bytes()).update(name.as_bytes());
+    Secret::new(hasher.finalize().as_bytes().to_vec())
+}
+
 /// Plays until the end.
 pub(super) async fn run(
     shared: Arc<Shared>,
@@ -82,8 +91,11 @@ pub(super) async fn run(
     mut end: watch::Receiver<bool>,
 ) -> BotLog {
     let plan = &shared.plan;
+    let name = format!("bot-{}-{number}", plan.seed);
+    let arrival = if plan.radius.is_some() { Arrival::Home } else { Arrival::Anywhere };
     let mut bot = Bot {
-        name: format!("bot-{}-{number}", plan.seed),
+        identity: Identity { name: name.clone(), token: token(plan.seed, &name), arrival },
+        name,
         rng: ChaCha8Rng::seed_from_u64(plan.seed.wrapping_mul(1_000_003) ^ number as u64),
         gathers: match plan.behavior {
             Behavior::Wander | Behavior::Cross => false,
@@ -108,9 +120,8 @@ pub(super) async fn run(
     let mut attempt = number;
     while !*end.borrow() {
         let address = &plan.addresses[attempt % plan.addresses.len()];
-        let arrival = if plan.radius.is_some() { Arrival::Home } else { Arrival::Anywhere };
         let source = (!plan.sources.is_empty()).then(|| plan.sources[number % plan.sources.len()]);
-        let opened = Session::open(address, plan.transport, source, &bot.name, arrival);
+        let opened = Session::open(address, plan.transport, source, &bot.identity);
         let session = tokio::select! {
             session = opened => session,
             () = ended(&mut end) => break,

@@ -6,6 +6,7 @@ use crate::lane::LaneInput;
 use crate::login::LoginInput;
 use bytes::Bytes;
 use pelago_game::{Arrival, ContentHash, Refusal};
+use pelago_model::Secret;
 use pelago_wire::client::{self, ClientMessage, client_message, server_message};
 use pelago_wire::message::{Kind, decode_control};
 use pelago_wire::{PROTOCOL_NEWEST, PROTOCOL_OLDEST, negotiate};
@@ -86,7 +87,8 @@ impl Control {
             client::Arrival::Home => Arrival::Home,
             client::Arrival::Anywhere => Arrival::Anywhere,
         };
-        let input = LoginInput::Hello { client, name: hello.name, arrival };
+        let token = Secret::new(hello.token);
+        let input = LoginInput::Hello { client, name: hello.name, token, arrival };
         effects.push(Effect::To(Message::Login(input)));
     }
 

@@ -94,6 +94,9 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
         axum::serve(listener.into_inner(), router).with_graceful_shutdown(stopped).await
     });
     wait_until_ready(&cluster).await?;
+    // Whoever reads the announcement may signal at once.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     announce(&arguments, &cluster, http_address);
     let players = (arguments.bots > 0).then(|| {
         let addresses = cluster.nodes.iter().map(|node| node.tcp.to_string()).collect();
@@ -103,7 +106,10 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
     });
 
     let recording = arguments.record.map(|file| tokio::spawn(record(cluster.clone(), file)));
-    wait_for_signal().await?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
     tracing::info!("stopping");
     stopping.send_replace(true);
     if let Some(recording) = recording {
@@ -177,13 +183,5 @@ async fn record(cluster: Arc<Cluster>, file: PathBuf) -> Result<()> {
             Ok(()) => tracing::info!(passages = passages.len(), "recorded"),
             Err(error) => tracing::error!(%error, file = %file.display(), "--record"),
         }
-    }
-}
-
-async fn wait_for_signal() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("waiting for Ctrl-C"),
-        _ = terminate.recv() => Ok(()),
     }
 }

@@ -46,7 +46,10 @@ fn avatar_report(store: &dyn Store, game: &dyn Game, name: &str) -> Result<Audit
         let mut found = load_now(store, vec![key])?;
         found.pop().context("the store answered with too few documents")
     };
-    let Some(bearer) = value::<NameDocument>(&get(Key::name(name))?)? else { return Ok(report) };
+    let Some(bearer) = NameDocument::read(&get(Key::name(name))?).map_err(anyhow::Error::msg)?
+    else {
+        return Ok(report);
+    };
     let key = Key::avatar(bearer.avatar);
     let avatar: AvatarDocument =
         value(&get(key.clone())?)?.with_context(|| format!("{key} is missing"))?;
