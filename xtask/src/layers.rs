@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// The rooms of the architecture: a package, and those of the workspace that it may use.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("pelago-model", &[]),
     ("pelago-wire", &["pelago-model"]),
     ("pelago-game", &["pelago-model"]),
@@ -45,6 +45,22 @@ const LAYERS: [(&str, &[&str]); 14] = [
             "pelago-cluster",
             "pelago-node",
             "pelago-store",
+            "pelago-frontier",
+        ],
+    ),
+    // Reads whatever any of them reads.
+    (
+        "pelago-fuzz",
+        &[
+            "pelago-model",
+            "pelago-wire",
+            "pelago-game",
+            "pelago-world",
+            "pelago-cluster",
+            "pelago-node",
+            "pelago-store",
+            "pelago-net",
+            "pelago-client",
             "pelago-frontier",
         ],
     ),

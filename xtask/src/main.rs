@@ -4,6 +4,7 @@
 
 mod bench;
 mod dev;
+mod fuzz;
 mod layers;
 mod run;
 mod sim;
@@ -22,6 +23,7 @@ usage: cargo xtask <command>
   test --list                       the steps of `test`
   sim --seed N                      replay a seed of the simulator
   sim [--seeds N] [--seconds S]     simulate many seeds
+  fuzz TARGET [--minutes N]         search for bytes that break something; fuzz --help says more
   bench load NAME [--keep]          run a scenario of bench/scenarios; bench load --help says more
   web                               check, test and build web/
   layers                            compare the crates' dependencies with the layer table
@@ -47,6 +49,7 @@ fn obey(arguments: &[String]) -> Result<()> {
         "bench" => bench::bench(rest),
         "dev" => dev::dev(rest),
         "test" => test::test(rest),
+        "fuzz" => fuzz::fuzz(rest),
         "sim" => sim::sim(rest),
         "web" => web::check().and_then(|()| web::build()),
         "layers" => layers::check(),

@@ -14,7 +14,7 @@ const PACKAGES: [(&str, &str); 2] = [
 const NODE_MAJOR: u32 = 20;
 
 /// A cargo tool, pinned.
-struct Tool {
+pub(crate) struct Tool {
     name: &'static str,
     version: &'static str,
     /// The arguments after which it prints its version.
@@ -37,6 +37,10 @@ const TOOLS: [Tool; 3] = [
     },
     Tool { name: "cargo-machete", version: "0.9.2", ask: &["--version"], features: &[] },
 ];
+
+/// Only for `cargo xtask fuzz`.
+pub(crate) const CARGO_FUZZ: Tool =
+    Tool { name: "cargo-fuzz", version: "0.13.2", ask: &["--version"], features: &[] };
 
 /// Installs what is missing.
 pub(crate) fn install() -> Result<()> {
@@ -99,7 +103,8 @@ pub(crate) fn tool(name: &str) -> PathBuf {
     if own.exists() { own } else { PathBuf::from(name) }
 }
 
-fn install_tool(tool: &Tool) -> Result<()> {
+/// Installs a tool if it is missing.
+pub(crate) fn install_tool(tool: &Tool) -> Result<()> {
     let own = tools_root().join("bin").join(tool.name);
     let has_version = |program: &Path| {
         let output = Command::new(program).args(tool.ask).stderr(Stdio::null()).output();

@@ -24,6 +24,7 @@ pub struct GaugeRate {
 ///
 /// Integers throughout: advancing in one step or in many gives the same value to the last digit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct Gauge {
     /// The value at [`Gauge::at`], in billionths.
     value: i64,
@@ -41,6 +42,34 @@ pub struct Gauge {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a gauge has at most {MAX_RATES} rates")]
 pub struct TooManyRates;
+
+/// A gauge as it is read from a document, before its bounds are looked at.
+#[derive(Deserialize)]
+struct Written {
+    value: i64,
+    at: IslandTime,
+    min: i64,
+    max: i64,
+    rates: ArrayVec<GaugeRate, MAX_RATES>,
+}
+
+/// A gauge whose value is not within its bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a gauge has a value from its least to its greatest")]
+pub struct OutOfBounds;
+
+impl TryFrom<Written> for Gauge {
+    type Error = OutOfBounds;
+
+    fn try_from(written: Written) -> Result<Self, OutOfBounds> {
+        let Written { value, at, min, max, rates } = written;
+        if (min..=max).contains(&value) {
+            Ok(Self { value, at, min, max, rates })
+        } else {
+            Err(OutOfBounds)
+        }
+    }
+}
 
 impl Gauge {
     /// A still gauge, values in billionths; `value` is brought within the bounds.
@@ -153,6 +182,18 @@ mod tests {
             rates.into_iter().for_each(|rate| gauge.add_rate(rate).unwrap());
             gauge
         })
+    }
+
+    #[test]
+    fn a_gauge_out_of_its_bounds_is_not_read() {
+        let read = |value, min, max| {
+            let text = format!(r#"{{"value":{value},"at":0,"min":{min},"max":{max},"rates":[]}}"#);
+            serde_json::from_str::<Gauge>(&text).ok()
+        };
+        assert_eq!(read(5, 0, 9), Some(Gauge::new(5, 0, 9, IslandTime(0))));
+        for (value, min, max) in [(5, 9, 0), (10, 0, 9), (-1, 0, 9)] {
+            assert_eq!(read(value, min, max), None, "{value} of {min} to {max}");
+        }
     }
 
     #[test]
