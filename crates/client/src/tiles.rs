@@ -25,7 +25,7 @@ impl Manifest {
         if reader.u8()? != 1 {
             return Err(Malformed::OutOfRange);
         }
-        let first = (reader.svarint()?, reader.svarint()?);
+        let first = (reader.signed()?.into(), reader.signed()?.into());
         let size = (reader.number::<u16>()?.into(), reader.number::<u16>()?.into());
         let hashes = reader.rest();
         if hashes.len() as i64 != size.0 * size.1 * 32 {
