@@ -29,7 +29,8 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     let documents: Vec<(u8, Bytes)> = vec![
         (1, written(&avatar)),
         (2, written(&PlaceDocument { epoch: Epoch(1), place })),
-        (3, written(&NameDocument { avatar: FIRST_AVATAR })),
+        (3, written(&NameDocument { avatar: FIRST_AVATAR, token: None })),
+        (3, format!(r#"{{"avatar":"{FIRST_AVATAR}","token":"{}"}}"#, "07".repeat(32)).into()),
         (4, written(&SerialsDocument { next: 257 })),
         (5, written(&world)),
         (6, written(LAND.spec())),

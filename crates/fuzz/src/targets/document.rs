@@ -27,7 +27,7 @@ pub(crate) fn run(bytes: &[u8]) {
         0 => enveloped(bytes),
         1 => avatar(bytes),
         2 => drop(canonical::<PlaceDocument>(bytes)),
-        3 => drop(canonical::<NameDocument>(bytes)),
+        3 => name(bytes),
         4 => drop(canonical::<SerialsDocument>(bytes)),
         5 => drop(canonical::<WorldDocument>(bytes)),
         6 => drop(canonical::<IslandSpec>(bytes)),
@@ -58,6 +58,13 @@ fn canonical<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) 
     assert_eq!(again, value, "a document changes in the store");
     assert_eq!(json::encode(&again).ok(), Some(written), "a document has two forms");
     Some(value)
+}
+
+fn name(bytes: &[u8]) {
+    let _ = canonical::<NameDocument>(bytes);
+    for schema in 1..=3 {
+        let _ = NameDocument::read(&Document { schema, ..document(bytes) });
+    }
 }
 
 fn avatar(bytes: &[u8]) {
