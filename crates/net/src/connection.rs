@@ -2,10 +2,12 @@
 
 use crate::framing::{Deframer, Malformed, Message, SHORT_BYTES};
 use crate::sender::{Drained, SendOutcome, Sender};
+use crate::tls::{ServerTls, TlsSession, Trust, server_name};
 use crate::traffic::{MAX_CONNECTIONS, MAX_HANDSHAKES, Open, Traffic};
 use crate::websocket::Duplex;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use rustls::Connection as Handshaken;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,11 +15,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
-use tokio_websockets::{
-    ClientBuilder, Limits, MaybeTlsStream, Message as Frame, ServerBuilder, WebSocketStream,
-};
+use tokio::time::{Instant, timeout_at};
+use tokio_websockets::{ClientBuilder, Limits, Message as Frame, ServerBuilder, WebSocketStream};
 
-/// How long a WebSocket handshake may take.
+/// How long a handshake may take: of TLS, of WebSocket, or of both.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Room for what is read at once of a stream of long messages.
 const READ_BYTES: usize = 4096;
@@ -67,9 +68,15 @@ pub enum ReceiveError {
 
 enum Inbound {
     Tcp(Arc<TcpStream>),
+    Tls(Sender),
     Server(Box<WebSocketStream<Duplex>>),
-    Client(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
+    Client(Box<WebSocketStream<Box<dyn ClientStream>>>),
 }
+
+/// What a client's WebSocket travels in.
+trait ClientStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> ClientStream for S {}
 
 /// A connection, from either side.
 pub struct Connection {
@@ -91,9 +98,43 @@ impl Connection {
         let open = traffic.open(MAX_CONNECTIONS)?;
         stream.set_nodelay(true)?;
         let stream = Arc::new(stream);
-        let sender = Sender::new(stream.clone(), false, traffic.clone(), open.number);
+        let sender = Sender::new(stream.clone(), false, None, traffic.clone(), open.number);
         let deframer = Deframer::new(limit);
         let inbound = Inbound::Tcp(stream);
+        Ok(Self { inbound, sender: Some(sender), deframer, traffic, open })
+    }
+
+    /// The server's side of an encrypted TCP connection, after its handshake.
+    ///
+    /// # Errors
+    /// [`ReceiveError`] if the handshake fails or takes too long, or [`MAX_CONNECTIONS`] or [`MAX_HANDSHAKES`]
+    /// are there.
+    pub async fn tls(
+        stream: TcpStream,
+        limit: usize,
+        traffic: Arc<Traffic>,
+        tls: &ServerTls,
+    ) -> Result<Self, ReceiveError> {
+        let open = traffic.open(MAX_CONNECTIONS)?;
+        let _handshake = traffic.handshake(MAX_HANDSHAKES)?;
+        stream.set_nodelay(true)?;
+        let (stream, session) = accept(stream, tls, Instant::now() + HANDSHAKE_TIMEOUT).await?;
+        Self::sealed(stream, session, limit, traffic, open)
+    }
+
+    fn sealed(
+        stream: TcpStream,
+        session: Handshaken,
+        limit: usize,
+        traffic: Arc<Traffic>,
+        open: Open,
+    ) -> Result<Self, ReceiveError> {
+        let tls = Some(TlsSession::new(session));
+        let sender = Sender::new(Arc::new(stream), false, tls, traffic.clone(), open.number);
+        let mut deframer = Deframer::new(limit);
+        // The first messages may have come with the end of the handshake.
+        sender.open(&[], deframer.buffer())?;
+        let inbound = Inbound::Tls(sender.clone());
         Ok(Self { inbound, sender: Some(sender), deframer, traffic, open })
     }
 
@@ -108,14 +149,44 @@ impl Connection {
         limit: usize,
         traffic: Arc<Traffic>,
     ) -> Result<Self, ReceiveError> {
+        Self::accept_websocket(stream, limit, traffic, None).await
+    }
+
+    /// The same within TLS.
+    ///
+    /// # Errors
+    /// See [`Connection::websocket`].
+    pub async fn secure_websocket(
+        stream: TcpStream,
+        limit: usize,
+        traffic: Arc<Traffic>,
+        tls: &ServerTls,
+    ) -> Result<Self, ReceiveError> {
+        Self::accept_websocket(stream, limit, traffic, Some(tls)).await
+    }
+
+    async fn accept_websocket(
+        stream: TcpStream,
+        limit: usize,
+        traffic: Arc<Traffic>,
+        tls: Option<&ServerTls>,
+    ) -> Result<Self, ReceiveError> {
         let open = traffic.open(MAX_CONNECTIONS)?;
         let _handshake = traffic.handshake(MAX_HANDSHAKES)?;
+        let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         stream.set_nodelay(true)?;
+        let (stream, session) = match tls {
+            Some(tls) => {
+                let (stream, session) = accept(stream, tls, deadline).await?;
+                (stream, Some(TlsSession::new(session)))
+            }
+            None => (stream, None),
+        };
         let stream = Arc::new(stream);
-        let sender = Sender::new(stream.clone(), true, traffic.clone(), open.number);
+        let sender = Sender::new(stream.clone(), true, session, traffic.clone(), open.number);
         let duplex = Duplex::new(stream, sender.clone());
         let builder = ServerBuilder::new().limits(Limits::default().max_payload_len(Some(limit)));
-        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, builder.accept(duplex)).await;
+        let handshake = timeout_at(deadline, builder.accept(duplex)).await;
         let (request, mut websocket) = handshake.map_err(|_| ReceiveError::Handshake)??;
         let header = |name: &str| Some(request.headers().get(name)?.to_str().unwrap_or(""));
         if !is_same_host(header("origin"), header("host")) {
@@ -141,6 +212,25 @@ impl Connection {
         Ok(Self::tcp(dial(address, source).await?, limit, Arc::default())?)
     }
 
+    /// Connects by TLS to `host:port`, from address `source` of this machine if one is given.
+    ///
+    /// # Errors
+    /// If nobody answers, or nobody who is trusted.
+    pub async fn connect_tls(
+        address: &str,
+        source: Option<IpAddr>,
+        limit: usize,
+        trust: &Trust,
+    ) -> Result<Self, ReceiveError> {
+        let stream = dial(address, source).await?;
+        stream.set_nodelay(true)?;
+        let connecting = trust.connector().connect(server_name(address)?, stream);
+        let (stream, session) = handshaken(connecting).await?.into_inner();
+        let traffic = Arc::<Traffic>::default();
+        let open = traffic.open(MAX_CONNECTIONS)?;
+        Self::sealed(stream, session.into(), limit, traffic, open)
+    }
+
     /// Connects by WebSocket to `ws://host:port`, from address `source` of this machine if one is given.
     ///
     /// # Errors
@@ -150,13 +240,51 @@ impl Connection {
         source: Option<IpAddr>,
         limit: usize,
     ) -> Result<Self, ReceiveError> {
+        Self::dial_websocket(url, source, limit, None).await
+    }
+
+    /// Connects by WebSocket within TLS to `wss://host:port`.
+    ///
+    /// # Errors
+    /// If nobody answers, or not as a WebSocket, or nobody who is trusted.
+    pub async fn connect_secure_websocket(
+        url: &str,
+        source: Option<IpAddr>,
+        limit: usize,
+        trust: &Trust,
+    ) -> Result<Self, ReceiveError> {
+        Self::dial_websocket(url, source, limit, Some(trust)).await
+    }
+
+    async fn dial_websocket(
+        url: &str,
+        source: Option<IpAddr>,
+        limit: usize,
+        trust: Option<&Trust>,
+    ) -> Result<Self, ReceiveError> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
         let builder = ClientBuilder::new()
             .uri(url)
             .map_err(invalid)?
             .limits(Limits::default().max_payload_len(Some(2 * limit)));
-        let host = url.trim_start_matches("ws://").split('/').next().unwrap_or_default();
-        let stream = MaybeTlsStream::Plain(dial(host, source).await?);
+        let host = match url.split_once("://") {
+            Some(("ws", rest)) if trust.is_none() => rest,
+            Some(("wss", rest)) if trust.is_some() => rest,
+            _ => {
+                let problem = "expected ws:// without, wss:// with TLS";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, problem).into());
+            }
+        };
+        let host = host.split('/').next().unwrap_or_default();
+        let stream = dial(host, source).await?;
+        stream.set_nodelay(true)?;
+        let stream: Box<dyn ClientStream> = match trust {
+            Some(trust) => {
+                let connecting = trust.connector().connect(server_name(host)?, stream);
+                Box::new(handshaken(connecting).await?)
+            }
+            None => Box::new(stream),
+        };
         let (websocket, _) = builder.connect_on(stream).await?;
         let inbound = Inbound::Client(Box::new(websocket));
         let traffic = Arc::<Traffic>::default();
@@ -170,7 +298,7 @@ impl Connection {
         self.sender.clone()
     }
 
-    /// Bytes received so far, without WebSocket headers.
+    /// Bytes received so far, without headers of WebSocket and TLS.
     pub fn received(&self) -> u64 {
         self.traffic.received.load(Ordering::Relaxed)
     }
@@ -281,6 +409,23 @@ fn gone() -> ReceiveError {
     io::Error::from(io::ErrorKind::BrokenPipe).into()
 }
 
+/// Shakes hands as a server.
+async fn accept(
+    stream: TcpStream,
+    tls: &ServerTls,
+    deadline: Instant,
+) -> Result<(TcpStream, Handshaken), ReceiveError> {
+    let handshake = timeout_at(deadline, tls.acceptor().accept(stream)).await;
+    let (stream, session) = handshake.map_err(|_| ReceiveError::Handshake)??.into_inner();
+    Ok((stream, session.into()))
+}
+
+/// Waits for a handshake that a client has begun.
+async fn handshaken<T>(connecting: impl Future<Output = io::Result<T>>) -> Result<T, ReceiveError> {
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await;
+    Ok(handshake.map_err(|_| ReceiveError::Handshake)??)
+}
+
 /// Reads what there is; `false` at the end.
 async fn read(
     inbound: &mut Inbound,
@@ -302,6 +447,13 @@ async fn read(
                 Err(error) => return Err(error.into()),
             }
         },
+        Inbound::Tls(sender) => {
+            let open = read_sealed(sender, deframer).await?;
+            let count = deframer.buffer().len() - before;
+            traffic.received.fetch_add(count as u64, Ordering::Relaxed);
+            traffic.recorder.note(number, count, true);
+            return Ok(open);
+        }
         Inbound::Server(websocket) => next_frame(websocket).await,
         Inbound::Client(websocket) => next_frame(websocket).await,
     };
@@ -333,6 +485,31 @@ fn read_ready(stream: &TcpStream, deframer: &mut Deframer) -> io::Result<usize> 
     let count = stream.try_read(&mut bytes)?;
     deframer.buffer().extend_from_slice(&bytes[..count]);
     Ok(count)
+}
+
+/// Reads until a record brings something; `false` at the end. Nothing of it is kept while the other side is silent.
+async fn read_sealed(sender: &Sender, deframer: &mut Deframer) -> io::Result<bool> {
+    let before = deframer.buffer().len();
+    // The end may have come together with what was read last.
+    if !sender.open(&[], deframer.buffer())? {
+        return Ok(false);
+    }
+    loop {
+        sender.stream().readable().await?;
+        let mut bytes = [0; SHORT_BYTES];
+        match sender.stream().try_read(&mut bytes) {
+            Ok(0) => return Ok(false),
+            Ok(count) => {
+                let open = sender.open(&bytes[..count], deframer.buffer())?;
+                let more = deframer.buffer().len() > before;
+                if more || !open {
+                    return Ok(more);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Connects from an address of this machine, or from one that the system chooses.

@@ -6,6 +6,7 @@ pub mod listener;
 pub mod open_files;
 pub mod recording;
 pub mod sender;
+pub mod tls;
 pub mod traffic;
 mod websocket;
 
@@ -14,4 +15,5 @@ pub use framing::{Deframer, Malformed};
 pub use listener::{BindError, Listener};
 pub use open_files::raise_open_files;
 pub use sender::{SendOutcome, Sender};
+pub use tls::{Fingerprint, ServerTls, TlsError, Trust};
 pub use traffic::Traffic;

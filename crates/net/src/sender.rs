@@ -2,11 +2,13 @@
 //!
 //! What the kernel does not take at once stays as one remainder. While there is one, the connection is
 //! blocked and its owner sends nothing more: it knows better than a queue what to leave out.
+//! Under TLS the same holds for records: what is sealed is written once, and the rest is the remainder.
 
+use crate::tls::TlsSession;
 use crate::traffic::Traffic;
 use bytes::{Buf, Bytes, BytesMut};
 use socket2::SockRef;
-use std::io::{ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,6 +61,8 @@ struct Pending {
     bytes: BytesMut,
     /// How many of the bytes that waited since the last drain are control frames.
     control_bytes: usize,
+    /// Seals what is sent, if the connection is encrypted.
+    tls: Option<TlsSession>,
     /// When we closed.
     closing: Option<Instant>,
     /// Why nothing can be written any more.
@@ -84,12 +88,25 @@ impl Pending {
         self.bytes = BytesMut::new();
     }
 
+    /// Puts slices behind the remainder, without their first `skip` bytes. Under TLS nothing can be skipped.
     fn append(&mut self, slices: &[IoSlice<'_>], mut skip: usize) -> SendOutcome {
+        if let Some(tls) = &mut self.tls {
+            if tls.seal(slices).is_err() {
+                self.fail(Drained::Broken);
+                return SendOutcome::Closed;
+            }
+            tls.move_to(&mut self.bytes);
+            return self.limited();
+        }
         for slice in slices {
             let skipped = skip.min(slice.len());
             self.bytes.extend_from_slice(&slice[skipped..]);
             skip -= skipped;
         }
+        self.limited()
+    }
+
+    fn limited(&mut self) -> SendOutcome {
         if self.bytes.len() <= MAX_PENDING_BYTES {
             return SendOutcome::Blocked;
         }
@@ -102,10 +119,11 @@ impl Sender {
     pub(crate) fn new(
         stream: Arc<TcpStream>,
         websocket: bool,
+        tls: Option<TlsSession>,
         traffic: Arc<Traffic>,
         number: u32,
     ) -> Self {
-        let pending = Mutex::new(Pending::default());
+        let pending = Mutex::new(Pending { tls, ..Pending::default() });
         let shared = Shared { stream, websocket, traffic, number, pending, changed: Notify::new() };
         Self { shared: Arc::new(shared) }
     }
@@ -168,13 +186,48 @@ impl Sender {
             self.write(&mut pending, &slices);
             return;
         }
-        pending.control_bytes += bytes.len();
-        if pending.control_bytes > MAX_PENDING_CONTROL_BYTES {
-            pending.fail(Drained::TooSlow);
-            self.shared.changed.notify_one();
-        } else {
+        if self.may_wait(&mut pending, bytes.len()) {
             pending.append(&slices, 0);
         }
+    }
+
+    /// Whether this much more that the other side has caused may wait.
+    fn may_wait(&self, pending: &mut Pending, control_bytes: usize) -> bool {
+        pending.control_bytes += control_bytes;
+        let may = pending.control_bytes <= MAX_PENDING_CONTROL_BYTES;
+        if !may {
+            pending.fail(Drained::TooSlow);
+            self.shared.changed.notify_one();
+        }
+        may
+    }
+
+    /// The socket, to read from.
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.shared.stream
+    }
+
+    /// Whether what is received has to be opened.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.pending().tls.is_some()
+    }
+
+    /// Opens what was received over TLS and appends the plaintext; `false` once the other side has said goodbye.
+    pub(crate) fn open(&self, received: &[u8], plaintext: &mut BytesMut) -> io::Result<bool> {
+        let mut pending = self.pending();
+        let Some(tls) = &mut pending.tls else { return Ok(false) };
+        let opened = tls.open(received, plaintext);
+        // TLS itself may have something to say: a change of keys, an alert.
+        if tls.has_records() && pending.end.is_none() {
+            if pending.bytes.is_empty() {
+                self.write_records(&mut pending);
+            } else {
+                let Pending { tls, bytes, .. } = &mut *pending;
+                let moved = tls.as_mut().map_or(0, |tls| tls.move_to(bytes));
+                self.may_wait(&mut pending, moved);
+            }
+        }
+        opened
     }
 
     fn header<'a>(&self, length: usize, header: &'a mut [u8; 10]) -> &'a [u8] {
@@ -186,6 +239,14 @@ impl Sender {
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
         self.shared.traffic.writes.fetch_add(1, Ordering::Relaxed);
         self.shared.traffic.recorder.note(self.shared.number, total, false);
+        if let Some(tls) = &mut pending.tls {
+            if tls.seal(slices).is_err() {
+                pending.fail(Drained::Broken);
+                self.shared.changed.notify_one();
+                return SendOutcome::Closed;
+            }
+            return self.write_records(pending);
+        }
         let written = match slices {
             // One slice needs no list of slices.
             [slice] => self.shared.stream.try_write(slice),
@@ -206,6 +267,30 @@ impl Sender {
         }
         self.shared.traffic.blocked.fetch_add(1, Ordering::Relaxed);
         let outcome = pending.append(slices, written);
+        self.shared.changed.notify_one();
+        outcome
+    }
+
+    /// Writes the records that wait; what the kernel does not take at once is the remainder.
+    fn write_records(&self, pending: &mut Pending) -> SendOutcome {
+        let Some(tls) = &mut pending.tls else { return SendOutcome::Closed };
+        match tls.write_to(&self.shared.stream) {
+            Ok(written) => {
+                self.shared.traffic.sent.fetch_add(written as u64, Ordering::Relaxed);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => {
+                pending.fail(Drained::Broken);
+                self.shared.changed.notify_one();
+                return SendOutcome::Closed;
+            }
+        }
+        if !tls.has_records() {
+            return SendOutcome::Written;
+        }
+        self.shared.traffic.blocked.fetch_add(1, Ordering::Relaxed);
+        tls.move_to(&mut pending.bytes);
+        let outcome = pending.limited();
         self.shared.changed.notify_one();
         outcome
     }
@@ -270,6 +355,14 @@ impl Sender {
 
     /// Tells the other side that nothing more comes.
     pub(crate) fn shut_down(&self) {
+        let mut pending = self.pending();
+        // Behind a remainder that nobody has read it would be garbage.
+        if pending.bytes.is_empty()
+            && let Some(tls) = &mut pending.tls
+        {
+            tls.say_goodbye();
+            self.write_records(&mut pending);
+        }
         // The other side may have gone first.
         drop(SockRef::from(&*self.shared.stream).shutdown(Shutdown::Write));
     }

@@ -3,7 +3,9 @@
 //! The library does the handshake, unmasks and reassembles; what it writes itself (pongs, closes) goes
 //! through the same [`Sender`] as our data, whole frame by whole frame.
 
+use crate::framing::SHORT_BYTES;
 use crate::sender::Sender;
+use bytes::{Buf, BytesMut};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,16 +24,44 @@ pub(crate) struct Duplex {
     control: Vec<u8>,
     /// Bytes that the handshake may still read; `None` after it.
     allowance: Option<usize>,
+    /// What TLS has opened and nobody has read yet; `None` if nothing is encrypted.
+    opened: Option<BytesMut>,
 }
 
 impl Duplex {
     pub(crate) fn new(stream: Arc<TcpStream>, sender: Sender) -> Self {
-        Self { stream, sender, control: Vec::new(), allowance: Some(MAX_HANDSHAKE_BYTES) }
+        let allowance = Some(MAX_HANDSHAKE_BYTES);
+        let opened = sender.is_sealed().then(BytesMut::new);
+        Self { stream, sender, control: Vec::new(), allowance, opened }
     }
 
     /// Lifts the limit of the handshake: from here on the library limits what it reads.
     pub(crate) fn shake_hands(&mut self) {
         self.allowance = None;
+    }
+
+    /// Reads until a record brings something.
+    fn poll_opened(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, sender, opened: Some(opened), .. } = self else {
+            return Poll::Ready(Ok(()));
+        };
+        if opened.is_empty() && !sender.open(&[], opened)? {
+            return Poll::Ready(Ok(()));
+        }
+        while opened.is_empty() {
+            ready!(stream.poll_read_ready(context))?;
+            let mut bytes = [0; SHORT_BYTES];
+            match stream.try_read(&mut bytes) {
+                Ok(count) => {
+                    if count == 0 || !sender.open(&bytes[..count], opened)? {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -45,9 +75,22 @@ impl AsyncRead for Duplex {
             let problem = "the handshake is too long";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, problem)));
         }
+        let length = buffer.remaining().min(self.allowance.unwrap_or(usize::MAX));
+        if self.opened.is_some() {
+            ready!(self.poll_opened(context))?;
+        }
+        if let Some(opened) = &mut self.opened {
+            let count = length.min(opened.len());
+            buffer.put_slice(&opened[..count]);
+            opened.advance(count);
+            if opened.is_empty() {
+                *opened = BytesMut::new();
+            }
+            self.allowance = self.allowance.map(|left| left - count);
+            return Poll::Ready(Ok(()));
+        }
         loop {
             ready!(self.stream.poll_read_ready(context))?;
-            let length = buffer.remaining().min(self.allowance.unwrap_or(usize::MAX));
             let room = buffer.initialize_unfilled_to(length);
             match self.stream.try_read(room) {
                 Ok(count) => {
