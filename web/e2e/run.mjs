@@ -19,12 +19,7 @@ const STEP_ERROR_M = 0.3;
 
 const data = mkdtempSync(join(tmpdir(), "pelago-e2e-"));
 mkdirSync(shots, { recursive: true });
-const server = spawn(
-  binary,
-  ["dev", "--data", data, "--http", "127.0.0.1:0", "--bots", "60", "--json"],
-  { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, PELAGO_LOG: "warn" } },
-);
-const exited = new Promise((resolve) => server.once("exit", resolve));
+const { server, exited } = startServer("--bots", "60");
 let browser;
 let failed = false;
 try {
@@ -49,6 +44,7 @@ try {
   });
   const [anna, bert] = await Promise.all([open(http, "Anna", 1), open(http, "Bert", 2)]);
   await play(anna, bert);
+  await secure();
 } catch (error) {
   failed = true;
   console.error(error);
@@ -64,8 +60,33 @@ try {
 }
 process.exit(failed ? 1 : 0);
 
-async function open(http, name, node) {
-  const context = await browser.newContext({ viewport: { width: 760, height: 480 } });
+function startServer(...options) {
+  const server = spawn(binary, ["dev", "--data", data, "--http", "127.0.0.1:0", "--json", ...options], {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, PELAGO_LOG: "warn" },
+  });
+  return { server, exited: new Promise((resolve) => server.once("exit", resolve)) };
+}
+
+/** A world that speaks TLS only: the page comes by HTTPS and connects by wss, also under this machine's other name. */
+async function secure() {
+  const { server, exited } = startServer("--store", "memory:", "--tls-self-made");
+  try {
+    const [line] = await once(createInterface({ input: server.stdout }), "line", 60_000);
+    const { http } = JSON.parse(line);
+    assert(http.startsWith("https://"), `the page is at ${http}`);
+    const page = await open(http.replace("127.0.0.1", "localhost"), "Carla", 2, { ignoreHTTPSErrors: true });
+    await check("a page by HTTPS is connected by wss", () =>
+      page.evaluate(() => isSecureContext && window.pelago.url().startsWith("wss://localhost:")),
+    );
+  } finally {
+    server.kill("SIGINT");
+    assert((await exited) === 0, "the server with TLS ended badly");
+  }
+}
+
+async function open(http, name, node, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 760, height: 480 }, ...options });
   const page = await context.newPage();
   page.on("pageerror", (error) => {
     failed = true;

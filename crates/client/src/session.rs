@@ -6,7 +6,7 @@ use pelago_model::limits::MAX_MESSAGE_BYTES;
 use pelago_model::{
     EntityId, IslandClock, IslandId, IslandTime, Secret, Tick, Trajectory, WorldTime,
 };
-use pelago_net::{Connection, ReceiveError};
+use pelago_net::{Connection, ReceiveError, Trust};
 use pelago_wire::client::{
     self, Arrival, AuditReport, ClientMessage, Hello, ServerMessage, Welcome, client_message,
     server_message,
@@ -21,12 +21,16 @@ use tokio::time::timeout;
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What bytes travel in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Transport {
     /// Plain TCP to `host:port`.
     Tcp,
     /// WebSocket to `host:port` or `ws://host:port`.
     WebSocket,
+    /// TLS over TCP to `host:port`, if it is somebody who is trusted.
+    Tls(Trust),
+    /// WebSocket within TLS to `host:port` or `wss://host:port`.
+    WebSocketTls(Trust),
 }
 
 /// Who says hello.
@@ -96,7 +100,7 @@ pub struct Session {
 /// If nobody answers.
 pub async fn connect(
     address: &str,
-    transport: Transport,
+    transport: &Transport,
     source: Option<IpAddr>,
 ) -> Result<Connection, ReceiveError> {
     let limit = MAX_MESSAGE_BYTES;
@@ -107,6 +111,14 @@ pub async fn connect(
         }
         Transport::WebSocket => {
             Connection::connect_websocket(&format!("ws://{address}/"), source, limit).await
+        }
+        Transport::Tls(trust) => Connection::connect_tls(address, source, limit, trust).await,
+        Transport::WebSocketTls(trust) if address.starts_with("wss://") => {
+            Connection::connect_secure_websocket(address, source, limit, trust).await
+        }
+        Transport::WebSocketTls(trust) => {
+            let url = format!("wss://{address}/");
+            Connection::connect_secure_websocket(&url, source, limit, trust).await
         }
     }
 }
@@ -143,7 +155,7 @@ impl Session {
     /// See [`ConnectError`].
     pub async fn open(
         address: &str,
-        transport: Transport,
+        transport: &Transport,
         source: Option<IpAddr>,
         identity: &Identity,
     ) -> Result<Self, ConnectError> {

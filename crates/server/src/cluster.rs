@@ -7,9 +7,10 @@ use anyhow::Result;
 use pelago_cluster::Member;
 use pelago_game::Game;
 use pelago_model::NodeId;
+use pelago_net::ServerTls;
 use pelago_net::recording::Passage;
 use pelago_store::Store;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -33,6 +34,10 @@ pub(crate) struct ClusterSettings {
     pub(crate) nodes: u16,
     pub(crate) lanes: u8,
     pub(crate) listen: SocketAddr,
+    /// Where nodes listen for each other: links are not encrypted.
+    pub(crate) links: IpAddr,
+    /// Encrypts what passes between clients and nodes.
+    pub(crate) tls: Option<ServerTls>,
     pub(crate) new_world: NewWorld,
     pub(crate) max_clients: usize,
 }
@@ -53,11 +58,13 @@ impl Cluster {
                 0 => 0,
                 first => first.saturating_add(number),
             };
-            let listeners = NodeListeners::bind(SocketAddr::new(settings.listen.ip(), port))?;
+            let listeners =
+                NodeListeners::bind(SocketAddr::new(settings.listen.ip(), port), settings.links)?;
             let node = NodeSettings {
                 node: NodeId(number + 1),
                 lanes: settings.lanes,
                 max_clients: settings.max_clients,
+                tls: settings.tls.clone(),
                 // The books are opened to those on this machine only.
                 audit: settings.listen.ip().is_loopback(),
             };

@@ -1,11 +1,21 @@
 //! HTTP: the page, content by hash, health, metrics and the read-only API.
+//!
+//! The API and the metrics ask for [`Access`]; all else is open to whoever reaches the listener.
+
+mod access;
+mod serve;
+
+pub(crate) use access::Access;
+pub(crate) use serve::serve;
 
 use crate::cluster::Cluster;
 use crate::metrics;
-use axum::extract::{Path, State};
+use crate::shell::NodeShell;
+use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use pelago_game::ContentHash;
@@ -30,14 +40,12 @@ struct App {
 }
 
 /// All routes.
-pub(crate) fn router(cluster: Arc<Cluster>, metrics: PrometheusHandle) -> Router {
+pub(crate) fn router(cluster: Arc<Cluster>, metrics: PrometheusHandle, access: Access) -> Router {
     let game = cluster.game.content();
     let tiles = cluster.world.lands.values().flat_map(|land| land.content());
     let content = tiles.chain([(ContentHash::of(&game), game.clone())]).collect();
     let app = Arc::new(App { cluster, content, metrics });
-    Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
+    let guarded = Router::new()
         .route(
             "/metrics",
             get(async |State(app): State<Arc<App>>| metrics::render(&app.cluster, &app.metrics)),
@@ -45,9 +53,38 @@ pub(crate) fn router(cluster: Arc<Cluster>, metrics: PrometheusHandle) -> Router
         .route("/api/v1/cluster", get(nodes))
         .route("/api/v1/islands", get(islands))
         .route("/api/v1/avatars/{id}", get(avatar))
+        .route("/api/{*rest}", any(unknown))
+        .route_layer(from_fn_with_state(access, access::guard));
+    Router::new()
+        .merge(guarded)
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/nodes", get(doors))
         .route("/content/{hash}", get(content_by_hash))
         .fallback(page)
+        .layer(from_fn(without_body))
         .with_state(app)
+}
+
+/// Nothing here takes a body: none is read.
+async fn without_body(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let length = headers.get(header::CONTENT_LENGTH);
+    if length.is_some_and(|length| length != "0") || headers.contains_key(header::TRANSFER_ENCODING)
+    {
+        return problem(StatusCode::PAYLOAD_TOO_LARGE, "body", "a request has no body here");
+    }
+    next.run(request).await
+}
+
+async fn unknown() -> Response {
+    problem(StatusCode::NOT_FOUND, "not_found", "the API has no such path")
+}
+
+/// What the page needs to know of the nodes: where their doors are.
+async fn doors(State(app): State<Arc<App>>) -> Json<Value> {
+    let door = |shell: &NodeShell| json!({"id": shell.node, "ws": shell.websocket_url()});
+    Json(json!({"nodes": app.cluster.nodes.iter().map(door).collect::<Vec<_>>()}))
 }
 
 async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
@@ -69,7 +106,7 @@ async fn nodes(State(app): State<Arc<App>>) -> Json<Value> {
             json!({
                 "id": shell.node,
                 "tcp": shell.tcp.to_string(),
-                "ws": format!("ws://{}/", shell.websocket),
+                "ws": shell.websocket_url(),
                 "ready": shell.is_ready(),
                 "lanes": shell.status.lanes.len(),
                 "connections": shell.status.connections.load(Relaxed),

@@ -1,6 +1,7 @@
 //! Pelago as a library: `pelago::run(MyGame)` is a whole server with its command line.
 #![allow(clippy::disallowed_methods, reason = "the shell owns the clocks")]
 
+mod certificate;
 mod cli;
 mod clock;
 mod cluster;

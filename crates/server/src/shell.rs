@@ -14,13 +14,13 @@ use anyhow::Result;
 use pelago_cluster::{LinkId, Member, Roles};
 use pelago_game::Game;
 use pelago_model::{Incarnation, IslandClock, NodeId};
-use pelago_net::{Listener, Sender, Traffic, Transport};
+use pelago_net::{Listener, Sender, ServerTls, Traffic, Transport};
 use pelago_node::lane::LaneCounters;
 use pelago_node::{ControlInput, LaneInput, Message, NodeConfig};
 use pelago_store::Store;
 use pelago_world::ClientId;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
@@ -39,6 +39,8 @@ pub(crate) struct NodeSettings {
     pub(crate) max_clients: usize,
     /// Whether clients may read the books.
     pub(crate) audit: bool,
+    /// Encrypts what passes between it and clients.
+    pub(crate) tls: Option<ServerTls>,
 }
 
 /// The sockets on which a node listens.
@@ -52,16 +54,16 @@ pub(crate) struct NodeListeners {
 }
 
 impl NodeListeners {
-    /// Listens on three free ports of an address.
+    /// Listens for clients on a port and on a free one of the same address, and for nodes on a free one.
     ///
     /// # Errors
     /// If one cannot be listened on.
-    pub(crate) fn bind(tcp: SocketAddr) -> Result<Self> {
+    pub(crate) fn bind(tcp: SocketAddr, links: IpAddr) -> Result<Self> {
         let free = SocketAddr::new(tcp.ip(), 0);
         Ok(Self {
             tcp: Listener::bind(tcp)?,
             websocket: Listener::bind(free)?,
-            peer: Listener::bind(free)?,
+            peer: Listener::bind(SocketAddr::new(links, 0))?,
         })
     }
 }
@@ -110,6 +112,8 @@ pub(crate) struct NodeShell {
     pub(crate) peer: SocketAddr,
     /// What it tells operators.
     pub(crate) status: Arc<Status>,
+    /// Whether clients have to speak TLS.
+    pub(crate) encrypted: bool,
     /// What clients may fetch by hash.
     pub(crate) config: NodeConfig,
     shared: Arc<Shared>,
@@ -220,15 +224,29 @@ impl NodeShell {
         });
         let (tcp, websocket, peer) =
             (listeners.tcp.address(), listeners.websocket.address(), listeners.peer.address());
+        let tls = settings.tls.clone();
+        let encrypted = tls.is_some();
         let mut tasks = JoinSet::new();
         tasks.spawn(machines::run_hub(shared.clone(), config.hub(), hub_outlet));
         for (lane, outlet) in (0u8..).zip(lane_outlets) {
             tasks.spawn(machines::run_lane(shared.clone(), lane, config.lane(lane), outlet));
         }
-        tasks.spawn(clients::listen(shared.clone(), listeners.tcp, Transport::Tcp));
-        tasks.spawn(clients::listen(shared.clone(), listeners.websocket, Transport::WebSocket));
+        tasks.spawn(clients::listen(shared.clone(), listeners.tcp, Transport::Tcp, tls.clone()));
+        tasks.spawn(clients::listen(
+            shared.clone(),
+            listeners.websocket,
+            Transport::WebSocket,
+            tls,
+        ));
         tasks.spawn(links::listen(shared.clone(), listeners.peer));
-        Self { node: settings.node, tcp, websocket, peer, status, config, shared, tasks }
+        let node = settings.node;
+        Self { node, tcp, websocket, peer, status, encrypted, config, shared, tasks }
+    }
+
+    /// Where clients find it by WebSocket.
+    pub(crate) fn websocket_url(&self) -> String {
+        let scheme = if self.encrypted { "wss" } else { "ws" };
+        format!("{scheme}://{}/", self.websocket)
     }
 
     /// This node as the address book names it.

@@ -17,8 +17,17 @@ const MOVE_SENTENCES: Record<string, string> = {
 /** How near one goes to gather, in units. */
 const NEAR_UNITS = 110;
 
-interface ClusterInfo {
+interface Doors {
   nodes: { id: number; ws: string }[];
+}
+
+/** Names of this machine, or of no machine in particular: the page's own host is meant. */
+const HERE = ["127.0.0.1", "[::1]", "0.0.0.0", "[::]"];
+
+function doorOf(ws: string): string {
+  const url = new URL(ws);
+  if (HERE.includes(url.hostname)) url.hostname = location.hostname;
+  return url.href;
 }
 
 async function start(): Promise<void> {
@@ -34,13 +43,13 @@ async function start(): Promise<void> {
   });
   document.getElementById("scene")!.append(app.canvas);
   const name = await askName(parameters.get("name"));
-  const cluster = (await (await fetch("api/v1/cluster")).json()) as ClusterInfo;
+  const doors = (await (await fetch("nodes")).json()) as Doors;
   const wanted = parameters.get("node");
   const node =
-    cluster.nodes.find(({ id }) => String(id) === wanted) ??
-    cluster.nodes[Math.floor(Math.random() * cluster.nodes.length)]!;
+    doors.nodes.find(({ id }) => String(id) === wanted) ??
+    doors.nodes[Math.floor(Math.random() * doors.nodes.length)]!;
   const hud = new Hud();
-  const page = new Page(app, hud, node.ws, name);
+  const page = new Page(app, hud, doorOf(node.ws), name);
   page.session.connect();
 }
 
@@ -250,6 +259,7 @@ class Page {
       },
       inventory: () => this.hud.held,
       heard: () => this.heard,
+      url: () => this.session.url,
       stats: () => ({
         maxStepError_m: scene()?.maxStepError ?? 0,
         frames: scene()?.framesDrawn ?? 0,

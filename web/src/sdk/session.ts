@@ -70,7 +70,7 @@ export class Session {
   private pinging?: ReturnType<typeof setInterval>;
 
   constructor(
-    private readonly url: string,
+    readonly url: string,
     private readonly name: string,
     /** 16 to 64 random bytes that the name is bound to at its first login: see `randomToken`. */
     private readonly token: Uint8Array,

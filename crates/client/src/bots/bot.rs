@@ -121,7 +121,7 @@ pub(super) async fn run(
     while !*end.borrow() {
         let address = &plan.addresses[attempt % plan.addresses.len()];
         let source = (!plan.sources.is_empty()).then(|| plan.sources[number % plan.sources.len()]);
-        let opened = Session::open(address, plan.transport, source, &bot.identity);
+        let opened = Session::open(address, &plan.transport, source, &bot.identity);
         let session = tokio::select! {
             session = opened => session,
             () = ended(&mut end) => break,

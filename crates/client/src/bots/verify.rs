@@ -34,7 +34,7 @@ pub struct Verdict {
 ///
 /// # Errors
 /// If the journal cannot be read or the node does not open its books.
-pub async fn verify(journal: &Path, address: &str, transport: Transport) -> Result<Verdict> {
+pub async fn verify(journal: &Path, address: &str, transport: &Transport) -> Result<Verdict> {
     let mut verdict = Verdict::default();
     let mut last: BTreeMap<String, Line> = BTreeMap::new();
     let file = File::open(journal).with_context(|| format!("journal {}", journal.display()))?;

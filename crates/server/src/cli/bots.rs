@@ -1,10 +1,11 @@
 //! `pelago bots`: bots that play, and the verification of their journal.
 #![allow(clippy::print_stdout, reason = "a command prints")]
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use pelago_client::Transport;
 use pelago_client::bots::{self, Behavior, Plan};
+use pelago_net::{Fingerprint, Trust};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -30,6 +31,12 @@ pub(super) struct BotsArguments {
     /// What bytes travel in
     #[arg(long, value_enum, default_value_t = TransportArgument::Tcp)]
     transport: TransportArgument,
+    /// Trust servers with these certificates, or with certificates from these (PEM); for --transport tls or wss
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Trust the one server whose certificate has this SHA-256 fingerprint; for --transport tls or wss
+    #[arg(long, value_name = "HEX", conflicts_with = "ca")]
+    fingerprint: Option<Fingerprint>,
     /// Write a JSON line for every acknowledged durable command
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
@@ -53,6 +60,19 @@ enum BehaviorArgument {
 enum TransportArgument {
     Tcp,
     Ws,
+    Tls,
+    Wss,
+}
+
+/// Whom to trust. Nobody is trusted who was not named.
+fn trust(arguments: &BotsArguments) -> Result<Trust> {
+    match (&arguments.ca, arguments.fingerprint) {
+        (Some(file), _) => Trust::certificates(file).context("--ca"),
+        (None, Some(fingerprint)) => Trust::fingerprint(fingerprint).context("--fingerprint"),
+        (None, None) => {
+            bail!("--transport tls and wss: say whom to trust with --ca or --fingerprint")
+        }
+    }
 }
 
 pub(super) async fn run(arguments: BotsArguments) -> Result<ExitCode> {
@@ -60,9 +80,11 @@ pub(super) async fn run(arguments: BotsArguments) -> Result<ExitCode> {
     let transport = match arguments.transport {
         TransportArgument::Tcp => Transport::Tcp,
         TransportArgument::Ws => Transport::WebSocket,
+        TransportArgument::Tls => Transport::Tls(trust(&arguments)?),
+        TransportArgument::Wss => Transport::WebSocketTls(trust(&arguments)?),
     };
     if let Some(journal) = &arguments.verify {
-        let verdict = bots::verify(journal, &arguments.connect[0], transport).await?;
+        let verdict = bots::verify(journal, &arguments.connect[0], &transport).await?;
         println!("{}", serde_json::to_string_pretty(&verdict)?);
         let well = verdict.objections.is_empty();
         return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });

@@ -1,17 +1,19 @@
 //! `pelago dev`: a whole world in one process.
 #![allow(clippy::print_stdout, reason = "a command prints")]
 
+use crate::certificate::Certificate;
 use crate::cluster::{Cluster, ClusterSettings, MAX_NODES};
 use crate::world::{NEW_ISLAND_SIZE, NewWorld};
 use crate::{http, metrics};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use pelago_client::Transport;
 use pelago_client::bots::{self, Behavior, Plan};
 use pelago_game::Game;
-use pelago_net::Listener;
 use pelago_net::recording::Passage;
+use pelago_net::{Listener, ServerTls, Trust};
 use serde_json::json;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -48,6 +50,25 @@ pub(super) struct DevArguments {
     /// Where the page and the API are served
     #[arg(long, default_value = "127.0.0.1:8080")]
     http: SocketAddr,
+    /// Where nodes listen for each other. Links are not encrypted: only they and you may reach this address
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    listen_links: IpAddr,
+    /// The server's certificates (PEM): clients and browsers have to speak TLS
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Speak TLS with a certificate made for development, kept in --data; its fingerprint is printed
+    #[arg(long, conflicts_with = "tls_cert")]
+    tls_self_made: bool,
+    /// Serve the page and the API without TLS all the same; on loopback only
+    #[arg(long)]
+    plain_http: bool,
+    /// A file with the token for /api and /metrics; without it, the environment's PELAGO_ADMIN_TOKEN. On loopback
+    /// they are open if there is neither
+    #[arg(long, value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
     /// From which a new world is made
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -75,6 +96,14 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
         Some(address) => address.clone(),
         None => format!("embedded:{}", arguments.data.join("store").display()),
     };
+    let access = http::Access::choose(arguments.http, arguments.admin_token_file.as_deref())?;
+    if arguments.plain_http && !arguments.http.ip().is_loopback() {
+        bail!("--plain-http: --http {} is open to others", arguments.http);
+    }
+    let tls = certificate(&arguments).map(|certificate| certificate.load()).transpose()?;
+    if !arguments.listen_links.is_loopback() {
+        tracing::warn!(address = %arguments.listen_links, "links between nodes are not encrypted");
+    }
     let store = pelago_store::open(&address)?;
     let metrics = metrics::install()?;
     let listener = Listener::bind(arguments.http).context("--http")?;
@@ -83,27 +112,32 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
         nodes: arguments.nodes,
         lanes: arguments.lanes,
         listen: arguments.listen,
+        links: arguments.listen_links,
+        tls: tls.clone(),
         new_world: NewWorld { seed: arguments.seed, island_size: arguments.island_size },
         max_clients: arguments.max_clients,
     };
     let cluster = Arc::new(Cluster::start(&settings, game, store.clone()).context("--listen")?);
-    let router = http::router(cluster.clone(), metrics);
-    let (stopping, mut stop) = watch::channel(false);
-    let server = tokio::spawn(async move {
-        let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
-        axum::serve(listener.into_inner(), router).with_graceful_shutdown(stopped).await
-    });
+    let router = http::router(cluster.clone(), metrics, access);
+    let (stopping, _) = watch::channel(false);
+    let http_tls = tls.clone().filter(|_| !arguments.plain_http);
+    let server = tokio::spawn(http::serve(listener, router, http_tls));
     wait_until_ready(&cluster).await?;
     // Whoever reads the announcement may signal at once.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    announce(&arguments, &cluster, http_address);
+    announce(&arguments, &cluster, http_address, tls.as_ref());
     let players = (arguments.bots > 0).then(|| {
         let addresses = cluster.nodes.iter().map(|node| node.tcp.to_string()).collect();
-        let plan =
-            Plan { seed: arguments.seed, ..Plan::new(addresses, arguments.bots, Behavior::Mixed) };
-        tokio::spawn(bots::run(plan, stopping.subscribe()))
+        let plan = Plan::new(addresses, arguments.bots, Behavior::Mixed);
+        let transport = match &tls {
+            Some(tls) => Transport::Tls(Trust::fingerprint(tls.fingerprint())?),
+            None => Transport::Tcp,
+        };
+        let plan = Plan { seed: arguments.seed, transport, ..plan };
+        anyhow::Ok(tokio::spawn(bots::run(plan, stopping.subscribe())))
     });
+    let players = players.transpose()?;
 
     let recording = arguments.record.map(|file| tokio::spawn(record(cluster.clone(), file)));
     tokio::select! {
@@ -133,6 +167,17 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
     Ok(ExitCode::SUCCESS)
 }
 
+fn certificate(arguments: &DevArguments) -> Option<Certificate> {
+    if let (Some(certificates), Some(key)) = (&arguments.tls_cert, &arguments.tls_key) {
+        let (certificates, key) = (certificates.clone(), key.clone());
+        return Some(Certificate::Files { certificates, key });
+    }
+    let addresses = vec![arguments.listen.ip(), arguments.http.ip()];
+    arguments
+        .tls_self_made
+        .then(|| Certificate::SelfMade { data: arguments.data.clone(), addresses })
+}
+
 /// Deletes the world in a directory, but nothing that is not one.
 fn reset(data: &Path) -> Result<()> {
     let store = data.join("store");
@@ -155,14 +200,24 @@ async fn wait_until_ready(cluster: &Cluster) -> Result<()> {
     tokio::time::timeout(READY_TIMEOUT, ready).await.context("the nodes did not get ready")
 }
 
-fn announce(arguments: &DevArguments, cluster: &Cluster, http: SocketAddr) {
+fn announce(
+    arguments: &DevArguments,
+    cluster: &Cluster,
+    http: SocketAddr,
+    tls: Option<&ServerTls>,
+) {
+    let scheme = if tls.is_some() && !arguments.plain_http { "https" } else { "http" };
+    let fingerprint = tls.map(|tls| tls.fingerprint().to_string());
     if arguments.json {
         let tcp: Vec<String> = cluster.nodes.iter().map(|node| node.tcp.to_string()).collect();
-        let ws: Vec<String> =
-            cluster.nodes.iter().map(|node| format!("ws://{}/", node.websocket)).collect();
-        println!("{}", json!({"http": format!("http://{http}"), "tcp": tcp, "ws": ws}));
+        let ws: Vec<String> = cluster.nodes.iter().map(|node| node.websocket_url()).collect();
+        let http = format!("{scheme}://{http}");
+        println!("{}", json!({"http": http, "tcp": tcp, "ws": ws, "fingerprint": fingerprint}));
     } else {
-        println!("\n  The world is running: http://{http}/\n");
+        println!("\n  The world is running: {scheme}://{http}/\n");
+        if let Some(fingerprint) = fingerprint {
+            println!("  SHA-256 of the certificate: {fingerprint}\n");
+        }
         println!("  {} nodes, {} bots; Ctrl-C stops it.\n", arguments.nodes, arguments.bots);
     }
 }

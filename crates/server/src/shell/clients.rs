@@ -2,38 +2,58 @@
 
 use super::Shared;
 use pelago_model::limits::MAX_CLIENT_MESSAGE_BYTES;
-use pelago_net::{Connection, Event, Listener, Transport};
+use pelago_net::{Connection, Event, Listener, ReceiveError, ServerTls, Transport};
 use pelago_node::{ControlInput, Message};
 use pelago_world::ClientId;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 /// Takes connections until the node ends.
-pub(super) async fn listen(shared: Arc<Shared>, listener: Listener, transport: Transport) {
+pub(super) async fn listen(
+    shared: Arc<Shared>,
+    listener: Listener,
+    transport: Transport,
+    tls: Option<ServerTls>,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             (stream, _) = listener.accept() => {
-                connections.spawn(serve(shared.clone(), stream, transport));
+                // Boxed: a handshake is large, and every connection's task has room for what it ever awaits.
+                let opened = Box::pin(open(shared.clone(), stream, transport, tls.clone()));
+                connections.spawn(serve(shared.clone(), opened));
             }
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn serve(shared: Arc<Shared>, stream: TcpStream, transport: Transport) {
+async fn open(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    transport: Transport,
+    tls: Option<ServerTls>,
+) -> Result<Connection, ReceiveError> {
     let traffic = shared.status.traffic.clone();
-    let opened = match transport {
-        Transport::Tcp => {
-            Connection::tcp(stream, MAX_CLIENT_MESSAGE_BYTES, traffic).map_err(Into::into)
+    let limit = MAX_CLIENT_MESSAGE_BYTES;
+    match (transport, &tls) {
+        (Transport::Tcp, None) => Ok(Connection::tcp(stream, limit, traffic)?),
+        (Transport::Tcp, Some(tls)) => Connection::tls(stream, limit, traffic, tls).await,
+        (Transport::WebSocket, None) => Connection::websocket(stream, limit, traffic).await,
+        (Transport::WebSocket, Some(tls)) => {
+            Connection::secure_websocket(stream, limit, traffic, tls).await
         }
-        Transport::WebSocket => {
-            // Boxed: a handshake is large, and every connection's task has room for what it ever awaits.
-            Box::pin(Connection::websocket(stream, MAX_CLIENT_MESSAGE_BYTES, traffic)).await
-        }
-    };
+    }
+}
+
+async fn serve(
+    shared: Arc<Shared>,
+    opening: Pin<Box<impl Future<Output = Result<Connection, ReceiveError>>>>,
+) {
+    let opened = opening.await;
     let mut connection = match opened {
         Ok(connection) => connection,
         Err(error) => return tracing::debug!(%error, "a client did not connect"),
