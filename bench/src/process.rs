@@ -114,6 +114,8 @@ pub(crate) struct Addresses {
     pub(crate) http: String,
     pub(crate) tcp: Vec<String>,
     pub(crate) ws: Vec<String>,
+    /// Of its certificate, if it speaks TLS.
+    pub(crate) fingerprint: Option<String>,
 }
 
 /// Counters and gauges of `/metrics`, by name with its labels.

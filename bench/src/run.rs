@@ -26,10 +26,10 @@ pub(crate) async fn run(variant: &Variant, server: &Path, scratch: &Path) -> Res
     let idle = process.usage()?;
 
     let nodes = match variant.bots.over {
-        Over::Tcp => addresses.tcp.clone(),
-        Over::Websocket => addresses.ws.clone(),
+        Over::Tcp | Over::Tls => addresses.tcp.clone(),
+        Over::Websocket | Over::Wss => addresses.ws.clone(),
     };
-    let fleet = Fleet::start(variant.plan(nodes))?;
+    let fleet = Fleet::start(variant.plan(nodes, addresses.fingerprint.as_deref())?)?;
     let began = Instant::now();
     while fleet.playing() < variant.bots.count {
         sleep(Duration::from_millis(100)).await;
@@ -112,6 +112,10 @@ fn start(variant: &Variant, server: &Path, scratch: &Path, recording: &Path) -> 
     command.args(["dev", "--json", "--http", "127.0.0.1:0", "--listen", "127.0.0.1:0"]);
     command.args(["--nodes", &world.nodes.to_string(), "--lanes", &world.lanes.to_string()]);
     command.args(["--island-size", &world.island_size.to_string(), "--max-clients", "60000"]);
+    if variant.bots.over.is_encrypted() {
+        // The numbers are still read over plain HTTP.
+        command.args(["--tls-self-made", "--plain-http"]);
+    }
     command.arg("--data").arg(&data).arg("--record").arg(recording);
     Process::start(command)
 }

@@ -5,6 +5,7 @@ use figment::Figment;
 use figment::providers::{Format, Toml};
 use pelago_client::Transport;
 use pelago_client::bots::{Behavior, Plan};
+use pelago_net::Trust;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -56,6 +57,17 @@ pub(crate) enum Does {
 pub(crate) enum Over {
     Tcp,
     Websocket,
+    /// TLS over TCP.
+    Tls,
+    /// WebSocket within TLS.
+    Wss,
+}
+
+impl Over {
+    /// Whether the server has to be started with TLS.
+    pub(crate) fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -173,6 +185,8 @@ impl Variant {
         let over = match self.bots.over {
             Over::Tcp => "TCP",
             Over::Websocket => "WebSocket",
+            Over::Tls => "TLS",
+            Over::Wss => "WebSocket within TLS",
         };
         format!(
             "{} bots at {} m/s over {over}, {} nodes of {} lanes",
@@ -180,8 +194,11 @@ impl Variant {
         )
     }
 
-    /// The bots' side of it.
-    pub(crate) fn plan(&self, addresses: Vec<String>) -> Plan {
+    /// The bots' side of it. A server that speaks TLS names the fingerprint of its certificate.
+    ///
+    /// # Errors
+    /// If it should speak TLS and named none.
+    pub(crate) fn plan(&self, addresses: Vec<String>, fingerprint: Option<&str>) -> Result<Plan> {
         let bots = &self.bots;
         let behavior = match bots.does {
             Does::Wander => Behavior::Wander,
@@ -189,10 +206,16 @@ impl Variant {
             Does::Cross => Behavior::Cross,
         };
         let source = |last: u8| IpAddr::V4(Ipv4Addr::new(127, 0, 1, last));
-        Plan {
+        let trust = || {
+            let fingerprint = fingerprint.context("the server has no certificate")?;
+            anyhow::Ok(Trust::fingerprint(fingerprint.parse()?)?)
+        };
+        Ok(Plan {
             transport: match bots.over {
                 Over::Tcp => Transport::Tcp,
                 Over::Websocket => Transport::WebSocket,
+                Over::Tls => Transport::Tls(trust()?),
+                Over::Wss => Transport::WebSocketTls(trust()?),
             },
             speed: (bots.speed_metres_per_second * UNITS_PER_METRE) as u16,
             turn_mean: Duration::from_secs_f64(bots.turn_mean_seconds),
@@ -201,7 +224,7 @@ impl Variant {
             sources: (1..=SOURCES).map(source).collect(),
             watch_missing: bots.look_out,
             ..Plan::new(addresses, bots.count, behavior)
-        }
+        })
     }
 }
 
