@@ -141,6 +141,9 @@ fn requests_beyond_the_limits_are_refused() {
     assert_eq!(world.get("/healthz", &format!("Host: localhost\r\n{many}")).0, 431);
     assert_eq!(world.ask("\0\0\0\r\n\r\n").0, 400);
     assert_eq!(world.get("/healthz", "Host: localhost\r\n").0, 200);
+    // Connections that say nothing do not keep the world from ending.
+    let _idle: Vec<TcpStream> =
+        (0..20).map(|_| TcpStream::connect(world.http()).unwrap()).collect();
     world.stop();
 }
 

@@ -119,9 +119,9 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
     };
     let cluster = Arc::new(Cluster::start(&settings, game, store.clone()).context("--listen")?);
     let router = http::router(cluster.clone(), metrics, access);
-    let (stopping, _) = watch::channel(false);
+    let (stopping, stop) = watch::channel(false);
     let http_tls = tls.clone().filter(|_| !arguments.plain_http);
-    let server = tokio::spawn(http::serve(listener, router, http_tls));
+    let server = tokio::spawn(http::serve(listener, router, http_tls, stop));
     wait_until_ready(&cluster).await?;
     // Whoever reads the announcement may signal at once.
     let mut terminate = signal(SignalKind::terminate())?;
@@ -153,9 +153,7 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
     if let Some(players) = players {
         players.await.context("the bots")??;
     }
-    // A browser may keep its connection open; the world does not wait for it.
-    server.abort();
-    drop(server.await);
+    server.await.context("the HTTP server")?;
     let Some(cluster) = Arc::into_inner(cluster) else {
         bail!("the world is still in use");
     };

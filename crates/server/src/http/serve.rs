@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -25,8 +25,14 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection lasts, whatever it does: who reads slowly does not hold a place for ever.
 const CONNECTION_TIME: Duration = Duration::from_secs(120);
 
-/// Serves until it is aborted.
-pub(crate) async fn serve(listener: Listener, router: Router, tls: Option<ServerTls>) {
+/// Serves until `stop` becomes true. Then nobody holds the router any more: a browser may keep its connection open, and
+/// the world does not wait for it.
+pub(crate) async fn serve(
+    listener: Listener,
+    router: Router,
+    tls: Option<ServerTls>,
+    mut stop: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -40,8 +46,10 @@ pub(crate) async fn serve(listener: Listener, router: Router, tls: Option<Server
                 });
             }
             Some(_) = connections.join_next() => {}
+            _ = stop.wait_for(|stop| *stop) => break,
         }
     }
+    connections.shutdown().await;
 }
 
 async fn connection(stream: TcpStream, router: Router, tls: Option<ServerTls>) {
