@@ -3,17 +3,23 @@
 #![allow(clippy::print_stdout, reason = "a program that talks to people")]
 
 mod baseline;
+mod chart;
 mod cores;
 mod measurement;
+mod micro;
 mod process;
+mod report;
+mod results;
 mod run;
 mod scenario;
+mod share;
+mod store;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use measurement::Measurement;
 use scenario::Scenario;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Load on a real server, and what it costs.
@@ -28,6 +34,19 @@ struct Arguments {
 enum Command {
     /// Run a scenario of bench/scenarios
     Load(LoadArguments),
+    /// Compare the embedded store with a bare loop over its engine
+    Store(KeepArguments),
+    /// Print what the benches of the cores have measured
+    Micro(MicroArguments),
+    /// Make the tables and charts of docs/benchmarks.md from bench/results
+    Report {
+        /// The folder bench of the repository
+        #[arg(long, default_value = "bench")]
+        folder: PathBuf,
+        /// The folder docs of the repository
+        #[arg(long, default_value = "docs")]
+        docs: PathBuf,
+    },
     /// The server's side of the baseline; run by `load`
     #[command(hide = true)]
     Replay {
@@ -60,11 +79,40 @@ struct LoadArguments {
     keep: bool,
 }
 
+#[derive(clap::Args)]
+struct KeepArguments {
+    /// The folder bench of the repository
+    #[arg(long, default_value = "bench")]
+    folder: PathBuf,
+    /// Where worlds, recordings and stores are kept meanwhile
+    #[arg(long, default_value = "target/bench")]
+    scratch: PathBuf,
+    /// Keep the results in bench/results
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(clap::Args)]
+struct MicroArguments {
+    /// What criterion has left behind
+    #[arg(long)]
+    criterion: PathBuf,
+    /// The folder bench of the repository
+    #[arg(long, default_value = "bench")]
+    folder: PathBuf,
+    /// Keep the results in bench/results
+    #[arg(long)]
+    keep: bool,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let result = match arguments.command {
         Command::Load(arguments) => load(&arguments),
+        Command::Store(arguments) => store(&arguments),
+        Command::Micro(arguments) => micro(&arguments),
+        Command::Report { folder, docs } => report::report(&folder, &docs),
         Command::Replay { file } => baseline::serve(&file),
     };
     match result {
@@ -110,13 +158,25 @@ fn load(arguments: &LoadArguments) -> Result<()> {
         }
     }
     if arguments.keep {
-        keep(&arguments.folder, &arguments.name, &results)?;
+        results::keep(&arguments.folder, &arguments.name, &results)?;
     }
     Ok(())
 }
 
-fn keep(folder: &Path, name: &str, results: &[Measurement]) -> Result<()> {
-    let path = folder.join("results").join(format!("{name}.json"));
-    let text = serde_json::to_string_pretty(results)? + "\n";
-    std::fs::write(&path, text).with_context(|| format!("{}", path.display()))
+fn store(arguments: &KeepArguments) -> Result<()> {
+    let all = store::measure(&arguments.scratch)?;
+    print!("{}", report::pairs(&all));
+    if arguments.keep {
+        results::keep(&arguments.folder, "store", &all)?;
+    }
+    Ok(())
+}
+
+fn micro(arguments: &MicroArguments) -> Result<()> {
+    let groups = micro::read(&arguments.criterion)?;
+    print!("{}", report::groups(&groups));
+    if arguments.keep {
+        results::keep(&arguments.folder, "micro", &groups)?;
+    }
+    Ok(())
 }

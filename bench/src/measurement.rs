@@ -2,11 +2,11 @@
 
 use crate::scenario::{Targets, Variant};
 use pelago_client::bots::Report;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// One run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Measurement {
     pub(crate) variant: Variant,
     /// Bots in the world when measuring began.
@@ -21,7 +21,7 @@ pub(crate) struct Measurement {
 }
 
 /// What the server has used while it was measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Cost {
     pub(crate) seconds: f64,
     pub(crate) user_seconds: f64,
@@ -41,7 +41,7 @@ impl Cost {
     }
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Memory {
     /// Resident, before anybody came.
     pub(crate) idle_bytes: u64,
@@ -51,15 +51,17 @@ pub(crate) struct Memory {
     pub(crate) kernel_socket_bytes: u64,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Store {
     pub(crate) committed: f64,
     pub(crate) conflicts: f64,
     pub(crate) groups: f64,
 }
 
-/// The server's CPU beside that of a program which writes and reads the same and nothing else, in cores.
-#[derive(Clone, Debug, Serialize)]
+/// The server's CPU beside that of a program which writes and reads the same and nothing else, in cores, over the
+/// same seconds: those that were recorded. Recording is on the game's side of the account; what it costs shows beside
+/// the cores of the seconds before, in which nothing was recorded.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Baseline {
     pub(crate) game_cpu: f64,
     pub(crate) bare_cpu: f64,
@@ -97,6 +99,16 @@ impl Measurement {
         more as f64 / 1024.0 / self.playing.max(1) as f64
     }
 
+    pub(crate) fn kernel_kibibytes_per_player(&self) -> f64 {
+        self.memory.kernel_socket_bytes as f64 / 1024.0 / self.playing.max(1) as f64
+    }
+
+    /// How much more CPU the server used while it was recorded than before, of 1.
+    pub(crate) fn recording(&self) -> Option<f64> {
+        let baseline = self.baseline.as_ref()?;
+        Some(baseline.game_cpu / self.cores() - 1.0)
+    }
+
     /// Whether players would call it broken: half a second late, metres off, or thrown out.
     pub(crate) fn is_broken(&self) -> bool {
         let updates = &self.report.updates;
@@ -132,7 +144,11 @@ impl Measurement {
         }
         if targets.nothing_missing {
             let nothing = Some(0.0);
-            at_most("updates lost", (updates.expected - updates.received) as f64, nothing);
+            at_most(
+                "updates lost",
+                updates.expected.saturating_sub(updates.received) as f64,
+                nothing,
+            );
             at_most("gaps", updates.gaps as f64, nothing);
             at_most("missing people", self.report.sight.missing as f64, nothing);
             at_most("disconnections", self.report.disconnected as f64, nothing);
@@ -195,7 +211,7 @@ impl fmt::Display for Measurement {
             cost.allocations_per_tick,
             cost.busiest_lane_ms_per_tick,
             self.kibibytes_per_player(),
-            self.memory.kernel_socket_bytes as f64 / 1024.0 / self.playing.max(1) as f64,
+            self.kernel_kibibytes_per_player(),
             cost.blocked
         )?;
         if report.sight.looks > 0 {
@@ -222,10 +238,11 @@ impl fmt::Display for Measurement {
         if let Some(baseline) = &self.baseline {
             writeln!(
                 out,
-                "  baseline: {:.3} cores bare, {:.3} with the game: {:.2} times (bare writes late by p99 {:.1} ms)",
+                "  baseline: {:.3} cores bare, {:.3} with the game: {:.2} times (recording made it {:+.1} %; bare writes late by p99 {:.1} ms)",
                 baseline.bare_cpu,
                 baseline.game_cpu,
                 baseline.ratio(),
+                self.recording().unwrap_or_default() * 100.0,
                 baseline.late_p99_ms
             )?;
         }

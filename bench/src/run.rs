@@ -111,6 +111,8 @@ fn start(variant: &Variant, server: &Path, scratch: &Path, recording: &Path) -> 
     let world = &variant.world;
     command.args(["dev", "--json", "--http", "127.0.0.1:0", "--listen", "127.0.0.1:0"]);
     command.args(["--nodes", &world.nodes.to_string(), "--lanes", &world.lanes.to_string()]);
+    // Every lane has its share of every chunk.
+    command.args(["--spread", &world.lanes.to_string()]);
     command.args(["--island-size", &world.island_size.to_string(), "--max-clients", "60000"]);
     if variant.bots.over.is_encrypted() {
         // The numbers are still read over plain HTTP.

@@ -64,6 +64,15 @@ pub(crate) enum Over {
 }
 
 impl Over {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Websocket => "WebSocket",
+            Self::Tls => "TLS",
+            Self::Wss => "WebSocket within TLS",
+        }
+    }
+
     /// Whether the server has to be started with TLS.
     pub(crate) fn is_encrypted(self) -> bool {
         matches!(self, Self::Tls | Self::Wss)
@@ -182,16 +191,17 @@ fn vary_by<T: Copy>(all: &mut Vec<Variant>, values: &[T], set: impl Fn(&mut Vari
 impl Variant {
     /// In a few words.
     pub(crate) fn label(&self) -> String {
-        let over = match self.bots.over {
-            Over::Tcp => "TCP",
-            Over::Websocket => "WebSocket",
-            Over::Tls => "TLS",
-            Over::Wss => "WebSocket within TLS",
-        };
+        let (bots, world, over) = (&self.bots, &self.world, self.bots.over.name());
         format!(
             "{} bots at {} m/s over {over}, {} nodes of {} lanes",
-            self.bots.count, self.bots.speed_metres_per_second, self.world.nodes, self.world.lanes,
+            bots.count, bots.speed_metres_per_second, world.nodes, world.lanes,
         )
+    }
+
+    /// In fewer: how many, and what may differ within a scenario.
+    pub(crate) fn short_label(&self) -> String {
+        let (bots, over) = (&self.bots, self.bots.over.name());
+        format!("{} at {} m/s, {over}", bots.count, bots.speed_metres_per_second)
     }
 
     /// The bots' side of it. A server that speaks TLS names the fingerprint of its certificate.
@@ -242,7 +252,7 @@ mod tests {
             assert!(!scenario.variants().is_empty());
             count += 1;
         }
-        assert_eq!(count, 7);
+        assert_eq!(count, 8);
     }
 
     #[test]

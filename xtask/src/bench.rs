@@ -1,25 +1,48 @@
-//! `cargo xtask bench`: load scenarios on a release build.
+//! `cargo xtask bench`: load scenarios, benches and the page about them, on release builds.
 
 use crate::run::{cargo, command, root, run};
 use anyhow::{Result, bail};
 
+const USAGE: &str = "\
+usage: cargo xtask bench load NAME [--keep] [--seconds S] [--no-baseline]
+       cargo xtask bench store [--keep]
+       cargo xtask bench micro [--keep]
+       cargo xtask bench report";
+
+/// The benches of the cores: a package and a file of its folder `benches`.
+const MICRO: [(&str, &str); 3] =
+    [("pelago-wire", "frames"), ("pelago-world", "lane"), ("pelago-node", "steward")];
+
 /// Builds what is measured and what measures, and runs it.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
-    let Some(("load", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest))
-    else {
-        bail!("usage: cargo xtask bench load NAME [--keep] [--seconds S] [--no-baseline]");
-    };
+    let Some((what, rest)) = arguments.split_first() else { bail!(USAGE) };
     // In a folder of its own: a server that counts its allocations is not the one that people run.
     let target = root().join("target/bench-build");
     let folder = target.to_string_lossy().into_owned();
-    let build = |package: &str, more: &[&str]| {
-        let arguments = ["build", "--quiet", "--release", "--target-dir", &folder];
-        cargo(&[&arguments, more, &["--package", package]].concat())
-    };
-    build("pelago-server", &["--features", "count-allocations"])?;
-    build("pelago-bench", &[])?;
+    let release = ["build", "--quiet", "--release", "--target-dir", &folder, "--package"];
     let binary = |name: &str| target.join("release").join(name).to_string_lossy().into_owned();
-    let mut command = command(&binary("pelago-bench"), &["load", "--server", &binary("pelago")]);
-    command.args(rest);
+    let mut more: Vec<String> = Vec::new();
+    match what.as_str() {
+        "load" => {
+            let server = ["pelago-server", "--features", "count-allocations"];
+            cargo(&[&release[..], &server].concat())?;
+            more.extend(["--server".into(), binary("pelago")]);
+        }
+        "micro" => {
+            for (package, file) in MICRO {
+                let bench = ["bench", "--quiet", "--target-dir", &folder, "--package", package];
+                let measure = ["--bench", file, "--", "--quiet", "--noplot"];
+                let times = ["--warm-up-time", "1", "--measurement-time", "3"];
+                cargo(&[&bench[..], &measure, &times].concat())?;
+            }
+            let left = target.join("criterion").to_string_lossy().into_owned();
+            more.extend(["--criterion".into(), left]);
+        }
+        "store" | "report" => {}
+        _ => bail!(USAGE),
+    }
+    cargo(&[&release[..], &["pelago-bench"]].concat())?;
+    let mut command = command(&binary("pelago-bench"), &[what]);
+    command.args(rest).args(more);
     run(command)
 }

@@ -64,7 +64,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
             "pelago-frontier",
         ],
     ),
-    ("pelago-bench", &["pelago-client", "pelago-net"]),
+    ("pelago-bench", &["pelago-client", "pelago-model", "pelago-net", "pelago-store"]),
     ("xtask", &[]),
 ];
 

@@ -25,6 +25,9 @@ usage: cargo xtask <command>
   sim [--seeds N] [--seconds S]     simulate many seeds
   fuzz TARGET [--minutes N]         search for bytes that break something; fuzz --help says more
   bench load NAME [--keep]          run a scenario of bench/scenarios; bench load --help says more
+  bench store [--keep]              the embedded store beside a bare loop over its engine
+  bench micro [--keep]              the benches of the cores
+  bench report                      docs/benchmarks.md and its charts from bench/results
   web                               check, test and build web/
   layers                            compare the crates' dependencies with the layer table
 ";

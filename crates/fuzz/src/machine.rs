@@ -77,6 +77,7 @@ impl World {
             node: SELF,
             incarnation: LIFE,
             lanes: 1,
+            spread: pelago_node::placing::DEFAULT_SPREAD,
             world: WorldNumber::new(1).expect("a small number"),
             home: HOME,
             lands: BTreeMap::from([(HOME, LAND.clone())]),

@@ -9,6 +9,7 @@ pub mod effect;
 pub mod lane;
 pub mod login;
 pub mod node;
+pub mod placing;
 pub mod steward;
 pub mod token;
 

@@ -10,6 +10,7 @@ use crate::avatar::{
 use crate::control::ControlInput;
 use crate::effect::{Effect, Level, Message, Part, Ticket};
 use crate::lane::{LaneInput, Session};
+use crate::placing::lane_for;
 use crate::token::TokenHash;
 use bytes::Bytes;
 use pelago_game::{Arrival, Game, Land, Refusal, json};
@@ -70,8 +71,10 @@ pub struct LoginConfig {
     pub node: NodeId,
     /// The world, for new ids.
     pub world: WorldNumber,
-    /// Lanes to spread sessions over, at least one.
+    /// Lanes, at least one.
     pub lanes: u8,
+    /// How many of them share the players who arrive in one chunk.
+    pub spread: u8,
     /// The rules.
     pub game: Arc<dyn Game>,
     /// Where new avatars appear.
@@ -126,7 +129,8 @@ pub struct Login {
     next_ticket: u64,
     serials: std::ops::Range<u64>,
     leasing: bool,
-    next_lane: u8,
+    /// Players who were given a lane so far.
+    placed: u64,
 }
 
 impl Login {
@@ -139,7 +143,7 @@ impl Login {
             next_ticket: 0,
             serials: 0..0,
             leasing: false,
-            next_lane: 0,
+            placed: 0,
         }
     }
 
@@ -364,8 +368,9 @@ impl Login {
         }
         let Some(arriving) = self.arriving.remove(&client) else { return };
         let Step::Commit(session) = arriving.step else { return };
-        let lane = self.next_lane % self.config.lanes.max(1);
-        self.next_lane = self.next_lane.wrapping_add(1);
+        let place = (session.place.island, session.place.position.chunk());
+        let lane = lane_for(place, self.config.lanes, self.config.spread, self.placed);
+        self.placed += 1;
         let superseded = ControlInput::Superseded { avatar: session.avatar, epoch: session.epoch };
         effects.push(Effect::To(Message::Control(superseded)));
         effects.push(Effect::To(Message::Control(ControlInput::Placed { client, lane })));

@@ -63,6 +63,8 @@ pub struct NodeConfig {
     pub incarnation: Incarnation,
     /// Lanes, at least one.
     pub lanes: u8,
+    /// How many of them share the players who arrive in one chunk: [`placing`](crate::placing).
+    pub spread: u8,
     /// The world's number, for new ids.
     pub world: WorldNumber,
     /// Where new avatars appear.
@@ -122,6 +124,7 @@ impl NodeConfig {
             node: self.node,
             world: self.world,
             lanes: self.lanes,
+            spread: self.spread,
             game: self.game.clone(),
             home: self.home,
             lands: self.lands.clone(),

@@ -101,6 +101,7 @@ fn login() -> Login {
         node: NodeId(1),
         world: WorldNumber::new(1).unwrap(),
         lanes: 1,
+        spread: 1,
         game: Arc::new(Frontier),
         home,
         lands: BTreeMap::from([(home, Arc::new(Land::new(&Frontier, spec)))]),

@@ -33,6 +33,7 @@ pub(crate) struct Cluster {
 pub(crate) struct ClusterSettings {
     pub(crate) nodes: u16,
     pub(crate) lanes: u8,
+    pub(crate) spread: u8,
     pub(crate) listen: SocketAddr,
     /// Where nodes listen for each other: links are not encrypted.
     pub(crate) links: IpAddr,
@@ -63,6 +64,7 @@ impl Cluster {
             let node = NodeSettings {
                 node: NodeId(number + 1),
                 lanes: settings.lanes,
+                spread: settings.spread,
                 max_clients: settings.max_clients,
                 tls: settings.tls.clone(),
                 // The books are opened to those on this machine only.

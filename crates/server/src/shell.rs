@@ -35,6 +35,8 @@ pub(crate) struct NodeSettings {
     pub(crate) node: NodeId,
     /// Lanes.
     pub(crate) lanes: u8,
+    /// How many of them share a chunk.
+    pub(crate) spread: u8,
     /// Clients at once.
     pub(crate) max_clients: usize,
     /// Whether clients may read the books.
@@ -192,6 +194,7 @@ impl NodeShell {
             node: settings.node,
             incarnation: Incarnation(clock.now().0.unsigned_abs()),
             lanes: settings.lanes,
+            spread: settings.spread,
             world: world.number,
             home: world.document.home,
             lands: world.lands.clone(),

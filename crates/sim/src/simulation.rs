@@ -218,6 +218,7 @@ impl Simulation {
             node,
             incarnation: Incarnation(self.now.0.unsigned_abs()),
             lanes: self.setup.lanes,
+            spread: pelago_node::placing::DEFAULT_SPREAD,
             world: WorldNumber::new(1).expect("a small number"),
             home: HOME,
             lands: BTreeMap::from([(HOME, LAND.clone())]),

@@ -12,7 +12,7 @@
 //!
 //! Decoding is total: any bytes are a document or [`Malformed`], and nothing larger than them is allocated.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use pelago_model::{Document, Revision};
 
 const VERSION: u8 = 1;
@@ -37,13 +37,13 @@ pub enum Malformed {
 /// The bytes of a document.
 pub fn encode(document: &Document) -> Vec<u8> {
     let value = document.value.as_deref().unwrap_or_default();
-    let mut out = BytesMut::with_capacity(HEADER + value.len());
+    let mut out = Vec::with_capacity(HEADER + value.len());
     out.put_u8(VERSION);
     out.put_u8(if document.value.is_none() { TOMBSTONE } else { 0 });
     out.put_u16_le(document.schema);
     out.put_u64_le(document.revision.0);
     out.put_slice(value);
-    out.to_vec()
+    out
 }
 
 /// The document of some bytes.
@@ -51,6 +51,20 @@ pub fn encode(document: &Document) -> Vec<u8> {
 /// # Errors
 /// See [`Malformed`].
 pub fn decode(bytes: &[u8]) -> Result<Document, Malformed> {
+    let (schema, revision, value) = parse(bytes)?;
+    Ok(Document { schema, revision, value: value.map(Bytes::copy_from_slice) })
+}
+
+/// The revision of the document of some bytes, whose value is not copied.
+///
+/// # Errors
+/// See [`Malformed`].
+pub fn revision(bytes: &[u8]) -> Result<Revision, Malformed> {
+    parse(bytes).map(|(_, revision, _)| revision)
+}
+
+/// Schema, revision and value.
+fn parse(bytes: &[u8]) -> Result<(u16, Revision, Option<&[u8]>), Malformed> {
     let (header, mut rest) = bytes.split_at_checked(HEADER).ok_or(Malformed::Truncated)?;
     let number = |range: std::ops::Range<usize>| {
         header[range].iter().rev().fold(0u64, |number, byte| number << 8 | u64::from(*byte))
@@ -68,11 +82,7 @@ pub fn decode(bytes: &[u8]) -> Result<Document, Malformed> {
     if flags & !(TOMBSTONE | MARKS) != 0 || (deleted && !rest.is_empty()) {
         return Err(Malformed::Flags);
     }
-    Ok(Document {
-        schema: number(2..4) as u16,
-        revision: Revision(number(4..12)),
-        value: (!deleted).then(|| Bytes::copy_from_slice(rest)),
-    })
+    Ok((number(2..4) as u16, Revision(number(4..12)), (!deleted).then_some(rest)))
 }
 
 #[cfg(test)]
@@ -103,6 +113,7 @@ mod tests {
         ];
         for (hexadecimal, document) in vectors {
             assert_eq!(encode(&document), bytes(hexadecimal), "{document:?}");
+            assert_eq!(revision(&bytes(hexadecimal)), Ok(document.revision), "{hexadecimal}");
             assert_eq!(decode(&bytes(hexadecimal)), Ok(document), "{hexadecimal}");
         }
     }

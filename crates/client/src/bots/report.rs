@@ -5,7 +5,7 @@ use super::fleet::Window;
 use super::ledger::{Ledger, Moved};
 use super::meters::Meters;
 use pelago_model::{ChunkId, IslandTime, Position};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// Changes within this distance of an observer are expected, in 1/64 m: 30 m.
@@ -14,7 +14,7 @@ const EXPECTED_UNITS: u64 = 1920;
 const SETTLED_MS: i64 = 2000;
 
 /// What bots report.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Report {
     /// Bots that were let in at least once.
     pub connected: u64,
@@ -35,7 +35,7 @@ pub struct Report {
 }
 
 /// Durable commands.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Commands {
     /// Sent, repetitions not counted.
     pub sent: u64,
@@ -52,7 +52,7 @@ pub struct Commands {
 }
 
 /// Updates: changes of entities, decoded by observers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Updates {
     /// Of the expected ones, those that came.
     pub received: u64,
@@ -75,7 +75,7 @@ pub struct Updates {
 }
 
 /// Bytes that came, as messages: without the heads of TCP and WebSocket.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Bytes {
     /// All, from the first to the last moment, control messages and content included.
     pub all: u64,
@@ -90,7 +90,7 @@ pub struct Bytes {
 }
 
 /// Who was in sight.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Sight {
     /// Seconds that bots were in the world, added up.
     pub player_seconds: f64,

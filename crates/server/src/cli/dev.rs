@@ -32,6 +32,9 @@ pub(super) struct DevArguments {
     /// Lanes of each node
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     lanes: u8,
+    /// How many lanes of a node share the players who arrive in one chunk
+    #[arg(long, default_value_t = pelago_node::placing::DEFAULT_SPREAD, value_parser = clap::value_parser!(u8).range(1..=64))]
+    spread: u8,
     /// Bots that play along
     #[arg(long, default_value_t = 0)]
     bots: usize,
@@ -111,6 +114,7 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
     let settings = ClusterSettings {
         nodes: arguments.nodes,
         lanes: arguments.lanes,
+        spread: arguments.spread,
         listen: arguments.listen,
         links: arguments.listen_links,
         tls: tls.clone(),

@@ -81,7 +81,7 @@ where
         for Commit { transaction, mut pending, weight } in group {
             let revision = |key: &Key| match changed.get(key) {
                 Some(document) => Ok(document.revision),
-                None => view.read(key).map(|document| document.revision),
+                None => view.revision(key),
             };
             let outcome = match apply(transaction, revision) {
                 Ok(Ok(documents)) => {

@@ -3,7 +3,7 @@
 use super::directory::{self, DOCUMENTS};
 use crate::{OpenError, ReadError, envelope};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
-use pelago_model::{Document, Key};
+use pelago_model::{Document, Key, Revision};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
@@ -67,6 +67,14 @@ impl View<'_> {
         }
     }
 
+    /// The revision of the document under a key.
+    pub(super) fn revision(&self, key: &Key) -> Result<Revision, ReadError> {
+        match self.snapshot.get(self.keyspace, key.as_str()).map_err(engine)? {
+            Some(bytes) => envelope::revision(&bytes).map_err(|problem| damaged(key, problem)),
+            None => Ok(Document::ABSENT.revision),
+        }
+    }
+
     /// Every document whose key begins with `prefix`, in order.
     pub(super) fn visit(
         &self,
@@ -86,7 +94,11 @@ impl View<'_> {
 }
 
 fn decode(key: &Key, bytes: &[u8]) -> Result<Document, ReadError> {
-    envelope::decode(bytes).map_err(|problem| ReadError::Damaged { key: key.clone(), problem })
+    envelope::decode(bytes).map_err(|problem| damaged(key, problem))
+}
+
+fn damaged(key: &Key, problem: envelope::Malformed) -> ReadError {
+    ReadError::Damaged { key: key.clone(), problem }
 }
 
 fn engine(error: fjall::Error) -> ReadError {
