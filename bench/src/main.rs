@@ -14,6 +14,7 @@ mod run;
 mod scenario;
 mod share;
 mod store;
+mod tables;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -165,7 +166,7 @@ fn load(arguments: &LoadArguments) -> Result<()> {
 
 fn store(arguments: &KeepArguments) -> Result<()> {
     let all = store::measure(&arguments.scratch)?;
-    print!("{}", report::pairs(&all));
+    print!("{}", tables::pairs(&all));
     if arguments.keep {
         results::keep(&arguments.folder, "store", &all)?;
     }
@@ -174,7 +175,7 @@ fn store(arguments: &KeepArguments) -> Result<()> {
 
 fn micro(arguments: &MicroArguments) -> Result<()> {
     let groups = micro::read(&arguments.criterion)?;
-    print!("{}", report::groups(&groups));
+    print!("{}", tables::groups(&groups));
     if arguments.keep {
         results::keep(&arguments.folder, "micro", &groups)?;
     }

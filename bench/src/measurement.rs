@@ -82,6 +82,10 @@ impl Measurement {
         self.report.bytes.frames as f64 / self.report.sight.neighbour_seconds.max(1.0)
     }
 
+    pub(crate) fn snapshot_bytes_per_player_second(&self) -> f64 {
+        self.report.bytes.snapshots as f64 / self.report.sight.player_seconds.max(1.0)
+    }
+
     pub(crate) fn cpu_us_per_neighbour_second(&self) -> f64 {
         self.cost.cpu_seconds() * 1e6 / self.report.sight.neighbour_seconds.max(1.0)
     }
@@ -192,7 +196,7 @@ impl fmt::Display for Measurement {
             out,
             "  bytes per neighbour-second {:.2}, snapshots {:.1} bytes per player-second; {:.0} writes/s",
             self.bytes_per_neighbour_second(),
-            report.bytes.snapshots as f64 / report.sight.player_seconds.max(1.0),
+            self.snapshot_bytes_per_player_second(),
             cost.writes / cost.seconds
         )?;
         writeln!(

@@ -3,12 +3,12 @@
 use crate::chart::{Bars, Chart, Line};
 use crate::measurement::Measurement;
 use crate::micro::Group;
-use crate::results::{self, Kept, Machine};
+use crate::results::{self, Kept};
 use crate::scenario::Scenario;
 use crate::share::{self, Share};
-use crate::store::{self, Pairs};
+use crate::store::Pairs;
+use crate::tables::{groups, on, pairs, runs, shares};
 use anyhow::{Context, Result};
-use std::fmt::Write;
 use std::path::Path;
 
 /// Scenarios in the order of the page.
@@ -44,10 +44,12 @@ pub(crate) fn report(bench: &Path, docs: &Path) -> Result<()> {
             _ => runs(&scenario, &results),
         };
         replace(&mut text, name, &(table + &on(&machine)))?;
-        bars.bars.extend(results.iter().filter_map(|measured| {
-            let label = format!("{name}: {}", measured.variant.short_label());
-            measured.baseline.as_ref().map(|baseline| (label, baseline.ratio()))
-        }));
+        if name != "share" {
+            bars.bars.extend(results.iter().filter_map(|measured| {
+                let label = format!("{name}: {}", measured.variant.short_label());
+                measured.baseline.as_ref().map(|baseline| (label, baseline.ratio()))
+            }));
+        }
         match name {
             "share" => chart(name, share_chart(&share::shares(&results)).to_svg())?,
             "crowd" => chart(name, crowd_chart(&results).to_svg())?,
@@ -78,165 +80,6 @@ fn replace(text: &mut String, name: &str, new: &str) -> Result<()> {
     Ok(())
 }
 
-fn on(machine: &Machine) -> String {
-    let Machine { processor, cores, memory_gibibytes, kernel } = machine;
-    format!("\n{cores} cores of {processor}, {memory_gibibytes} GiB, Linux {kernel}.\n")
-}
-
-/// A table of Markdown.
-fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let mut out = format!("| {} |\n|{}\n", head.join(" | "), " --- |".repeat(N));
-    for row in rows {
-        out += &format!("| {} |\n", row.join(" | "));
-    }
-    out
-}
-
-/// What players got, and what it took.
-fn runs(scenario: &Scenario, results: &[Measurement]) -> String {
-    let got = table(
-        [
-            "",
-            "in sight",
-            "received / expected",
-            "staleness p50, p99 ms",
-            "error p99 m",
-            "missing of near",
-            "acknowledged p99 ms",
-            "bytes per neighbour-s",
-        ],
-        results.iter().map(|it| {
-            let (updates, sight) = (&it.report.updates, &it.report.sight);
-            let looked = sight.looks > 0;
-            let acknowledged = it.report.commands.acked > 0;
-            [
-                it.variant.short_label(),
-                format!("{:.1}", it.neighbours()),
-                format!("{} / {}", updates.received, updates.expected),
-                format!("{}, {}", updates.staleness_p50_ms, updates.staleness_p99_ms),
-                format!("{:.2}", updates.position_error_p99_m),
-                if looked { format!("{} of {}", sight.missing, sight.near) } else { "-".into() },
-                if acknowledged { it.report.commands.p99_ms.to_string() } else { "-".into() },
-                format!("{:.2}", it.bytes_per_neighbour_second()),
-            ]
-        }),
-    );
-    let took = table(
-        [
-            "",
-            "cores",
-            "of them kernel",
-            "CPU us per neighbour-s",
-            "CPU s per million updates",
-            "CPU s per million writes",
-            "times the bare one",
-            "KiB per player (kernel)",
-            "allocations per tick",
-            "busiest lane ms per tick",
-            "commits/s (per group)",
-        ],
-        results.iter().map(|it| {
-            let cost = &it.cost;
-            let bare = it.baseline.as_ref().map(|baseline| format!("{:.2}", baseline.ratio()));
-            let per_group = it.store.committed / it.store.groups.max(1.0);
-            [
-                it.variant.short_label(),
-                format!("{:.2}", it.cores()),
-                format!("{:.0} %", cost.system_seconds / (it.cores() * cost.seconds) * 100.0),
-                format!("{:.2}", it.cpu_us_per_neighbour_second()),
-                format!("{:.2}", it.cpu_per_million_updates()),
-                format!("{:.1}", it.cpu_per_million_writes()),
-                bare.unwrap_or_else(|| "-".into()),
-                format!(
-                    "{:.1} ({:.1})",
-                    it.kibibytes_per_player(),
-                    it.kernel_kibibytes_per_player()
-                ),
-                format!("{:.0}", cost.allocations_per_tick),
-                format!("{:.2}", cost.busiest_lane_ms_per_tick),
-                format!("{:.0} ({per_group:.1})", it.store.committed / cost.seconds),
-            ]
-        }),
-    );
-    let mut out = format!("{got}\n{took}");
-    for measured in results {
-        for objection in measured.objections(&scenario.targets) {
-            let label = measured.variant.short_label();
-            let _ = writeln!(out, "\n**Not reached** ({label}): {objection}.");
-        }
-        if let Some(baseline) = &measured.baseline {
-            let more = measured.recording().unwrap_or_default() * 100.0;
-            let label = measured.variant.short_label();
-            let _ = writeln!(
-                out,
-                "\n{label}: {:.3} cores with the game, {:.3} bare, both over what was recorded (recording made it {more:+.1} %; bare writes late by p99 {:.1} ms).",
-                baseline.game_cpu, baseline.bare_cpu, baseline.late_p99_ms
-            );
-        }
-    }
-    out
-}
-
-fn shares(shares: &[Share]) -> String {
-    let mut out = table(
-        [
-            "players",
-            "CPU ms per tick, by lanes",
-            "logic ms",
-            "synchronisation ms per lane",
-            "knee, lanes",
-        ],
-        shares.iter().map(|share| {
-            let points = share.measured.iter().map(|(lanes, ms)| format!("{lanes}: {ms:.2}"));
-            [
-                share.players.to_string(),
-                points.collect::<Vec<_>>().join(", "),
-                format!("{:.2}", share.logic_ms),
-                format!("{:.3}", share.synchronisation_ms),
-                format!("{:.1}", share.knee()),
-            ]
-        }),
-    );
-    if let Some(spread) = share::spread(shares) {
-        let _ = writeln!(out, "\nThe default of `spread` that follows: **{spread}**.");
-    }
-    out
-}
-
-pub(crate) fn groups(groups: &[Group]) -> String {
-    let rows = groups.iter().flat_map(|group| {
-        group.measured.iter().map(|line| {
-            let (own, base) = (line.nanoseconds, group.baseline.nanoseconds);
-            [
-                format!("`{}`: {}", group.name, line.name),
-                format!("{own:.1}"),
-                format!("{base:.1} ({})", group.baseline.name),
-                format!("{:.1}", own / base),
-            ]
-        })
-    });
-    table(["what", "ns", "baseline ns", "ratio"], rows)
-}
-
-pub(crate) fn pairs(all: &[Pairs]) -> String {
-    let rows = all.iter().map(|pairs| {
-        let of = |of: fn(&store::Round) -> f64| {
-            let ((low, high), ratio) = (pairs.range(of), pairs.ratio(of));
-            let side = |rounds: &[store::Round]| store::median(rounds.iter().map(of));
-            let (own, bare) = (side(&pairs.store), side(&pairs.bare));
-            format!("{own:.2} : {bare:.2} = **{ratio:.2}** ({low:.2}-{high:.2})")
-        };
-        [
-            pairs.in_flight.to_string(),
-            of(|round| round.commits_per_second),
-            of(|round| round.commits_per_group),
-            of(|round| round.cpu_us_per_commit),
-            of(|round| round.p99_ms),
-        ]
-    });
-    table(["in flight", "commits/s", "commits per group", "CPU us per commit", "p99 ms"], rows)
-}
-
 fn share_chart(shares: &[Share]) -> Chart {
     let mut lines: Vec<Line> = shares
         .iter()
@@ -250,13 +93,16 @@ fn share_chart(shares: &[Share]) -> Chart {
             share.measured.iter().map(|(lanes, _)| (*lanes, of(*lanes))).collect()
         };
         let (logic, synchronisation) = (share.logic_ms, share.synchronisation_ms);
-        lines.push(Line { name: "logic of the last".into(), points: over(&|_| logic) });
+        lines.push(Line { name: format!("logic, {}", share.players), points: over(&|_| logic) });
         lines.push(Line {
-            name: "synchronisation".into(),
+            name: format!("synchr., {}", share.players),
             points: over(&|lanes| lanes * synchronisation),
         });
     }
-    let title = "lanes share a chunk: logic against synchronisation".into();
+    let knees = shares.iter().map(|share| format!("{:.1}", share.knee()));
+    let knees = knees.collect::<Vec<_>>().join(", ");
+    let title =
+        format!("lanes share a chunk: logic against synchronisation; knees at {knees} lanes");
     Chart { title, below: "lanes", left: "CPU ms per tick of the node", lines, mark: None }
 }
 
