@@ -4,7 +4,6 @@ use pelago_model::limits::{
     MAX_CHUNK_DOCUMENT_BYTES, MAX_DOCUMENT_BYTES, MAX_TRANSACTION_DOCUMENTS,
 };
 use pelago_model::{CommitOutcome, Document, Key, Revision, Transaction};
-use std::collections::BTreeSet;
 
 /// Checks a transaction against the present revisions, and returns the documents that it writes.
 ///
@@ -36,13 +35,14 @@ pub(crate) fn apply<E>(
 }
 
 fn is_well_formed(transaction: &Transaction) -> bool {
-    let keys: BTreeSet<&Key> = transaction.keys().collect();
+    let mut keys: Vec<&Key> = transaction.keys().collect();
+    keys.sort_unstable();
     let count = transaction.checks.len() + transaction.writes.len();
     let fits = |key: &Key, len| {
         let chunk = key.kind() == "chunk";
         len <= if chunk { MAX_CHUNK_DOCUMENT_BYTES } else { MAX_DOCUMENT_BYTES }
     };
-    keys.len() == count
+    keys.is_sorted_by(|key, next| key < next)
         && count <= MAX_TRANSACTION_DOCUMENTS
         && transaction
             .writes
