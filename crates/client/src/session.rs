@@ -225,17 +225,14 @@ impl Session {
         let Some((kind, payload)) = self.connection.next_message().await? else {
             return Ok(None);
         };
-        match Kind::from_number(kind) {
-            Some(Kind::Control) => match decode_control::<ServerMessage>(&payload)?.body {
-                Some(body) => {
-                    self.notice(&body);
-                    Ok(Some(Incoming::Control(Box::new(body))))
-                }
-                None => Ok(Some(Incoming::Changes)),
-            },
-            Some(kind) => {
-                self.view.receive(kind, &payload, changes)?;
-                Ok(Some(Incoming::Changes))
+        if kind != Kind::Control as u8 {
+            self.view.receive(kind, &payload, changes)?;
+            return Ok(Some(Incoming::Changes));
+        }
+        match decode_control::<ServerMessage>(&payload)?.body {
+            Some(body) => {
+                self.notice(&body);
+                Ok(Some(Incoming::Control(Box::new(body))))
             }
             None => Ok(Some(Incoming::Changes)),
         }

@@ -5,7 +5,7 @@ use pelago_model::{
     ChannelId, EntityId, Epoch, IslandClock, IslandId, IslandTime, Revision, Tick, Trajectory,
 };
 use pelago_wire::Malformed;
-use pelago_wire::client_stream::{decode_client_snapshot, decode_close, decode_frames};
+use pelago_wire::client_stream::{decode_client_snapshot, decode_close, decode_frames, is_frames};
 use pelago_wire::frame::base;
 use pelago_wire::message::Kind;
 use pelago_wire::record::{Base, Enter, Record, Slot, decode_records};
@@ -99,45 +99,45 @@ impl View {
         }
     }
 
-    /// Takes in a message of frames, a snapshot or a close; appends what changed.
+    /// Takes in a message of frames, a snapshot or a close, by the number of its kind; appends what changed. Other
+    /// kinds are skipped.
     ///
     /// # Errors
     /// [`Malformed`]: the node is broken, and the connection should end.
     pub fn receive(
         &mut self,
-        kind: Kind,
+        kind: u8,
         payload: &Bytes,
         changes: &mut Vec<Change>,
     ) -> Result<(), Malformed> {
-        self.count(kind, payload.len());
-        match kind {
-            Kind::Frames => self.frames(payload, changes),
-            Kind::Snapshot => self.snapshot(payload, changes),
-            Kind::Close => {
-                for alias in decode_close(payload)? {
-                    self.forget(alias, changes);
-                    self.streams.remove(&alias);
-                }
-                Ok(())
-            }
-            Kind::Control => Ok(()),
+        let bytes = (message_head_bytes(payload.len()) + payload.len()) as u64;
+        if is_frames(kind) {
+            self.traffic.frames += 1;
+            self.traffic.frame_bytes += bytes;
+            return self.frames(kind, payload, changes);
         }
+        if !matches!(Kind::from_number(kind), Some(Kind::Snapshot | Kind::Close)) {
+            return Ok(());
+        }
+        self.traffic.snapshots += 1;
+        self.traffic.snapshot_bytes += bytes;
+        if kind == Kind::Snapshot as u8 {
+            return self.snapshot(payload, changes);
+        }
+        for alias in decode_close(payload)? {
+            self.forget(alias, changes);
+            self.streams.remove(&alias);
+        }
+        Ok(())
     }
 
-    fn count(&mut self, kind: Kind, payload_bytes: usize) {
-        let bytes = (message_head_bytes(payload_bytes) + payload_bytes) as u64;
-        let traffic = &mut self.traffic;
-        let (messages, total) = match kind {
-            Kind::Frames => (&mut traffic.frames, &mut traffic.frame_bytes),
-            Kind::Snapshot | Kind::Close => (&mut traffic.snapshots, &mut traffic.snapshot_bytes),
-            Kind::Control => return,
-        };
-        *messages += 1;
-        *total += bytes;
-    }
-
-    fn frames(&mut self, payload: &Bytes, changes: &mut Vec<Change>) -> Result<(), Malformed> {
-        let (delta, frames) = decode_frames(payload)?;
+    fn frames(
+        &mut self,
+        kind: u8,
+        payload: &Bytes,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Malformed> {
+        let (delta, frames) = decode_frames(kind, payload)?;
         self.tick = Tick(self.tick.0.saturating_add(delta));
         for (alias, body) in frames {
             let stamp = Stamp::from_byte(body[0]);

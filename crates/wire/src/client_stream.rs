@@ -1,7 +1,7 @@
 //! Frames, snapshots and closes as clients get them.
 
 use crate::Malformed;
-use crate::message::{Kind, put_header};
+use crate::message::{Kind, put_header, put_numbered_header};
 use crate::stamp::Stamp;
 use crate::varint::{Reader, put_svarint, put_varint, varint_len};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -37,18 +37,53 @@ pub struct ClientSnapshot {
     pub records: Bytes,
 }
 
-/// Appends a frame to the entries of a frames message.
-pub fn put_frame(entries: &mut BytesMut, alias: u32, slices: &[&[u8]]) {
-    put_varint(entries, u64::from(alias));
-    put_varint(entries, slices.iter().map(|slice| slice.len() as u64).sum());
-    slices.iter().for_each(|slice| entries.put_slice(slice));
+/// The kind of a message of one frame in the tick of the message before it; the kinds up to [`MANY_FRAMES`] are of
+/// one frame, so many ticks later. Most messages are of this kind, and mostly a dozen bytes: each counts.
+const ONE_FRAME: u8 = 64;
+/// The same of any number of frames, up to the greatest kind.
+const MANY_FRAMES: u8 = 128;
+
+/// Whether messages of this kind bring frames to a client.
+pub const fn is_frames(kind: u8) -> bool {
+    kind == Kind::Frames as u8 || kind >= ONE_FRAME
 }
 
-/// Appends a frames message around its entries.
-pub fn put_frames_message(out: &mut BytesMut, tick_delta: u64, entries: &[u8]) {
-    put_header(out, Kind::Frames, varint_len(tick_delta) + entries.len());
-    put_varint(out, tick_delta);
-    out.put_slice(entries);
+/// Appends a message of frames, each with its alias and the slices of its body, in its shortest form.
+pub fn put_frames<'a, S>(
+    out: &mut BytesMut,
+    tick_delta: u64,
+    frames: impl Iterator<Item = (u32, S)> + Clone,
+) where
+    S: Iterator<Item = &'a [u8]> + Clone,
+{
+    let body_bytes = |slices: &S| slices.clone().map(<[u8]>::len).sum::<usize>();
+    let mut rest = frames.clone();
+    let small = u8::try_from(tick_delta).ok();
+    if let (Some((alias, slices)), None) = (rest.next(), rest.next())
+        && let Some(delta) = small.filter(|delta| *delta < MANY_FRAMES - ONE_FRAME)
+    {
+        let bytes = varint_len(alias.into()) + body_bytes(&slices);
+        put_numbered_header(out, ONE_FRAME + delta, bytes);
+        put_varint(out, alias.into());
+        return slices.for_each(|slice| out.put_slice(slice));
+    }
+    let entry_bytes = |(alias, slices): (u32, S)| {
+        let bytes = body_bytes(&slices);
+        varint_len(alias.into()) + varint_len(bytes as u64) + bytes
+    };
+    let bytes: usize = frames.clone().map(entry_bytes).sum();
+    match small.and_then(|delta| MANY_FRAMES.checked_add(delta)) {
+        Some(kind) => put_numbered_header(out, kind, bytes),
+        None => {
+            put_header(out, Kind::Frames, varint_len(tick_delta) + bytes);
+            put_varint(out, tick_delta);
+        }
+    }
+    for (alias, slices) in frames {
+        put_varint(out, alias.into());
+        put_varint(out, body_bytes(&slices) as u64);
+        slices.for_each(|slice| out.put_slice(slice));
+    }
 }
 
 /// Appends a snapshot message.
@@ -81,6 +116,8 @@ pub fn put_close(out: &mut BytesMut, aliases: &[u32]) {
 #[derive(Clone, Debug)]
 pub struct Frames<'a> {
     reader: Reader<'a>,
+    /// Whether the message is of one frame, which goes to its end.
+    one: bool,
     left: usize,
 }
 
@@ -89,7 +126,7 @@ impl Iterator for Frames<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
-        read_frame(&mut self.reader).ok()
+        read_frame(&mut self.reader, self.one).ok()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -99,24 +136,30 @@ impl Iterator for Frames<'_> {
 
 impl ExactSizeIterator for Frames<'_> {}
 
-/// The frames of a message: how many ticks after the last one, and each frame's alias and body.
+/// The frames of a message of a kind that [`is_frames`]: how many ticks after the last one, and each frame's alias
+/// and body.
 ///
 /// # Errors
 /// [`Malformed`] if any part is; bodies are not looked into, but they have a stamp.
-pub fn decode_frames(payload: &Bytes) -> Result<(u64, Frames<'_>), Malformed> {
+pub fn decode_frames(kind: u8, payload: &Bytes) -> Result<(u64, Frames<'_>), Malformed> {
     let mut reader = Reader::new(payload);
-    let delta = reader.varint()?;
-    let mut frames = Frames { reader: reader.clone(), left: 0 };
-    while !reader.is_empty() {
-        read_frame(&mut reader)?;
+    let delta = match kind {
+        MANY_FRAMES.. => u64::from(kind - MANY_FRAMES),
+        ONE_FRAME.. => u64::from(kind - ONE_FRAME),
+        _ => reader.varint()?,
+    };
+    let one = (ONE_FRAME..MANY_FRAMES).contains(&kind);
+    let mut frames = Frames { reader: reader.clone(), one, left: 0 };
+    while one && frames.left == 0 || !reader.is_empty() {
+        read_frame(&mut reader, one)?;
         frames.left += 1;
     }
     Ok((delta, frames))
 }
 
-fn read_frame(reader: &mut Reader<'_>) -> Result<(u32, Bytes), Malformed> {
+fn read_frame(reader: &mut Reader<'_>, one: bool) -> Result<(u32, Bytes), Malformed> {
     let alias = reader.number()?;
-    let body = reader.prefixed(usize::MAX)?;
+    let body = if one { reader.rest() } else { reader.prefixed(usize::MAX)? };
     if body.is_empty() { Err(Malformed::Truncated) } else { Ok((alias, body)) }
 }
 

@@ -34,8 +34,13 @@ impl Kind {
 
 /// Appends the header of a message whose payload has this many bytes.
 pub fn put_header(out: &mut BytesMut, kind: Kind, payload_len: usize) {
+    put_numbered_header(out, kind as u8, payload_len);
+}
+
+/// The same of a kind by its number.
+pub(crate) fn put_numbered_header(out: &mut BytesMut, kind: u8, payload_len: usize) {
     put_varint(out, payload_len as u64 + 1);
-    out.put_u8(kind as u8);
+    out.put_u8(kind);
 }
 
 /// Appends a whole message.

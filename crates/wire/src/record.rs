@@ -31,6 +31,9 @@ const HEAD_COUNT: u8 = 9;
 const RESERVED: u8 = 12;
 /// A turn with this many waypoints or more writes their number.
 const COUNT_FOLLOWS: u8 = 3;
+/// A turn's time is told from this long before its tick, in ms: most turns began within the tick before, and so
+/// mostly take one byte.
+const TURN_LEAD_MS: i64 = 50;
 
 /// What times and places of a body are relative to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,9 +11,9 @@ use crate::ghosts::{Ghosts, StreamId};
 use crate::objects::Objects;
 use arrayvec::ArrayVec;
 use bytes::{Bytes, BytesMut};
-use client::ClientOut;
+use client::{ClientOut, Forward};
 use pelago_model::{ChannelId, Direction, IslandClock, IslandId, PublisherId, Tick};
-use pelago_wire::client_stream::{ClientSnapshotHeader, put_client_snapshot, put_frame};
+use pelago_wire::client_stream::{ClientSnapshotHeader, put_client_snapshot};
 use pelago_wire::frame::{Frame, StreamKind};
 use pelago_wire::stamp::Stamp;
 use readers::{Alias, Readers, Seat, Streams};
@@ -58,7 +58,9 @@ pub struct Delivery {
     frames: Vec<Arc<Frame>>,
     /// Who is to be shown a stream with the next delivery; may name some twice.
     wanted: Vec<(StreamKey, Seat)>,
-    /// Who gets something with the next delivery.
+    /// Who gets which frame with this delivery.
+    forwards: Vec<Forward>,
+    /// Who gets something else with the next delivery.
     touched: Vec<Seat>,
     /// What all writes of a delivery are put into.
     bytes: BytesMut,
@@ -80,6 +82,7 @@ impl Delivery {
             publishers: BTreeMap::new(),
             frames: Vec::new(),
             wanted: Vec::new(),
+            forwards: Vec::new(),
             touched: Vec::new(),
             bytes: BytesMut::new(),
             most_bytes: 0,
@@ -262,16 +265,15 @@ impl Delivery {
         tick: Tick,
         ghosts: &mut Ghosts,
         objects: &Objects,
-        mut send: impl FnMut(ClientId, Bytes),
+        send: impl FnMut(ClientId, Bytes),
     ) {
         let mut frames = std::mem::take(&mut self.frames);
-        for frame in frames.drain(..) {
+        for (number, frame) in (0u32..).zip(&frames) {
             if frame.tick.0 + MAX_FRAME_AGE_TICKS < tick.0 {
-                self.make_stale(stream_key(&frame));
+                self.make_stale(stream_key(frame));
             }
-            self.forward(&frame);
+            self.forward(number, frame);
         }
-        self.frames = frames;
         // After the frames: whether a client holds a neighbour is as it was before this delivery.
         let mut wanted = std::mem::take(&mut self.wanted);
         wanted.sort_unstable();
@@ -280,52 +282,70 @@ impl Delivery {
             self.show(key, seat, tick, ghosts, objects);
         }
         self.wanted = wanted;
+        self.assemble(tick, &frames, send);
+        frames.clear();
+        self.frames = frames;
+    }
+
+    /// Puts together what goes to each client, and hands it over.
+    fn assemble(
+        &mut self,
+        tick: Tick,
+        frames: &[Arc<Frame>],
+        mut send: impl FnMut(ClientId, Bytes),
+    ) {
         // One piece for all: the memory of the last delivery, once it is written.
         self.bytes.reserve(self.most_bytes);
+        self.forwards.sort_unstable_by_key(|forward| (forward.seat, forward.frame));
+        self.touched.sort_unstable();
+        let (mut forwards, mut touched) = (&self.forwards[..], &self.touched[..]);
         let mut used = 0;
-        for seat in self.touched.drain(..) {
+        while let Some(seat) =
+            [forwards.first().map(|forward| forward.seat), touched.first().copied()]
+                .into_iter()
+                .flatten()
+                .min()
+        {
+            let count = forwards.iter().take_while(|forward| forward.seat == seat).count();
+            let (own, others) = forwards.split_at(count);
+            forwards = others;
+            let count = touched.iter().take_while(|other| **other == seat).count();
+            touched = &touched[count..];
             let Some(out) = &mut self.clients[seat.index()] else { continue };
-            out.touched = false;
-            out.take(tick, &mut self.bytes);
+            out.take(tick, own, frames, &mut self.bytes);
             if !self.bytes.is_empty() {
                 used += self.bytes.len();
                 send(out.client, self.bytes.split().freeze());
             }
         }
+        self.forwards.clear();
+        self.touched.clear();
         self.most_bytes = self.most_bytes.max(used);
     }
 
-    /// Appends a frame for everybody who has the stream; the others are to be shown it.
-    fn forward(&mut self, frame: &Frame) {
+    /// Notes a frame for everybody who has the stream; the others are to be shown it.
+    fn forward(&mut self, number: u32, frame: &Frame) {
         let key = stream_key(frame);
         let Some(readers) = self.streams.get(key) else { return };
         let neighbours = neighbours(&self.streams, frame);
-        let (stamp, records) = frame.core.split_at(1);
         for (seat, alias) in readers.iter() {
-            let Some(out) = &mut self.clients[seat.index()] else { continue };
+            let Some(out) = &self.clients[seat.index()] else { continue };
             if out.blocked {
                 continue;
             }
-            let Alias::Open(number) = alias else {
+            let Alias::Open(alias) = alias else {
                 self.wanted.push((key, seat));
                 continue;
             };
-            // At most a stamp, a section for each side, and the records.
-            let mut slices = ArrayVec::<&[u8], 10>::new();
-            slices.push(stamp);
-            for (section, holders) in &neighbours {
+            let mut sections = 0;
+            for (direction, holders) in &neighbours {
                 let holds = holders
                     .is_some_and(|holders| matches!(holders.get(seat), Some(Alias::Open(_))));
-                if !holds {
-                    slices.push(section);
-                }
+                sections |= u8::from(!holds) << *direction as u8;
             }
-            if slices.len() == 1 && records.is_empty() {
-                continue;
+            if sections != 0 || frame.has_core() {
+                self.forwards.push(Forward { seat, alias, frame: number, sections });
             }
-            slices.push(records);
-            put_frame(&mut out.frames, number, &slices);
-            out.touch(seat, &mut self.touched);
         }
     }
 
@@ -396,20 +416,20 @@ fn stream_key(frame: &Frame) -> StreamKey {
     }
 }
 
-/// The sections of a frame, each with the readers of the stream of the neighbour it is about.
+/// The directions of a frame's sections, each with the readers of the stream of the neighbour there.
 fn neighbours<'a>(
     streams: &'a Streams,
-    frame: &'a Frame,
-) -> ArrayVec<(&'a Bytes, Option<&'a Readers>), 8> {
+    frame: &Frame,
+) -> ArrayVec<(Direction, Option<&'a Readers>), 8> {
     let sections = Direction::ALL.into_iter().zip(&frame.sections);
     sections
         .filter(|(_, section)| !section.is_empty())
-        .map(|(direction, section)| {
+        .map(|(direction, _)| {
             let holders = frame.channel.chunk.neighbour(direction).and_then(|chunk| {
                 let channel = ChannelId { chunk, ..frame.channel };
                 streams.get(StreamKey::Entities((channel, frame.publisher)))
             });
-            (section, holders)
+            (direction, holders)
         })
         .collect()
 }

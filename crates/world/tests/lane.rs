@@ -6,7 +6,7 @@ use pelago_model::{
     ChannelId, ChunkId, EntityId, Epoch, Incarnation, IslandClock, IslandId, IslandTime, NodeId,
     Position, PublisherId, Tick, Trajectory,
 };
-use pelago_wire::client_stream::{decode_client_snapshot, decode_frames};
+use pelago_wire::client_stream::{decode_client_snapshot, decode_frames, is_frames};
 use pelago_wire::frame::base;
 use pelago_wire::record::{Record, decode_records};
 use pelago_world::{ClientId, Delivery, Ghosts, Objects, Publisher, Shown};
@@ -93,8 +93,8 @@ impl World {
             let message = bytes.split_to(length + 1);
             let payload = message.slice(2..);
             match message[1] {
-                2 => {
-                    for (alias, body) in decode_frames(&payload).unwrap().1 {
+                kind if is_frames(kind) => {
+                    for (alias, body) in decode_frames(kind, &payload).unwrap().1 {
                         let channel =
                             self.aliases.iter().find(|(known, _)| *known == alias).unwrap().1;
                         found.extend(names(channel, Tick(self.tick), &body.slice(1..)));

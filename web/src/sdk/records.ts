@@ -28,6 +28,8 @@ export type Record =
   | { kind: "headCount"; count: number };
 
 const MAX_WAYPOINTS = 8;
+/** A turn's time is told from this long before its tick. */
+const TURN_LEAD_MS = 50;
 
 /** The records of some bytes. */
 export function decodeRecords(bytes: Uint8Array, base: Base): Record[] {
@@ -99,7 +101,7 @@ function enter(reader: Reader, flags: number, base: Base): Record {
 
 function turn(reader: Reader, flags: number, base: Base): Record {
   const slot = reader.varint();
-  const at = base.t0 + reader.svarint();
+  const at = base.t0 - TURN_LEAD_MS + reader.svarint();
   const speed = flags & 1 ? reader.varint() : undefined;
   const start = flags & 2 ? place(reader, base) : undefined;
   const few = flags >> 2;

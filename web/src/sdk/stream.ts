@@ -1,7 +1,33 @@
-import { Malformed } from "./reader";
+import { Malformed, Reader } from "./reader";
 
 /** The kinds of messages. */
 export const Kind = { control: 1, frames: 2, snapshot: 3, close: 4 } as const;
+
+/** Kinds from here on are of one frame, so many ticks after the last. */
+const ONE_FRAME = 64;
+/** Kinds from here on are of any number of frames. */
+const MANY_FRAMES = 128;
+
+/** Whether messages of this kind bring frames. */
+export function isFrames(kind: number): boolean {
+  return kind === Kind.frames || kind >= ONE_FRAME;
+}
+
+/** How many ticks after the last one, and each frame's alias and body. */
+export function decodeFrames(
+  kind: number,
+  payload: Uint8Array,
+): { delta: number; frames: { alias: number; body: Uint8Array }[] } {
+  const reader = new Reader(payload);
+  if (kind >= ONE_FRAME && kind < MANY_FRAMES) {
+    const frame = { alias: reader.varint(), body: reader.rest() };
+    return { delta: kind - ONE_FRAME, frames: [frame] };
+  }
+  const delta = kind >= MANY_FRAMES ? kind - MANY_FRAMES : reader.varint();
+  const frames = [];
+  while (!reader.isEmpty) frames.push({ alias: reader.varint(), body: reader.slice(reader.varint()) });
+  return { delta, frames };
+}
 
 /** Takes bytes as they come and gives whole messages. */
 export class Deframer {

@@ -1,6 +1,6 @@
 import { Reader } from "./reader";
 import { decodeRecords, points, type Base, type Record } from "./records";
-import { Kind } from "./stream";
+import { decodeFrames, isFrames, Kind } from "./stream";
 import { CHUNK_UNITS, Trajectory } from "./trajectory";
 
 /** An entity in sight. */
@@ -65,7 +65,7 @@ export class View {
   }
 
   receive(kind: number, payload: Uint8Array, changes: Change[]): void {
-    if (kind === Kind.frames) this.receiveFrames(payload, changes);
+    if (isFrames(kind)) this.receiveFrames(kind, payload, changes);
     else if (kind === Kind.snapshot) this.receiveSnapshot(payload, changes);
     else if (kind === Kind.close) {
       const reader = new Reader(payload);
@@ -77,12 +77,10 @@ export class View {
     }
   }
 
-  private receiveFrames(payload: Uint8Array, changes: Change[]): void {
-    const reader = new Reader(payload);
-    this.tick += reader.varint();
-    while (!reader.isEmpty) {
-      const alias = reader.varint();
-      const body = reader.slice(reader.varint());
+  private receiveFrames(kind: number, payload: Uint8Array, changes: Change[]): void {
+    const { delta, frames } = decodeFrames(kind, payload);
+    this.tick += delta;
+    for (const { alias, body } of frames) {
       const stream = this.streams.get(alias);
       if (!stream || body.length === 0) {
         this.gaps++;

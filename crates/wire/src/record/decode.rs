@@ -2,7 +2,7 @@
 
 use super::{
     ARRIVE, Base, COUNT_FOLLOWS, Deltas, ENTER, Enter, GESTURE, HEAD_COUNT, LEAVE, OBJECT,
-    ObjectRecord, RESERVED, Record, SAY, STANCE, Slot, TURN, Turn, points,
+    ObjectRecord, RESERVED, Record, SAY, STANCE, Slot, TURN, TURN_LEAD_MS, Turn, points,
 };
 use crate::Malformed;
 use crate::varint::Reader;
@@ -103,7 +103,7 @@ impl Records<'_> {
         let kind = self.reader.number()?;
         let stance = if flags & 1 != 0 { self.reader.number()? } else { 0 };
         let name = if flags & 2 != 0 { self.text(MAX_NAME_BYTES)? } else { "".into() };
-        let time = self.time()?;
+        let time = self.time(0)?;
         let start = self.place()?;
         let trajectory = if flags & 4 != 0 {
             let speed = self.speed()?;
@@ -117,7 +117,7 @@ impl Records<'_> {
     }
 
     fn turn(&mut self, slot: Slot, flags: u8) -> Result<Turn, Malformed> {
-        let at = self.time()?;
+        let at = self.time(TURN_LEAD_MS)?;
         let speed = if flags & 1 != 0 { Some(self.speed()?) } else { None };
         let start = if flags & 2 != 0 { Some(self.place()?) } else { None };
         let count = match flags >> 2 {
@@ -135,9 +135,10 @@ impl Records<'_> {
         if speed > MAX_SPEED { Err(Malformed::OutOfRange) } else { Ok(speed) }
     }
 
-    fn time(&mut self) -> Result<IslandTime, Malformed> {
-        let time = self.base.t0.0.checked_add(self.reader.svarint()?);
-        time.map(IslandTime).ok_or(Malformed::OutOfRange)
+    fn time(&mut self, lead_ms: i64) -> Result<IslandTime, Malformed> {
+        let late = i128::from(self.reader.svarint()?) - i128::from(lead_ms);
+        let time = i64::try_from(i128::from(self.base.t0.0) + late);
+        time.map(IslandTime).map_err(|_| Malformed::OutOfRange)
     }
 
     fn place(&mut self) -> Result<Position, Malformed> {

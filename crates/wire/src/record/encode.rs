@@ -2,7 +2,7 @@
 
 use super::{
     ARRIVE, Base, COUNT_FOLLOWS, Deltas, ENTER, Enter, GESTURE, HEAD_COUNT, LEAVE, OBJECT, Record,
-    SAY, STANCE, Slot, TURN, Turn, deltas,
+    SAY, STANCE, Slot, TURN, TURN_LEAD_MS, Turn, deltas,
 };
 use crate::varint::{put_svarint, put_varint};
 use bytes::{BufMut, BytesMut};
@@ -88,7 +88,7 @@ pub fn put_turn(turn: &Turn, base: &Base, out: &mut BytesMut) {
         | u8::from(turn.start.is_some()) << 1
         | count.min(COUNT_FOLLOWS) << 2;
     put_head(TURN, flags, turn.slot, out);
-    put_svarint(out, turn.at.since(base.t0));
+    put_svarint(out, turn.at.since(base.t0).saturating_add(TURN_LEAD_MS));
     if let Some(speed) = turn.speed {
         put_varint(out, u64::from(speed));
     }

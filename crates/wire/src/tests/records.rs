@@ -49,7 +49,7 @@ fn records_have_the_bytes_of_the_page() {
     let target = Some(EntityId(0x0000_1000_0000_0002));
     for (record, page) in [
         (Record::Enter(enter), "60 05 0100000000000000 02 00 02426f 13 14 28 8001 01 800a 00"),
-        (Record::Turn(turn), "f4 ac02 4a 8002 01 fe1d 03 8001 7f 00 02 01 00"),
+        (Record::Turn(turn), "f4 ac02 ae01 8002 01 fe1d 03 8001 7f 00 02 01 00"),
         (Record::Leave { slot: 128 }, "01 8001"),
         (Record::Arrive { slot: 9, from: Direction::West }, "62 09"),
         (Record::Stance { slot: 1, stance: 2 }, "05 01 02"),

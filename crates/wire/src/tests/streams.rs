@@ -5,7 +5,7 @@ use super::unframe;
 use crate::Malformed;
 use crate::client_stream::{
     ClientSnapshot, ClientSnapshotHeader, decode_client_snapshot, decode_close, decode_frames,
-    put_client_snapshot, put_close, put_frame, put_frames_message,
+    is_frames, put_client_snapshot, put_close, put_frames,
 };
 use crate::message::Kind;
 use crate::peer_stream::{
@@ -62,15 +62,41 @@ pub(super) fn peer_snapshots() -> impl Strategy<Value = PeerSnapshot> {
 #[test]
 fn a_body_without_a_stamp_is_malformed() {
     let client = super::bytes("01 05 00");
-    assert_eq!(decode_frames(&client).err(), Some(Malformed::Truncated));
+    assert_eq!(decode_frames(2, &client).err(), Some(Malformed::Truncated));
     let peer = super::bytes("01 05 01 00 00");
     assert_eq!(decode_peer_frames(&peer).err(), Some(Malformed::Truncated));
 }
 
 #[test]
+fn a_message_takes_its_shortest_form() {
+    let message = |delta, count| {
+        let mut out = BytesMut::new();
+        put_frames(&mut out, delta, (0..count).map(|alias| (alias, [&[0xaa][..]].into_iter())));
+        out.to_vec()
+    };
+    assert_eq!(message(0, 1), [3, 64, 0, 0xaa]);
+    assert_eq!(message(63, 1), [3, 127, 0, 0xaa]);
+    assert_eq!(message(64, 1), [4, 192, 0, 1, 0xaa]);
+    assert_eq!(message(0, 2), [7, 128, 0, 1, 0xaa, 1, 1, 0xaa]);
+    assert_eq!(message(127, 2), [7, 255, 0, 1, 0xaa, 1, 1, 0xaa]);
+    assert_eq!(message(128, 1), [6, 2, 0x80, 1, 0, 1, 0xaa]);
+    assert_eq!(message(1, 0), [1, 129]);
+}
+
+#[test]
+fn one_frame_alone_has_a_body() {
+    assert_eq!(decode_frames(64, &Bytes::new()).err(), Some(Malformed::Truncated));
+    assert_eq!(decode_frames(64, &super::bytes("05")).err(), Some(Malformed::Truncated));
+    let payload = super::bytes("05 aa bb");
+    let (delta, mut frames) = decode_frames(67, &payload).unwrap();
+    assert_eq!((delta, frames.next()), (3, Some((5, super::bytes("aa bb")))));
+    assert_eq!(frames.next(), None);
+}
+
+#[test]
 fn a_frame_that_ends_too_early_spoils_its_message() {
     let client = super::bytes("01 05 02 aabb 06 03 aabb");
-    assert_eq!(decode_frames(&client).err(), Some(Malformed::Truncated));
+    assert_eq!(decode_frames(2, &client).err(), Some(Malformed::Truncated));
     let peer = super::bytes("01 05 01 01 aa 00 05 02 01 aa 80 01");
     assert_eq!(decode_peer_frames(&peer).err(), Some(Malformed::Truncated));
 }
@@ -99,19 +125,19 @@ fn snapshots_beyond_the_page_are_malformed() {
 proptest! {
     #[test]
     fn client_frames_are_read_as_they_are_written(
-        delta: u64, frames in prop::collection::vec((any::<u32>(), bodies()), 0..8), cut in 0usize..200,
+        delta in prop_oneof![0u64..300, any::<u64>()],
+        frames in prop::collection::vec((any::<u32>(), bodies()), 0..8), cut in 0usize..200,
     ) {
-        let mut entries = BytesMut::new();
-        for (alias, body) in &frames {
-            // However a body is put together.
+        // However a body is put together.
+        let parts = frames.iter().map(|(alias, body)| {
             let (front, back) = body.split_at(cut.min(body.len()));
-            put_frame(&mut entries, *alias, &[front, &[], back]);
-        }
+            (*alias, [front, &[], back].into_iter())
+        });
         let mut out = BytesMut::new();
-        put_frames_message(&mut out, delta, &entries);
+        put_frames(&mut out, delta, parts);
         let (kind, payload) = unframe(&out.freeze());
-        prop_assert_eq!(kind, Kind::Frames as u8);
-        let (read_delta, read) = decode_frames(&payload).unwrap();
+        prop_assert!(is_frames(kind));
+        let (read_delta, read) = decode_frames(kind, &payload).unwrap();
         prop_assert_eq!((read_delta, read.len()), (delta, frames.len()));
         prop_assert_eq!(read.collect::<Vec<_>>(), frames);
     }
@@ -156,16 +182,18 @@ proptest! {
     fn a_truncated_frame_is_malformed(tick: u64, frame in peer_frames(), alias: u32, body in bodies()) {
         let (mut client, mut peer) = (BytesMut::new(), BytesMut::new());
         crate::varint::put_varint(&mut peer, tick);
-        crate::varint::put_varint(&mut client, tick);
         let start = peer.len();
         put_peer_frame(&mut peer, &frame);
-        put_frame(&mut client, alias, &[&body]);
-        let (client, peer) = (client.freeze(), peer.freeze());
+        // A message of one frame would go to its end, wherever that is.
+        let twice = [(alias, [&body[..]].into_iter()), (alias, [&body[..]].into_iter())];
+        put_frames(&mut client, 0, twice.into_iter());
+        let (client, peer) = (unframe(&client.freeze()).1, peer.freeze());
+        let half = client.len() / 2;
         for len in (0..peer.len()).filter(|len| *len != start) {
             prop_assert!(decode_peer_frames(&peer.slice(..len)).is_err(), "{}", len);
         }
-        for len in (0..client.len()).filter(|len| *len != start) {
-            prop_assert!(decode_frames(&client.slice(..len)).is_err(), "{}", len);
+        for len in (1..client.len()).filter(|len| *len != half) {
+            prop_assert!(decode_frames(128, &client.slice(..len)).is_err(), "{}", len);
         }
     }
 

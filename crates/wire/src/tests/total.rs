@@ -40,8 +40,10 @@ fn read_as_everything(bytes: &Bytes) {
             }
         }
     }
-    if let Ok((_, frames)) = decode_frames(bytes) {
-        assert_eq!(frames.len(), frames.count());
+    for kind in [2, 64, 127, 128, 255] {
+        if let Ok((_, frames)) = decode_frames(kind, bytes) {
+            assert_eq!(frames.len(), frames.count());
+        }
     }
     if let Ok((tick, frames)) = decode_peer_frames(bytes) {
         assert_eq!(frames.len(), frames.clone().count());

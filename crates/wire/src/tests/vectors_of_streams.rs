@@ -5,7 +5,7 @@ use super::{bytes, unframe};
 use crate::client;
 use crate::client_stream::{
     ClientSnapshotHeader, decode_client_snapshot, decode_close, decode_frames, put_client_snapshot,
-    put_close, put_frame, put_frames_message,
+    put_close, put_frames,
 };
 use crate::message::{decode_control, put_control};
 use crate::peer_stream::{
@@ -49,14 +49,11 @@ fn channel(channel: &ChannelId) -> Json {
     ])
 }
 
-fn client_frames() -> Json {
-    let now = Stamp::new(TICK, 77).to_byte();
-    let late = Stamp::new(Tick(TICK.0 - 12), 15).to_byte();
-    let mut entries = BytesMut::new();
-    put_frame(&mut entries, 0, &[&[now], &bytes("01 05"), &bytes("62 09")]);
-    put_frame(&mut entries, 300, &[&[late], &bytes("05 01 02")]);
-    let out = message(|out| put_frames_message(out, 2, &entries));
-    let (delta, frames) = decode_frames(&unframe(&out).1)
+fn client_frames(delta: u64, frames: &[(u32, Bytes)]) -> Json {
+    let parts = frames.iter().map(|(alias, body)| (*alias, [&body[..]].into_iter()));
+    let out = message(|out| put_frames(out, delta, parts));
+    let (kind, payload) = unframe(&out);
+    let (delta, frames) = decode_frames(kind, &payload)
         .map(|(delta, frames)| (delta, frames.collect::<Vec<_>>()))
         .unwrap();
     let frames = frames.iter().map(|(alias, body)| {
@@ -309,8 +306,15 @@ fn the_vectors_of_streams_are_what_the_code_does() {
     let part = ChannelId { cell: Cell(18), rate: Rate::Every4th, ..whole };
     let abroad = ChannelId::whole(ABROAD, ChunkId::new(i16::MIN, i16::MAX));
     let far_part = ChannelId { cell: Cell::WHOLE, rate: Rate::HeadCount, ..abroad };
+    let now = Stamp::new(TICK, 77).to_byte();
+    let late = Stamp::new(Tick(TICK.0 - 12), 15).to_byte();
+    let body = |stamp: u8, records: &str| Bytes::from([&[stamp], &bytes(records)[..]].concat());
+    let (one, other) = ((0, body(now, "01 05 62 09")), (300, body(late, "05 01 02")));
     let mut vectors = vec![
-        client_frames(),
+        client_frames(2, std::slice::from_ref(&other)),
+        client_frames(2, &[one.clone(), other.clone()]),
+        client_frames(64, std::slice::from_ref(&one)),
+        client_frames(128, &[one, other]),
         client_snapshot("snapshot", 0, whole, false, "01 05"),
         client_snapshot("snapshot of objects", 1, whole, true, "07 05 11 02 7b7d"),
         client_snapshot("snapshot of a cell at a rate", 2, part, false, ""),

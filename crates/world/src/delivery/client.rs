@@ -4,15 +4,40 @@ use super::ClientId;
 use super::readers::{Alias, Seat};
 use bytes::BytesMut;
 use pelago_model::{ChannelId, Tick};
-use pelago_wire::client_stream::{put_close, put_frames_message};
+use pelago_wire::client_stream::{put_close, put_frames};
+use pelago_wire::frame::Frame;
+use std::sync::Arc;
+
+/// A frame of a delivery for a client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Forward {
+    pub(super) seat: Seat,
+    /// The client's name of the stream.
+    pub(super) alias: u32,
+    /// Its place among the frames of the delivery.
+    pub(super) frame: u32,
+    /// The sections that belong to it, a bit for each direction.
+    pub(super) sections: u8,
+}
+
+impl Forward {
+    /// The body as this client gets it: the stamp, its sections, the records for everybody.
+    fn slices(self, frames: &[Arc<Frame>]) -> impl Iterator<Item = &[u8]> + Clone {
+        let frame = &frames[self.frame as usize];
+        let (stamp, records) = frame.core.split_at(1);
+        let sections = frame.sections.iter().enumerate();
+        let sections = sections
+            .filter(move |(direction, _)| self.sections & (1 << direction) != 0)
+            .map(|(_, section)| &section[..]);
+        std::iter::once(stamp).chain(sections).chain(std::iter::once(records))
+    }
+}
 
 /// The outgoing side of a client.
 #[derive(Debug)]
 pub(super) struct ClientOut {
     pub(super) client: ClientId,
     pub(super) watching: Vec<ChannelId>,
-    /// The frames of this delivery, without the message's header.
-    pub(super) frames: BytesMut,
     /// Snapshots of this delivery.
     pub(super) rest: BytesMut,
     /// Aliases to be closed.
@@ -32,7 +57,6 @@ impl ClientOut {
         Self {
             client,
             watching: Vec::new(),
-            frames: BytesMut::new(),
             rest: BytesMut::new(),
             closing: Vec::new(),
             waiting: BytesMut::new(),
@@ -69,7 +93,14 @@ impl ClientOut {
 
     /// Moves what goes out with this delivery to the end of `bytes`. Closes come last, their aliases are free in the
     /// next.
-    pub(super) fn take(&mut self, tick: Tick, bytes: &mut BytesMut) {
+    pub(super) fn take(
+        &mut self,
+        tick: Tick,
+        forwards: &[Forward],
+        frames: &[Arc<Frame>],
+        bytes: &mut BytesMut,
+    ) {
+        self.touched = false;
         if self.blocked {
             return;
         }
@@ -77,10 +108,10 @@ impl ClientOut {
             bytes.extend_from_slice(&self.waiting);
             self.waiting = BytesMut::new();
         }
-        if !self.frames.is_empty() {
-            put_frames_message(bytes, tick.0.saturating_sub(self.last_tick.0), &self.frames);
+        if !forwards.is_empty() {
+            let parts = forwards.iter().map(|forward| (forward.alias, forward.slices(frames)));
+            put_frames(bytes, tick.0.saturating_sub(self.last_tick.0), parts);
             self.last_tick = tick;
-            self.frames.clear();
         }
         if !self.rest.is_empty() {
             bytes.extend_from_slice(&self.rest);
