@@ -5,6 +5,7 @@ mod documents;
 mod story;
 
 use anyhow::{Context, Result, ensure};
+use pelago_wire::client_stream::is_frames;
 use pelago_wire::message::Kind;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -51,12 +52,16 @@ fn client_messages(seeds: &mut Vec<Vec<u8>>) -> Result<()> {
     let messages = messages("client")?;
     for message in &messages {
         let (kind, payload) = split(message)?;
+        if is_frames(kind) {
+            seeds.push([&[4, kind], payload].concat());
+            continue;
+        }
         let selectors: &[u8] = match Kind::from_number(kind).context("an unknown kind")? {
             // Who says it is not in the message.
             Kind::Control => &[0, 1],
-            Kind::Frames => &[4],
             Kind::Snapshot => &[5],
             Kind::Close => &[6],
+            Kind::Frames => &[],
         };
         seeds.extend(selectors.iter().map(|selector| [&[*selector], payload].concat()));
     }

@@ -10,6 +10,7 @@ use pelago_node::{ControlInput, Message};
 use pelago_wire::client::{
     self, Act, ClientMessage, Hello, ServerMessage, client_message, server_message,
 };
+use pelago_wire::client_stream::is_frames;
 use pelago_wire::message::{Kind, decode_control};
 use pelago_wire::{PROTOCOL_NEWEST, PROTOCOL_OLDEST};
 use pelago_world::ClientId;
@@ -41,10 +42,10 @@ impl Player {
         let mut deframer = Deframer::new(LIMIT);
         deframer.buffer().extend_from_slice(bytes);
         while let Some((kind, payload)) = deframer.next_message().expect("whole messages") {
-            let kind = Kind::from_number(kind).expect("a kind that the protocol has");
-            match (kind, &mut self.welcome) {
-                (Kind::Control, _) => self.told(&payload),
-                (_, Some((view, _))) => {
+            match (Kind::from_number(kind), &mut self.welcome) {
+                (Some(Kind::Control), _) => self.told(&payload),
+                (known, Some((view, _))) => {
+                    assert!(known.is_some() || is_frames(kind), "a kind that the protocol has not");
                     self.changes.clear();
                     let read = view.receive(kind, &payload, &mut self.changes);
                     assert_eq!(read, Ok(()), "{} cannot read what it is shown", self.name);

@@ -11,11 +11,10 @@ use pelago_model::{
 use pelago_net::Deframer;
 use pelago_wire::client::{ClientMessage, ServerMessage, server_message};
 use pelago_wire::client_stream::{
-    decode_client_snapshot, decode_close, decode_frames, put_client_snapshot, put_close, put_frame,
-    put_frames_message,
+    decode_client_snapshot, decode_close, decode_frames, is_frames, put_client_snapshot, put_close,
+    put_frames,
 };
 use pelago_wire::frame::base;
-use pelago_wire::message::Kind;
 use pelago_wire::record::Base;
 
 const HOME: IslandId = IslandId(0x0000_1000_0000_0001);
@@ -73,7 +72,6 @@ fn view(bytes: &Bytes) {
     let mut view = View::new(HOME, IslandClock::IDENTITY, TICK);
     let mut changes = Vec::new();
     while let Ok(Some((kind, payload))) = deframer.next_message() {
-        let Some(kind) = Kind::from_number(kind) else { continue };
         if view.receive(kind, &payload, &mut changes).is_err() {
             break;
         }
@@ -82,11 +80,19 @@ fn view(bytes: &Bytes) {
     assert!(changes.len() <= 2 * bytes.len(), "more changes than bytes");
 }
 
+/// The kind comes first. A message is written in its shortest form, whichever it was read in.
 fn frames(bytes: &Bytes) {
-    let Ok((delta, frames)) = decode_frames(bytes) else { return };
-    let mut entries = BytesMut::new();
-    frames.for_each(|(alias, body)| put_frame(&mut entries, alias, &[&body]));
-    same(bytes, |out| put_frames_message(out, delta, &entries));
+    let Some(kind) = bytes.first().copied().filter(|kind| is_frames(*kind)) else { return };
+    let read = bytes.slice(1..);
+    let Ok((delta, frames)) = decode_frames(kind, &read) else { return };
+    let frames: Vec<(u32, Bytes)> = frames.collect();
+    let parts = frames.iter().map(|(alias, body)| (*alias, std::iter::once(&body[..])));
+    let mut out = BytesMut::new();
+    put_frames(&mut out, delta, parts);
+    let (kind, payload) = message(out);
+    assert!(payload.len() <= read.len(), "a message grows on its way");
+    let again = decode_frames(kind, &payload).map(|(delta, frames)| (delta, frames.collect()));
+    assert_eq!(again, Ok((delta, frames)), "frames change on their way");
 }
 
 fn snapshot(bytes: &Bytes) {
@@ -125,11 +131,16 @@ pub(super) fn same(bytes: &Bytes, put: impl FnOnce(&mut BytesMut)) {
 }
 
 /// The payload of the only message in some bytes.
-pub(super) fn payload(message: BytesMut) -> Bytes {
-    let mut deframer = Deframer::new(message.len());
-    deframer.buffer().extend_from_slice(&message);
+pub(super) fn payload(bytes: BytesMut) -> Bytes {
+    message(bytes).1
+}
+
+/// The kind and the payload of the only message in some bytes.
+fn message(bytes: BytesMut) -> (u8, Bytes) {
+    let mut deframer = Deframer::new(bytes.len());
+    deframer.buffer().extend_from_slice(&bytes);
     match deframer.next_message() {
-        Ok(Some((_, payload))) if deframer.buffer().is_empty() => payload,
+        Ok(Some(message)) if deframer.buffer().is_empty() => message,
         other => panic!("not one message: {other:?}"),
     }
 }
