@@ -4,6 +4,7 @@
 
 mod bench;
 mod dev;
+mod examples;
 mod fuzz;
 mod layers;
 mod run;

@@ -2,14 +2,14 @@
 
 use crate::run::{cargo, command, root, run};
 use crate::tools::{self, tool};
-use crate::{layers, web};
+use crate::{examples, layers, web};
 use anyhow::{Context, Result, bail};
 use std::time::{Duration, Instant};
 
 /// A step: its name and what it does.
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 14] = [
     ("tools", tools::install),
     ("format", || cargo(&["fmt", "--all", "--check"])),
     ("layers", layers::check),
@@ -22,6 +22,7 @@ const STEPS: [Step; 13] = [
     ("doctest", || cargo(&["test", "--quiet", "--doc", "--workspace"])),
     ("sim", simulate),
     ("server", || cargo(&["build", "--quiet", "--package", "pelago-server"])),
+    ("examples", || examples::check(&root().join("target/debug/pelago"))),
     ("end-to-end", || web::end_to_end(&root().join("target/debug/pelago"))),
 ];
 
@@ -94,7 +95,10 @@ fn unused() -> Result<()> {
 
 fn unit() -> Result<()> {
     let program = tool("cargo-nextest");
-    run(command(&program.to_string_lossy(), &["nextest", "run", "--workspace"]))
+    let mut tests = command(&program.to_string_lossy(), &["nextest", "run", "--workspace"]);
+    // Tests compare with the vectors of the protocol, and never write them.
+    tests.env_remove("PELAGO_BLESS");
+    run(tests)
 }
 
 fn simulate() -> Result<()> {

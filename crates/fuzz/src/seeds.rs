@@ -22,6 +22,16 @@ pub fn seeds(target: &str) -> Result<Vec<Vec<u8>>> {
             for record in &records {
                 seeds.push([&[2], &*unhex(&record["hex"])?].concat());
             }
+            for vector in vectors("malformed")? {
+                let selector = match vector["what"].as_str() {
+                    Some("records") => 2,
+                    Some("frames") => 4,
+                    Some("snapshot") => 5,
+                    Some("close") => 6,
+                    _ => 1,
+                };
+                seeds.push([&[selector], &*unhex(&vector["hex"])?].concat());
+            }
             client_messages(&mut seeds)?;
             seeds.extend(documents::land().into_iter().map(|bytes| [&[7], &*bytes].concat()));
         }
@@ -86,7 +96,11 @@ fn regressions(target: &str) -> Result<Vec<Vec<u8>>> {
     files.into_iter().map(|file| Ok(std::fs::read(file)?)).collect()
 }
 
-fn vectors(name: &str) -> Result<Vec<Value>> {
+/// The vectors of a file of `docs/vectors/`.
+///
+/// # Errors
+/// If the file is missing or is not JSON.
+pub fn vectors(name: &str) -> Result<Vec<Value>> {
     let file = root().join("../../docs/vectors").join(format!("{name}.json"));
     let text = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
     Ok(serde_json::from_slice(&text)?)
@@ -106,7 +120,11 @@ fn split(message: &[u8]) -> Result<(u8, &[u8])> {
     Ok((message[header], &message[header + 1..]))
 }
 
-fn unhex(value: &Value) -> Result<Vec<u8>> {
+/// The bytes of hexadecimal digits.
+///
+/// # Errors
+/// If it is no text of them.
+pub fn unhex(value: &Value) -> Result<Vec<u8>> {
     let digits = value.as_str().context("no hexadecimal text")?.as_bytes();
     let byte = |pair: &[u8]| Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?);
     digits.chunks(2).map(byte).collect()

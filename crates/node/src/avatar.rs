@@ -256,6 +256,25 @@ mod tests {
     }
 
     #[test]
+    fn the_chain_is_that_of_the_vectors() {
+        let text = include_str!("../../../docs/vectors/chain.json");
+        let bytes = |value: &Value| {
+            let digits = value.as_str().unwrap().as_bytes();
+            let pair = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+            digits.chunks(2).map(pair).collect::<Vec<u8>>()
+        };
+        let mut chain = ChainHash::START;
+        for vector in serde_json::from_str::<Vec<Value>>(text).unwrap() {
+            assert_eq!(chain.0[..], bytes(&vector["before"]));
+            let sequence = &vector["sequence"];
+            let sequence = sequence.as_u64().or_else(|| sequence.as_str()?.parse().ok()).unwrap();
+            let command = ChainHash::of(&bytes(&vector["payload"]));
+            chain = chain.then(Sequence(sequence), command, &bytes(&vector["effects"]));
+            assert_eq!(chain.0[..], bytes(&vector["chain"]), "sequence {sequence}");
+        }
+    }
+
+    #[test]
     fn name_documents_of_every_schema_are_read() {
         let document = |schema: u16, value: &'static str| {
             let value = Some(bytes::Bytes::from(value));

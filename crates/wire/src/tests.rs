@@ -1,12 +1,14 @@
 //! What holds for everything that is written and read here.
 
 mod control;
+mod frozen;
 mod json;
 mod records;
 mod strategies;
 mod streams;
 mod total;
 mod vectors;
+mod vectors_of_peers;
 mod vectors_of_streams;
 
 use crate::negotiate;

@@ -7,8 +7,8 @@ use crate::stamp::Stamp;
 use bytes::{Bytes, BytesMut};
 use pelago_model::limits::{MAX_LEG_UNITS, MAX_SPEED};
 use pelago_model::{
-    Cell, ChunkId, Direction, EntityId, Epoch, IslandTime, Position, Revision, Trajectory,
-    WorldNumber,
+    Cell, ChunkId, Direction, EntityId, Epoch, IslandClock, IslandTime, Position, Revision,
+    Trajectory, WorldNumber, WorldTime,
 };
 
 fn trajectory(start_ms: i64, start: (i32, i32), speed: u16, points: &[(i32, i32)]) -> Trajectory {
@@ -276,6 +276,24 @@ fn the_vectors_of_words_are_what_the_code_does() {
             ("sequence", number(sequence)),
             ("message_tick", number(latest)),
             ("stamp", text(hex(&[stamp.to_byte()]))),
+        ]));
+    }
+    for (world, island, speed) in [(0, 0, 1000), (1_700_000_000_000, -5, 900), (5000, 7000, 1)] {
+        let clock = IslandClock {
+            world: WorldTime(world),
+            island: IslandTime(island),
+            speed_permille: speed,
+        };
+        let times = [-1001, -1, 0, 1, 999, 1000, 12_345_678].map(|ms| {
+            let at = WorldTime(world + ms);
+            object([("world_ms", number(at.0)), ("island_ms", number(clock.at(at).0))])
+        });
+        vectors.push(object([
+            kind("clock"),
+            ("world_ms", number(world)),
+            ("island_ms", number(island)),
+            ("speed_permille", number(speed)),
+            ("times", list(times)),
         ]));
     }
     check("ids.json", &vectors);

@@ -1,6 +1,7 @@
 //! `streams.json` of `docs/vectors/`: whole messages of both links.
 
 use super::json::{Json, blob, check, list, number, object, text};
+use super::vectors_of_peers::{between_nodes, frames_of_objects, peer_snapshot};
 use super::{bytes, unframe};
 use crate::client;
 use crate::client_stream::{
@@ -8,29 +9,24 @@ use crate::client_stream::{
     put_close, put_frames,
 };
 use crate::message::{decode_control, put_control};
-use crate::peer_stream::{
-    PeerFrame, PeerSnapshot, decode_peer_frames, decode_peer_snapshot, put_peer_frame,
-    put_peer_frames_message, put_peer_snapshot,
-};
+use crate::peer_stream::{PeerFrame, decode_peer_frames, put_peer_frame, put_peer_frames_message};
 use crate::stamp::Stamp;
 use bytes::{Bytes, BytesMut};
 use client::client_message::Body as FromClient;
 use client::server_message::Body as FromServer;
-use pelago_model::{
-    Cell, ChannelId, ChunkId, Incarnation, IslandId, NodeId, PublisherId, Rate, Tick,
-};
+use pelago_model::{Cell, ChannelId, ChunkId, IslandId, Rate, Tick};
 
-const HOME: IslandId = IslandId(0x0000_1000_0000_0001);
+pub(super) const HOME: IslandId = IslandId(0x0000_1000_0000_0001);
 const ABROAD: IslandId = IslandId(0x0000_2000_0000_0007);
-const TICK: Tick = Tick(17_000_000_003);
+pub(super) const TICK: Tick = Tick(17_000_000_003);
 
-fn message(put: impl FnOnce(&mut BytesMut)) -> Bytes {
+pub(super) fn message(put: impl FnOnce(&mut BytesMut)) -> Bytes {
     let mut out = BytesMut::new();
     put(&mut out);
     out.freeze()
 }
 
-fn vector(name: &str, link: &str, message: &Bytes, content: Json) -> Json {
+pub(super) fn vector(name: &str, link: &str, message: &Bytes, content: Json) -> Json {
     object([
         ("name", text(name)),
         ("link", text(link)),
@@ -39,7 +35,7 @@ fn vector(name: &str, link: &str, message: &Bytes, content: Json) -> Json {
     ])
 }
 
-fn channel(channel: &ChannelId) -> Json {
+pub(super) fn channel(channel: &ChannelId) -> Json {
     object([
         ("island", text(channel.island)),
         ("x", number(channel.chunk.x)),
@@ -131,35 +127,6 @@ fn peer_frames() -> Json {
     vector("frames with sections, only with sections, without", "peer", &out, content)
 }
 
-fn peer_snapshot() -> Json {
-    let snapshot = PeerSnapshot {
-        alias: 9,
-        objects: false,
-        channel: ChannelId::whole(HOME, ChunkId::new(-1, 32_767)),
-        publisher: PublisherId::new(NodeId(2), 1, Incarnation(1_700_000_000_000)),
-        tick: TICK,
-        sequence: 300,
-        answers: 12,
-        stamp: Stamp::new(TICK, 44),
-        records: bytes("01 05"),
-    };
-    let out = message(|out| put_peer_snapshot(out, &snapshot));
-    assert_eq!(decode_peer_snapshot(&unframe(&out).1).as_ref(), Ok(&snapshot));
-    let content = object([
-        ("kind", text("snapshot")),
-        ("alias", number(snapshot.alias)),
-        ("objects", Json::Bool(snapshot.objects)),
-        ("channel", channel(&snapshot.channel)),
-        ("publisher", text(format!("{:016x}", snapshot.publisher.0))),
-        ("tick", number(snapshot.tick.0)),
-        ("sequence", number(snapshot.sequence)),
-        ("answers", number(snapshot.answers)),
-        ("sequence_nibble", number(snapshot.stamp.sequence_nibble)),
-        ("records", blob(&snapshot.records)),
-    ]);
-    vector("snapshot", "peer", &out, content)
-}
-
 fn from_client(name: &str, body: FromClient, fields: Json) -> Json {
     let sent = client::ClientMessage { body: Some(body) };
     let out = message(|out| put_control(out, &sent));
@@ -181,7 +148,7 @@ fn hello() -> Json {
         oldest_version: 1,
         newest_version: 1,
         name: "Zoë".into(),
-        token: Bytes::from_static(&[0xca, 0xfe]),
+        token: Bytes::from_static(&[0xca; 32]),
         arrival: client::Arrival::Anywhere as i32,
         client: "vectors 1".into(),
     };
@@ -305,6 +272,7 @@ fn the_vectors_of_streams_are_what_the_code_does() {
     let whole = ChannelId::whole(HOME, ChunkId::new(-2, 3));
     let part = ChannelId { cell: Cell(18), rate: Rate::Every4th, ..whole };
     let abroad = ChannelId::whole(ABROAD, ChunkId::new(i16::MIN, i16::MAX));
+    let whole_peer = ChannelId::whole(HOME, ChunkId::new(-1, 32_767));
     let far_part = ChannelId { cell: Cell::WHOLE, rate: Rate::HeadCount, ..abroad };
     let now = Stamp::new(TICK, 77).to_byte();
     let late = Stamp::new(Tick(TICK.0 - 12), 15).to_byte();
@@ -322,11 +290,18 @@ fn the_vectors_of_streams_are_what_the_code_does() {
         client_snapshot("snapshot of a head count on another island", 3, far_part, false, "09 07"),
         close("client", &[0, 127, 128, u32::MAX]),
         peer_frames(),
-        peer_snapshot(),
+        peer_snapshot("snapshot", whole_peer, false, "01 05"),
         close("peer", &[9]),
         hello(),
         welcome(),
     ];
     vectors.extend(commands());
+    vectors.extend([
+        peer_snapshot("snapshot of a cell at a rate", part, false, "01 05"),
+        peer_snapshot("snapshot of objects", whole, true, ""),
+        peer_snapshot("snapshot of a head count on another island", far_part, false, "09 07"),
+        frames_of_objects(),
+    ]);
+    vectors.extend(between_nodes());
     check("streams.json", &vectors);
 }
