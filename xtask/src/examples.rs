@@ -94,12 +94,14 @@ fn heard(name: &str, mut client: Ended) -> Result<Vec<Value>> {
     String::from_utf8(output)?.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
-/// Somebody saw another come, walk, speak and wave, and missed nothing.
+/// Somebody saw another come, walk, speak, wave and gather, and missed nothing.
 fn saw(name: &str, lines: &[Value], other: &str) -> Result<()> {
     for event in ["enter", "turn", "say", "gesture"] {
         let is_there = lines.iter().any(|line| line["event"] == event && line["who"] == other);
         ensure!(is_there, "{name} did not see the {event} of {other}");
     }
+    let gathered = lines.iter().any(|line| line["event"] == "object");
+    ensure!(gathered, "{name} saw nothing of what was gathered");
     match lines.last() {
         Some(end) if end["event"] == "end" && end["gaps"] == 0 => Ok(()),
         other => bail!("{name} missed something: {other:?}"),

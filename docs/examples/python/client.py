@@ -1,4 +1,4 @@
-"""A client for the command line: logs in, walks to and fro, speaks, waves at whom it meets, prints what it sees.
+"""A client for the command line: logs in, walks to something to gather, speaks, waves at whom it meets, prints what it sees.
 
     python3 client.py --connect 127.0.0.1:PORT --name Anna
     python3 client.py --connect ws://127.0.0.1:PORT/ --name Bert --seconds 30
@@ -56,22 +56,32 @@ def show(session: Session, change: tuple):
 
 
 def play(session: Session, seconds: int):
-    """Every second something: a few steps, a word, a wave."""
-    x, y = session.position()
-    waved = set()
+    """Every second something: a few steps, a word, a wave; now and then something is gathered."""
+    changes: list[tuple] = []
+    naturals, waved = session.naturals(changes), set()
+    print(json.dumps({"event": "land", "naturals": len(naturals)}), flush=True)
     for second in range(seconds):
-        for change in session.listen(1.0):
+        changes += session.listen(1.0)
+        for change in changes:
             show(session, change)
-            ghost = change[1]
-            if change[0] in ("enter", "turn") and ghost.id != session.avatar and ghost.id not in waved:
-                waved.add(ghost.id)
-                session.act_live(json.dumps({"wave": f"{ghost.id:016x}"}).encode())
-        if second % 3 == 0:
-            side = UNITS if second % 2 == 0 else -UNITS
-            session.move([(x + side, y), (x + side, y + side)], min(WALK_SPEED, session.max_speed))
-        if second % 3 == 1:
+            if change[0] in ("enter", "turn") and change[1].id not in waved | {session.avatar}:
+                waved.add(change[1].id)
+                session.act_live(json.dumps({"wave": f"{change[1].id:016x}"}).encode())
+        changes = []
+        if second % 3 == 0 and naturals:
+            session.move([beside(naturals[0].position)], min(WALK_SPEED, session.max_speed))
+        elif second % 3 == 1:
             session.say(f"{session.name} says {second}")
+        elif naturals and session.pending is None:
+            x, y = naturals[0].chunk
+            session.act(json.dumps({"gather": {"x": x, "y": y, "slot": naturals[0].slot}}).encode())
+            naturals.append(naturals.pop(0))
     print(json.dumps({"event": "end", "gaps": session.view.gaps, "ghosts": len(session.view.ghosts)}), flush=True)
+
+
+def beside(position: tuple[int, int]) -> tuple[int, int]:
+    """Half a metre from a thing, so that one does not stand in it."""
+    return position[0] + UNITS // 2, position[1]
 
 
 def main() -> int:

@@ -1,12 +1,14 @@
 """A session: hello and welcome, the clock, moving, speaking, commands (section 6)."""
 
 import time
+from math import dist
 from pathlib import Path
 
 from .blake3 import blake3
 from .clock import IslandClock, WorldClock, own_ms
+from .content import Natural, check, read_manifest, read_naturals
 from .proto import Schema
-from .streams import CONTROL, Deframer, put_message
+from .streams import CHUNK, CONTROL, Deframer, put_message
 from .trajectory import Point, Trajectory
 from .transport import connect
 from .view import View
@@ -48,6 +50,8 @@ class Session:
         self.view = View(welcome["island"], IslandClock(**welcome["clock"]), welcome["tick"])
         #: Where we are and go, until the first turn that the node shows.
         self.path = path_of(welcome["path"])
+        self.manifest = welcome["manifest"]
+        self.content: dict[bytes, bytes] = {}
 
     def say_control(self, body: str, message: str, values: dict):
         data = SCHEMA.encode("ClientMessage", {body: values})
@@ -95,6 +99,8 @@ class Session:
             elif body == "move_refused":
                 self.path = path_of(values["path"])
                 changes.append(("move_refused", values["code"]))
+            elif body == "content":
+                self.content[values["hash"]] = values["data"]
             elif body in ("closing", "refused"):
                 raise Refused(values["code"], values["sentence"])
             else:
@@ -113,6 +119,25 @@ class Session:
         if chain != outcome["chain"]:
             raise AssertionError("the hash chain is broken")
         self.sequence, self.chain = sequence, chain
+
+    def fetch(self, name: bytes, changes: list[tuple]) -> bytes:
+        """Content by its hash; what else comes meanwhile is appended to the changes."""
+        self.say_control("fetch", "FetchContent", {"hash": name})
+        until = time.monotonic() + 10
+        while name not in self.content:
+            if time.monotonic() > until:
+                raise Refused("silence", "The content did not come.")
+            changes += self.listen(0.05)
+        check(name, self.content[name])
+        return self.content[name]
+
+    def naturals(self, changes: list[tuple]) -> list[Natural]:
+        """The natural things of the chunk where our avatar is, the nearest first."""
+        here = self.position()
+        chunk = here[0] // CHUNK, here[1] // CHUNK
+        name = read_manifest(self.fetch(self.manifest, changes)).get(chunk)
+        naturals = read_naturals(chunk, self.fetch(name, changes)) if name else []
+        return sorted(naturals, key=lambda natural: dist(natural.position, here))
 
     def position(self) -> Point:
         """Where our avatar is now: as everybody sees it, or as we were told."""
