@@ -23,14 +23,15 @@ pub fn seeds(target: &str) -> Result<Vec<Vec<u8>>> {
                 seeds.push([&[2], &*unhex(&record["hex"])?].concat());
             }
             for vector in vectors("malformed")? {
-                let selector = match vector["what"].as_str() {
-                    Some("records") => 2,
-                    Some("frames") => 4,
-                    Some("snapshot") => 5,
-                    Some("close") => 6,
-                    _ => 1,
+                let selector: &[u8] = match vector["what"].as_str() {
+                    Some("records") => &[2],
+                    Some("frames") => &[4, 2],
+                    Some("frame") => &[4, 64],
+                    Some("snapshot") => &[5],
+                    Some("close") => &[6],
+                    _ => &[1],
                 };
-                seeds.push([&[selector], &*unhex(&vector["hex"])?].concat());
+                seeds.push([selector, &*unhex(&vector["hex"])?].concat());
             }
             client_messages(&mut seeds)?;
             seeds.extend(documents::land().into_iter().map(|bytes| [&[7], &*bytes].concat()));

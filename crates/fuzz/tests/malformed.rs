@@ -8,7 +8,7 @@ use pelago_net::Deframer;
 use pelago_wire::client::ServerMessage;
 use pelago_wire::client_stream::{decode_client_snapshot, decode_close, decode_frames};
 use pelago_wire::frame::base;
-use pelago_wire::message::decode_control;
+use pelago_wire::message::{Kind, decode_control};
 use pelago_wire::record::decode_records;
 
 fn is_refused(what: &str, bytes: &Bytes) -> bool {
@@ -16,7 +16,8 @@ fn is_refused(what: &str, bytes: &Bytes) -> bool {
     let base = base(&channel, Tick(17_000_000_000), &IslandClock::IDENTITY);
     match what {
         "records" => decode_records(bytes, base).any(|record| record.is_err()),
-        "frames" => decode_frames(bytes).is_err(),
+        "frames" => decode_frames(Kind::Frames as u8, bytes).is_err(),
+        "frame" => decode_frames(64, bytes).is_err(),
         "snapshot" => decode_client_snapshot(bytes, IslandId(1)).is_err(),
         "close" => decode_close(bytes).is_err(),
         "server" => decode_control::<ServerMessage>(bytes).is_err(),

@@ -10,8 +10,8 @@ from pelago.clock import IslandClock
 from pelago.proto import Schema
 from pelago.records import read_records
 from pelago.session import SCHEMA
-from pelago.streams import CHUNK, CLOSE, CONTROL, FRAMES, Deframer, body_tick, put_message
-from pelago.streams import read_close, read_frames, read_snapshot
+from pelago.streams import CHUNK, CLOSE, CONTROL, FRAMES, ONE_FRAME, Deframer, body_tick, put_message
+from pelago.streams import is_frames, read_close, read_frames, read_snapshot
 from pelago.trajectory import Trajectory
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -109,8 +109,8 @@ class Vectors(unittest.TestCase):
     def stream(self, kind: int, payload: bytes, content: dict):
         if kind == CONTROL:
             return self.control(SCHEMA, payload, content)
-        if kind == FRAMES:
-            tick, frames = read_frames(payload, content["tick_before"])
+        if is_frames(kind):
+            tick, frames = read_frames(kind, payload, content["tick_before"])
             self.assertEqual(tick, content["tick"])
             expected = [
                 (frame["alias"], frame["tick"], frame["sequence_nibble"], bytes.fromhex(frame["records"]))
@@ -167,7 +167,8 @@ class Vectors(unittest.TestCase):
         if what == "stream":
             return Deframer(4096).feed(data)
         return {
-            "frames": lambda: read_frames(data, 0),
+            "frames": lambda: read_frames(FRAMES, data, 0),
+            "frame": lambda: read_frames(ONE_FRAME.start, data, 0),
             "snapshot": lambda: read_snapshot(data, 0),
             "close": lambda: read_close(data),
             "server": lambda: SCHEMA.decode("ServerMessage", data),

@@ -3,12 +3,11 @@
 use super::json::{Json, blob, list, number, object, text};
 use super::vectors_of_streams::{HOME, TICK, channel, message, vector};
 use super::{bytes, unframe};
-use crate::client_stream::{decode_frames, put_frame, put_frames_message};
+use crate::client_stream::{decode_frames, put_frames};
 use crate::message::{decode_control, put_control};
 use crate::peer::{self, peer_message};
 use crate::peer_stream::{PeerSnapshot, decode_peer_snapshot, put_peer_snapshot};
 use crate::stamp::Stamp;
-use bytes::BytesMut;
 use pelago_model::{
     Cell, ChannelId, ChunkId, Incarnation, IslandId, NodeId, PublisherId, Rate, Tick,
 };
@@ -46,10 +45,10 @@ pub(super) fn peer_snapshot(name: &str, of: ChannelId, objects: bool, records: &
 /// For clients: the sequence number in the stamp of an object's frame is 0.
 pub(super) fn frames_of_objects() -> Json {
     let (stamp, records) = (Stamp::new(Tick(TICK.0 - 1), 0).to_byte(), bytes("07 05 12 02 7b7d"));
-    let mut entries = BytesMut::new();
-    put_frame(&mut entries, 1, &[&[stamp], &records]);
-    let out = message(|out| put_frames_message(out, 1, &entries));
-    assert_eq!(decode_frames(&unframe(&out).1).unwrap().0, 1);
+    let body = [&[stamp], &records[..]].concat();
+    let out = message(|out| put_frames(out, 1, [(1, [&body[..]].into_iter())].into_iter()));
+    let (kind, payload) = unframe(&out);
+    assert_eq!(decode_frames(kind, &payload).unwrap().0, 1);
     let frame = object([
         ("alias", number(1)),
         ("tick", number(TICK.0 - 1)),

@@ -45,7 +45,7 @@ pub(super) fn channel(channel: &ChannelId) -> Json {
     ])
 }
 
-fn client_frames(delta: u64, frames: &[(u32, Bytes)]) -> Json {
+fn client_frames(name: &str, delta: u64, frames: &[(u32, Bytes)]) -> Json {
     let parts = frames.iter().map(|(alias, body)| (*alias, [&body[..]].into_iter()));
     let out = message(|out| put_frames(out, delta, parts));
     let (kind, payload) = unframe(&out);
@@ -67,7 +67,7 @@ fn client_frames(delta: u64, frames: &[(u32, Bytes)]) -> Json {
         ("tick", number(TICK.0)),
         ("frames", list(frames)),
     ]);
-    vector("two frames, the second twelve ticks old", "client", &out, content)
+    vector(name, "client", &out, content)
 }
 
 fn client_snapshot(name: &str, alias: u32, of: ChannelId, objects: bool, records: &str) -> Json {
@@ -279,10 +279,10 @@ fn the_vectors_of_streams_are_what_the_code_does() {
     let body = |stamp: u8, records: &str| Bytes::from([&[stamp], &bytes(records)[..]].concat());
     let (one, other) = ((0, body(now, "01 05 62 09")), (300, body(late, "05 01 02")));
     let mut vectors = vec![
-        client_frames(2, std::slice::from_ref(&other)),
-        client_frames(2, &[one.clone(), other.clone()]),
-        client_frames(64, std::slice::from_ref(&one)),
-        client_frames(128, &[one, other]),
+        client_frames("one frame, twelve ticks old", 2, std::slice::from_ref(&other)),
+        client_frames("two frames, the second twelve ticks old", 2, &[one.clone(), other.clone()]),
+        client_frames("one frame, too late for the shortest form", 64, std::slice::from_ref(&one)),
+        client_frames("two frames, too late for a short form", 128, &[one, other]),
         client_snapshot("snapshot", 0, whole, false, "01 05"),
         client_snapshot("snapshot of objects", 1, whole, true, "07 05 11 02 7b7d"),
         client_snapshot("snapshot of a cell at a rate", 2, part, false, ""),

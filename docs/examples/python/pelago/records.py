@@ -7,6 +7,8 @@ ENTER, LEAVE, ARRIVE, TURN, STANCE, SAY, OBJECT, GESTURE, HEAD_COUNT = 0, 1, 2, 
 RESERVED = range(12, 16)
 #: The flags that each kind may have.
 FLAGS = {ENTER: 7, LEAVE: 0, ARRIVE: 7, TURN: 15, STANCE: 0, SAY: 0, OBJECT: 0, GESTURE: 0, HEAD_COUNT: 0}
+#: Turns are told from the middle of their tick.
+TURN_MIDDLE_MS = 50
 MAX_WAYPOINTS, MAX_LEG, MAX_SPEED, MAX_OBJECT = 8, 2**19, 4096, 64
 
 
@@ -66,7 +68,7 @@ def _enter(reader: Reader, flags: int, slot: int, t0: int, corner: Point) -> dic
 
 
 def _turn(reader: Reader, flags: int, slot: int, t0: int, corner: Point) -> dict:
-    record = {"kind": "turn", "slot": slot, "at": _time(t0 + reader.svarint())}
+    record = {"kind": "turn", "slot": slot, "at": _time(t0 + reader.svarint() - TURN_MIDDLE_MS)}
     record["speed"] = reader.varint(MAX_SPEED) if flags & 1 else None
     record["start"] = _place(reader, corner) if flags & 2 else None
     count = reader.varint(MAX_WAYPOINTS) if flags >> 2 == 3 else flags >> 2

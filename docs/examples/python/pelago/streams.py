@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from .bits import Malformed, Reader, put_varint
 
 CONTROL, FRAMES, SNAPSHOT, CLOSE = 1, 2, 3, 4
+#: Kinds that say how many ticks have gone by: of one frame, of any number.
+ONE_FRAME, SHORT_FRAMES = range(64, 128), range(128, 256)
 CHUNK = 1920
 
 
@@ -73,16 +75,27 @@ def body_tick(stamp: int, message_tick: int) -> int:
     return message_tick - (message_tick - (stamp >> 4)) % 16
 
 
-def read_frames(payload: bytes, tick_before: int) -> tuple[int, list[tuple[int, int, int, bytes]]]:
+def is_frames(kind: int) -> bool:
+    return kind == FRAMES or kind in ONE_FRAME or kind in SHORT_FRAMES
+
+
+def read_frames(kind: int, payload: bytes, tick_before: int) -> tuple[int, list[tuple[int, int, int, bytes]]]:
     """The tick of a message, and of each frame: alias, tick, sequence number modulo 16, records."""
     reader = Reader(payload)
-    tick, frames = tick_before + reader.varint(), []
+    if kind in ONE_FRAME:
+        tick = tick_before + kind - ONE_FRAME.start
+        return tick, [_frame(reader.varint(2**32 - 1), reader.rest(), tick)]
+    tick = tick_before + (kind - SHORT_FRAMES.start if kind in SHORT_FRAMES else reader.varint())
+    frames = []
     while not reader.is_empty():
-        alias, body = reader.varint(2**32 - 1), reader.prefixed()
-        if not body:
-            raise Malformed("a body without a stamp")
-        frames.append((alias, body_tick(body[0], tick), body[0] & 15, body[1:]))
+        frames.append(_frame(reader.varint(2**32 - 1), reader.prefixed(), tick))
     return tick, frames
+
+
+def _frame(alias: int, body: bytes, tick: int) -> tuple[int, int, int, bytes]:
+    if not body:
+        raise Malformed("a body without a stamp")
+    return alias, body_tick(body[0], tick), body[0] & 15, body[1:]
 
 
 def read_snapshot(payload: bytes, home: int) -> Snapshot:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from .clock import IslandClock
 from .records import read_records, turned
-from .streams import CLOSE, FRAMES, SNAPSHOT, Channel, read_close, read_frames, read_snapshot
+from .streams import CLOSE, SNAPSHOT, Channel, is_frames, read_close, read_frames, read_snapshot
 from .trajectory import Trajectory
 
 
@@ -44,8 +44,8 @@ class View:
 
     def receive(self, kind: int, payload: bytes) -> list[tuple]:
         changes: list[tuple] = []
-        if kind == FRAMES:
-            self.tick, frames = read_frames(payload, self.tick)
+        if is_frames(kind):
+            self.tick, frames = read_frames(kind, payload, self.tick)
             for alias, tick, sequence, records in frames:
                 self._frame(alias, tick, sequence, records, changes)
         elif kind == SNAPSHOT:
