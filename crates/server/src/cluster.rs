@@ -1,5 +1,8 @@
 //! Several nodes in one process, linked over loopback TCP.
 
+#[cfg(test)]
+mod hostile_network;
+
 use crate::clock::WorldClock;
 use crate::shell::{NodeListeners, NodeSettings, NodeShell};
 use crate::world::{NewWorld, World, open_world};
@@ -44,8 +47,19 @@ pub(crate) struct ClusterSettings {
 }
 
 impl Cluster {
-    /// Opens the world and starts its nodes.
+    /// Opens the world, starts its nodes and lets them know each other.
     pub(crate) fn start(
+        settings: &ClusterSettings,
+        game: Arc<dyn Game>,
+        store: Arc<dyn Store>,
+    ) -> Result<Self> {
+        let cluster = Self::start_apart(settings, game, store)?;
+        cluster.introduce(NodeShell::member);
+        Ok(cluster)
+    }
+
+    /// Starts nodes that do not know of each other.
+    fn start_apart(
         settings: &ClusterSettings,
         game: Arc<dyn Game>,
         store: Arc<dyn Store>,
@@ -80,11 +94,15 @@ impl Cluster {
             );
             nodes.push(shell);
         }
-        let book: Vec<Member> = nodes.iter().map(NodeShell::member).collect();
-        for node in &nodes {
+        Ok(Self { nodes, world, game, store, clock })
+    }
+
+    /// Tells every node who is in the cluster, and where.
+    fn introduce(&self, member: impl Fn(&NodeShell) -> Member) {
+        let book: Vec<Member> = self.nodes.iter().map(member).collect();
+        for node in &self.nodes {
             node.set_book(book.clone());
         }
-        Ok(Self { nodes, world, game, store, clock })
     }
 
     /// Begins to record what passes between clients and their nodes.

@@ -1,0 +1,89 @@
+//! Real processes: how a test starts a world, signals it, and plays in it.
+#![allow(dead_code, reason = "no test needs all of it")]
+
+pub(crate) mod player;
+
+pub(crate) use player::{PATIENCE, Player, goes_to};
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub(crate) const PELAGO: &str = env!("CARGO_BIN_EXE_pelago");
+
+/// A world in a process of its own. Whoever drops it kills it.
+pub(crate) struct World {
+    pub(crate) process: Child,
+    pub(crate) tcp: Vec<String>,
+}
+
+impl World {
+    /// Starts a world and waits until it says where it is.
+    pub(crate) fn start(data: &Path) -> Self {
+        let mut process = Command::new(PELAGO)
+            .args(["dev", "--http", "127.0.0.1:0", "--json", "--data"])
+            .arg(data)
+            .env("PELAGO_LOG", "error")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let tcp = ready["tcp"].as_array().unwrap();
+        let tcp = tcp.iter().map(|address| address.as_str().unwrap().to_owned()).collect();
+        Self { process, tcp }
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let number = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &number]).status().unwrap().success());
+    }
+
+    /// Waits for its end; says whether it was a clean one.
+    pub(crate) fn wait(mut self) -> bool {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status.success();
+            }
+            assert!(began.elapsed() < PATIENCE, "the world did not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Bots that play for so many seconds and note what was acknowledged.
+    pub(crate) fn bots(&self, count: usize, seconds: u64, journal: &Path) -> Child {
+        Command::new(PELAGO)
+            .args(["bots", "--behavior", "mixed", "--connect", &self.tcp.join(",")])
+            .args(["--count", &count.to_string(), "--seconds", &seconds.to_string(), "--journal"])
+            .arg(journal)
+            .env("PELAGO_LOG", "error")
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Compares a journal with the books; returns how many commands were acknowledged.
+    pub(crate) fn verify(&self, journal: &Path) -> u64 {
+        let output = Command::new(PELAGO)
+            .args(["bots", "--connect", &self.tcp[0], "--verify"])
+            .arg(journal)
+            .output()
+            .unwrap();
+        let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(verdict["objections"], serde_json::json!([]), "{verdict:#}");
+        assert!(output.status.success());
+        verdict["acknowledged"].as_u64().unwrap()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}

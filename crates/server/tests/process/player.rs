@@ -1,0 +1,110 @@
+//! A player, as tests play it: everything that has to happen at last is waited for, nothing is timed.
+
+use pelago_client::session::{Identity, Incoming};
+use pelago_client::{Change, ConnectError, Session, Transport};
+use pelago_model::{Position, Secret, WorldTime};
+use pelago_wire::client::{Arrival, server_message};
+use std::time::{Duration, Instant};
+use tokio::time::{sleep, timeout};
+
+/// How long anything may take that has to happen at last.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The speed of players, in 1/64 m per second.
+const SPEED: u16 = 256;
+
+/// A player on a connection of its own.
+pub(crate) struct Player {
+    pub(crate) session: Session,
+    changes: Vec<Change>,
+}
+
+impl Player {
+    /// Logs in once.
+    pub(crate) async fn try_arrive(address: &str, name: &str) -> Result<Self, ConnectError> {
+        let identity = Identity {
+            name: name.to_owned(),
+            token: Secret::new(format!("{name:-<16}")),
+            arrival: Arrival::Home,
+        };
+        let session = Session::open(address, &Transport::Tcp, None, &identity).await?;
+        Ok(Self { session, changes: Vec::new() })
+    }
+
+    /// Logs in, again and again if it has to be.
+    pub(crate) async fn arrive(address: &str, name: &str) -> Self {
+        let began = Instant::now();
+        loop {
+            match Self::try_arrive(address, name).await {
+                Ok(player) => return player,
+                Err(error) => assert!(began.elapsed() < PATIENCE, "{name}: {error}"),
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Takes in what comes until something holds.
+    pub(crate) async fn until(&mut self, what: &str, mut holds: impl FnMut(&Session) -> bool) {
+        let began = Instant::now();
+        while !holds(&self.session) {
+            assert!(began.elapsed() < PATIENCE, "{what} did not happen");
+            self.take_in(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Takes in what comes for a while; false if the connection has ended.
+    pub(crate) async fn take_in(&mut self, time: Duration) -> bool {
+        let end = Instant::now() + time;
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            match timeout(left, self.session.next(&mut self.changes)).await {
+                Ok(Ok(Some(_))) => self.changes.clear(),
+                Ok(Ok(None) | Err(_)) => return false,
+                Err(_) => {}
+            }
+        }
+        true
+    }
+
+    /// World time, as the node says it.
+    pub(crate) async fn world_time(&mut self) -> WorldTime {
+        self.session.ping().await.unwrap();
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            match timeout(PATIENCE, self.session.next(&mut self.changes)).await.unwrap().unwrap() {
+                Some(Incoming::Control(body)) => {
+                    if let server_message::Body::Pong(pong) = *body {
+                        return WorldTime(pong.world_time_ms);
+                    }
+                }
+                Some(Incoming::Changes) => self.changes.clear(),
+                None => break,
+            }
+        }
+        panic!("nobody told the time");
+    }
+
+    /// Walks a few metres to wherever it may, and returns where that is.
+    pub(crate) async fn walk(&mut self) -> Position {
+        for (dx, dy) in [(1, 0), (0, 1), (-1, 0), (0, -1), (1, 1), (-1, -1), (1, -1), (-1, 1)] {
+            let here = self.session.path.position_at(self.session.island_now());
+            let there = Position::new(here.x + 128 * dx, here.y + 128 * dy);
+            self.session.walk(SPEED, &[there]).await.unwrap();
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_secs(3) {
+                self.take_in(Duration::from_millis(50)).await;
+                if goes_to(&self.session, &self.session, there) {
+                    return there;
+                }
+                if self.session.path.destination() != there {
+                    // Refused.
+                    break;
+                }
+            }
+        }
+        panic!("there was nowhere to go");
+    }
+}
+
+/// Whether somebody sees that somebody goes to a place.
+pub(crate) fn goes_to(observer: &Session, who: &Session, there: Position) -> bool {
+    observer.view.find(who.avatar).is_some_and(|seen| seen.trajectory.destination() == there)
+}

@@ -1,0 +1,114 @@
+//! A hostile network: a proxy on loopback that does to bytes what networks do.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
+
+/// Bytes that are carried at once.
+const CHUNK: usize = 16 * 1024;
+
+/// What is done to bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Weather {
+    /// Every piece is late by so much.
+    pub(crate) delay: Duration,
+    /// Every byte is a piece of its own.
+    pub(crate) single_bytes: bool,
+    /// Nothing is carried; senders notice when buffers are full.
+    pub(crate) stalled: bool,
+    /// Everything vanishes, also ends of connections: both sides believe in a connection that is none.
+    pub(crate) half_open: bool,
+}
+
+/// Stands before a listener.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    weather: watch::Sender<Weather>,
+    cuts: watch::Sender<u32>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    pub(crate) async fn toward(upstream: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (weather, sky) = watch::channel(Weather::default());
+        let (cuts, cut) = watch::channel(0);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(carry(stream, upstream, sky.clone(), cut.clone()));
+            }
+        });
+        Self { address, weather, cuts, task }
+    }
+
+    /// From now on.
+    pub(crate) fn set(&self, weather: Weather) {
+        self.weather.send_replace(weather);
+    }
+
+    /// Ends all connections.
+    pub(crate) fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn carry(
+    client: TcpStream,
+    upstream: SocketAddr,
+    sky: watch::Receiver<Weather>,
+    mut cut: watch::Receiver<u32>,
+) {
+    let Ok(server) = TcpStream::connect(upstream).await else { return };
+    client.set_nodelay(true).unwrap();
+    server.set_nodelay(true).unwrap();
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    cut.mark_unchanged();
+    tokio::select! {
+        () = pump(from_client, to_server, sky.clone()) => {}
+        () = pump(from_server, to_client, sky.clone()) => {}
+        _ = cut.changed() => {}
+    }
+}
+
+async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut sky: watch::Receiver<Weather>) {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let Ok(weather) = sky.wait_for(|weather| !weather.stalled).await.map(|weather| *weather)
+        else {
+            return;
+        };
+        let count = from.read(&mut buffer).await.unwrap_or(0);
+        if sky.borrow().half_open {
+            if count == 0 {
+                // The end vanishes, too.
+                drop(sky.wait_for(|weather| !weather.half_open).await);
+                return;
+            }
+            continue;
+        }
+        if count == 0 {
+            return;
+        }
+        sleep(weather.delay).await;
+        let piece = if weather.single_bytes { 1 } else { CHUNK };
+        for piece in buffer[..count].chunks(piece) {
+            if to.write_all(piece).await.is_err() {
+                return;
+            }
+        }
+    }
+}
