@@ -24,6 +24,7 @@ usage: cargo xtask <command>
   test --list                       the steps of `test`
   sim --seed N                      replay a seed of the simulator
   sim [--seeds N] [--seconds S]     simulate many seeds
+  sim --nightly [--minutes M]       longer days and new seeds until the time is over
   fuzz TARGET [--minutes N]         search for bytes that break something; fuzz --help says more
   bench load NAME [--keep]          run a scenario of bench/scenarios; bench load --help says more
   bench store [--keep]              the embedded store beside a bare loop over its engine

@@ -59,6 +59,11 @@ impl OutStreams {
         aliases
     }
 
+    /// How many streams are open.
+    pub(crate) fn len(&self) -> usize {
+        self.streams.len()
+    }
+
     /// The subjects of which frames were left out.
     pub(crate) fn stale(&self) -> BTreeSet<Subject> {
         let stale = self.streams.iter().filter(|(_, out)| out.stale);
@@ -121,6 +126,11 @@ impl InStreams {
         let of_subject = (subject, PublisherId(0))..=(subject, PublisherId(u64::MAX));
         let aliases: Vec<u32> = self.by_stream.range(of_subject).map(|(_, alias)| *alias).collect();
         aliases.into_iter().for_each(|alias| self.close(alias));
+    }
+
+    /// How many streams are open.
+    pub(crate) fn len(&self) -> usize {
+        self.by_alias.len()
     }
 
     /// Counts a frame.

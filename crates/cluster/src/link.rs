@@ -122,6 +122,21 @@ impl Link {
         PublisherId::new(node, publisher.part(), incarnation) == publisher
     }
 
+    /// Bytes that are to be written.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting.len() + self.out.len()
+    }
+
+    /// Subjects whose answer was left out.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.unanswered.len()
+    }
+
+    /// Streams that the other reads.
+    pub(crate) fn out_streams(&self) -> usize {
+        self.out_streams.len()
+    }
+
     /// Queues a control message for the next write.
     pub(crate) fn control(&mut self, body: peer_message::Body) {
         put_control(self.queue(), &PeerMessage { body: Some(body) });

@@ -33,6 +33,7 @@ mod interest;
 mod interface;
 mod peers;
 mod receive;
+mod sizes;
 
 pub use interface::{LinksConfig, LinksCounters, LinksEffect, LinksInput, LinksSabotage};
 
@@ -168,7 +169,7 @@ impl Machine for Links {
             }
             LinksInput::Blocked { link } => {
                 if let Some(link) = self.links.get_mut(&link) {
-                    link.blocked = true;
+                    link.blocked = !self.config.sabotage.ignore_blocked;
                 }
             }
             LinksInput::Writable { link } => self.writable(link, effects),

@@ -49,6 +49,16 @@ impl Wanted {
             || (self.told.contains_key(subject) && !self.remove.contains(subject))
     }
 
+    /// How many subjects the publisher was told.
+    pub(crate) fn told(&self) -> usize {
+        self.told.len()
+    }
+
+    /// How many changes it has not been told.
+    pub(crate) fn untold(&self) -> usize {
+        self.add.len() + self.remove.len()
+    }
+
     /// Everything that will be read once everything is told.
     pub(crate) fn subjects(&self) -> BTreeSet<Subject> {
         let told = self.told.keys().filter(|subject| !self.remove.contains(subject));

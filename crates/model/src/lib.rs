@@ -4,6 +4,7 @@
 //! time, state as functions of time, documents, and the limits on all of them.
 //! This crate knows no bytes on a wire, no game and no storage engine.
 
+pub mod clock;
 pub mod document;
 pub mod gauge;
 pub mod id;
@@ -12,9 +13,11 @@ pub mod limits;
 pub mod machine;
 pub mod place;
 pub mod secret;
+pub mod size;
 pub mod time;
 pub mod trajectory;
 
+pub use clock::SteadyClock;
 pub use document::{Check, CommitOutcome, Document, Transaction, Write};
 pub use gauge::Gauge;
 pub use id::{
@@ -24,5 +27,6 @@ pub use key::Key;
 pub use machine::Machine;
 pub use place::{Cell, ChannelId, ChunkId, Direction, Position, Rate};
 pub use secret::Secret;
+pub use size::Size;
 pub use time::{IslandClock, IslandTime, Tick, WorldTime};
 pub use trajectory::Trajectory;

@@ -10,7 +10,9 @@ use bytes::{Bytes, BytesMut};
 use calling::{durable_answer, live_answer};
 use pelago_cluster::{IncomingCall, Links, LinksEffect, LinksInput, Member, Subject};
 use pelago_game::{ContentHash, Refusal};
-use pelago_model::{ChannelId, EntityId, Epoch, IslandId, Machine, NodeId, PublisherId, WorldTime};
+use pelago_model::{
+    ChannelId, EntityId, Epoch, IslandId, Machine, NodeId, PublisherId, Size, WorldTime,
+};
 use pelago_wire::client::{ServerMessage, server_message};
 use pelago_wire::frame::{Frame, Snapshot, StreamKind};
 use pelago_wire::message::put_control;
@@ -23,6 +25,11 @@ use std::sync::Arc;
 pub const HELLO_TIMEOUT_MS: i64 = 10_000;
 /// How long a call to another node may take, in ms.
 const CALL_MS: u32 = 5000;
+
+/// Chunks that one client can be the only one to watch.
+const MAX_CHANNELS_PER_CLIENT: usize = 64;
+/// Calls that somebody waits for: the links end each of them, and take no more.
+const MAX_WAITING_CALLS: usize = 65_536;
 
 /// What can wake control.
 #[derive(Debug)]
@@ -220,6 +227,24 @@ impl Control {
     /// Connections of clients.
     pub fn connections(&self) -> usize {
         self.clients.len()
+    }
+
+    /// How full everything is that can grow, the links included.
+    pub fn sizes(&self) -> Vec<Size> {
+        let limit = self.config.max_clients;
+        let channels = limit.saturating_mul(MAX_CHANNELS_PER_CLIENT);
+        let mut sizes = vec![
+            Size::table("clients of a node", self.clients.len(), limit, limit),
+            Size::table("channels of a node", self.watching.len(), channels, channels),
+            Size::queue("calls that somebody waits for", self.waiting.len(), MAX_WAITING_CALLS),
+        ];
+        sizes.extend(self.links.sizes());
+        sizes
+    }
+
+    /// Channels that lanes of this node watch.
+    pub fn watched(&self) -> usize {
+        self.watching.len()
     }
 
     /// Messages of clients without a lane that could not be understood.

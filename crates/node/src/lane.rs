@@ -5,6 +5,7 @@
 
 mod commands;
 mod players;
+mod sizes;
 mod streams;
 
 pub(crate) use players::Player;
@@ -292,9 +293,14 @@ impl Lane {
         self.players.values().filter_map(|player| self.publisher.shown(player.slot))
     }
 
-    /// The channels that its clients watch.
+    /// Whether its clients watch a channel.
     pub fn watches(&self, channel: ChannelId) -> bool {
         self.delivery.is_watched(channel)
+    }
+
+    /// The channels that its clients watch.
+    pub fn watched(&self) -> impl Iterator<Item = ChannelId> + '_ {
+        self.delivery.watched()
     }
 
     fn wake(&mut self, now: WorldTime, effects: &mut Vec<Effect>) {
@@ -394,7 +400,8 @@ impl Lane {
         match request {
             Some(Request::ReadChunk(channel)) => match document {
                 Some(document) => self.chunk_read(now, channel, &document),
-                None => self.read_chunk(channel, effects),
+                // Again with the next sweep: at once it would go round as fast as the store fails.
+                None => self.objects.read_failed(channel, now),
             },
             Some(Request::ReadPlace(client)) => {
                 let place = document.as_ref().map(|document| {

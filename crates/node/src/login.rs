@@ -17,7 +17,7 @@ use pelago_game::{Arrival, Game, Land, Refusal, json};
 use pelago_model::limits::MAX_NAME_BYTES;
 use pelago_model::{
     CommitOutcome, Document, EntityId, IslandClock, IslandId, Key, Machine, NodeId, Revision,
-    Secret, Transaction, WorldNumber, WorldTime, Write,
+    Secret, Size, Transaction, WorldNumber, WorldTime, Write,
 };
 use pelago_world::ClientId;
 use std::collections::BTreeMap;
@@ -27,6 +27,8 @@ use std::sync::Arc;
 pub const SERIAL_LEASE: u64 = 256;
 /// Logins under way; more are refused as `busy`.
 pub const MAX_LOGINS: usize = 4096;
+/// Requests for serials under way, which belong to nobody in particular.
+const SERIAL_REQUESTS: usize = 1;
 /// How often a login begins anew after a conflict.
 const MAX_ATTEMPTS: usize = 12;
 
@@ -147,6 +149,14 @@ impl Login {
         }
     }
 
+    /// How full everything is that can grow.
+    pub fn sizes(&self) -> Vec<Size> {
+        vec![
+            Size::queue("logins", self.arriving.len(), MAX_LOGINS),
+            Size::queue("requests of logins", self.tickets.len(), MAX_LOGINS + SERIAL_REQUESTS),
+        ]
+    }
+
     fn ticket(&mut self, request: Request) -> Ticket {
         self.next_ticket += 1;
         self.tickets.insert(Ticket(self.next_ticket), request);
@@ -177,7 +187,8 @@ impl Login {
             let refusal = Refusal::new("name", "That name cannot be used.");
             return effects.push(refuse(client, refusal));
         }
-        if self.arriving.len() >= MAX_LOGINS {
+        // Whoever goes leaves its request to the store behind.
+        if self.arriving.len().max(self.tickets.len()) >= MAX_LOGINS {
             let refusal = Refusal::new("busy", "Too many arrive at once. Try again in a moment.");
             return effects.push(refuse(client, refusal));
         }

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use pelago_cluster::{Links, LinksConfig, LinksSabotage};
 use pelago_game::{ContentHash, Game, IslandSpec, Land, json};
 use pelago_model::{
-    Incarnation, IslandClock, IslandId, Key, Machine, NodeId, PublisherId, Revision, Transaction,
-    WorldNumber, WorldTime, Write,
+    Incarnation, IslandClock, IslandId, Key, Machine, NodeId, PublisherId, Revision, Size,
+    Transaction, WorldNumber, WorldTime, Write,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -190,6 +190,11 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// How full everything is that can grow.
+    pub fn sizes(&self) -> Vec<Size> {
+        [self.control.sizes(), self.steward.sizes(), self.login.sizes()].concat()
     }
 
     /// When it wants to be woken.

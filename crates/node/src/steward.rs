@@ -19,13 +19,15 @@ use pelago_cluster::IncomingCall;
 use pelago_game::{Actor, Game, Land, Refusal};
 use pelago_model::{
     ChannelId, CommitOutcome, Document, IslandClock, IslandId, Key, Machine, NodeId, PublisherId,
-    WorldTime,
+    Size, WorldTime,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Commands that wait for one key; more are refused as `busy`.
 pub const MAX_WAITING: usize = 4096;
+/// Keys that have commands at once; commands for more are refused as `busy`.
+pub const MAX_QUEUES: usize = 65_536;
 /// Documents that are remembered between batches; at the limit those of idle keys are forgotten.
 pub const MAX_REMEMBERED: usize = 16 * 1024;
 /// How long a command waits for the store before it is answered with `unavailable`, in ms.
@@ -187,6 +189,22 @@ impl Steward {
             .sum()
     }
 
+    /// How full everything is that can grow. Of what there is once per key, the fullest counts.
+    pub fn sizes(&self) -> Vec<Size> {
+        let longest = self.queues.values().map(|queue| queue.waiting.len()).max().unwrap_or(0);
+        vec![
+            Size::queue("keys with commands", self.queues.len(), MAX_QUEUES),
+            Size::queue("commands that wait for a key", longest, MAX_WAITING + MAX_BATCH_TURNS),
+            Size::queue("requests of the stewards", self.tickets.len(), MAX_QUEUES),
+            Size::table(
+                "remembered documents",
+                self.remembered.len(),
+                MAX_REMEMBERED + MAX_QUEUES,
+                MAX_REMEMBERED,
+            ),
+        ]
+    }
+
     fn ticket(&mut self, key: &Key) -> Ticket {
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
@@ -202,12 +220,14 @@ impl Steward {
         effects: &mut Vec<Effect>,
     ) {
         let key = command.key.clone();
-        let queue = self.queues.entry(key.clone()).or_default();
-        if queue.waiting.len() >= MAX_WAITING {
+        let is_full = self.queues.len() >= MAX_QUEUES && !self.queues.contains_key(&key);
+        if is_full || self.queues.get(&key).is_some_and(|queue| queue.waiting.len() >= MAX_WAITING)
+        {
             let refusal = Refusal::new("busy", "Too many are at it. Try again in a moment.");
             effects.push(answer(caller, DurableResult::Refused(refusal)));
             return;
         }
+        let queue = self.queues.entry(key.clone()).or_default();
         let deadline = now.plus(TURN_DEADLINE_MS);
         queue.waiting.push_back(Waiting { caller, command, attempts: 0, deadline });
         self.advance(now, &key, effects);

@@ -9,6 +9,7 @@ use pelago_model::{
     Transaction, WorldNumber, WorldTime, Write,
 };
 use pelago_node::avatar::NameDocument;
+use pelago_node::login::MAX_LOGINS;
 use pelago_node::{ControlInput, Effect, LaneInput, Login, LoginConfig, LoginInput, Message};
 use pelago_store::Memory;
 use pelago_world::ClientId;
@@ -193,4 +194,22 @@ fn of_two_who_bind_a_name_at_once_one_wins() {
     };
     assert_eq!(code, Err("token".into()));
     assert_eq!(gate.hello("Anna", ANNAS), Ok(anna));
+}
+
+#[test]
+fn those_who_went_while_the_store_was_slow_still_count() {
+    let mut gate = Gate::new();
+    for _ in 0..MAX_LOGINS {
+        let client = gate.client();
+        assert!(matches!(
+            handle(&mut gate.login, hello(client, "Anna", ANNAS))[..],
+            [Effect::Load { .. }]
+        ));
+        handle(&mut gate.login, LoginInput::Gone { client });
+    }
+    let client = gate.client();
+    let effects = handle(&mut gate.login, hello(client, "Anna", ANNAS));
+    let [effect] = <[Effect; 1]>::try_from(effects).unwrap();
+    assert!(matches!(gate.answer(effect), Step::Answer(Err(code)) if code == "busy"));
+    assert!(gate.login.sizes().iter().all(|size| size.held <= size.limit));
 }

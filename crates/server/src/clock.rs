@@ -1,7 +1,7 @@
 //! World time from the host's clock.
 
-use pelago_model::WorldTime;
-use std::sync::atomic::{AtomicI64, Ordering};
+use pelago_model::{SteadyClock, WorldTime};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
@@ -9,19 +9,20 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct WorldClock {
     epoch_unix_ms: i64,
-    latest: AtomicI64,
+    /// Guards what was told last.
+    steady: Mutex<SteadyClock>,
 }
 
 impl WorldClock {
     /// A clock for a world whose time began then.
     pub(crate) fn new(epoch_unix_ms: i64) -> Self {
-        Self { epoch_unix_ms, latest: AtomicI64::new(0) }
+        Self { epoch_unix_ms, steady: Mutex::default() }
     }
 
     /// World time now.
     pub(crate) fn now(&self) -> WorldTime {
-        let time = unix_ms().saturating_sub(self.epoch_unix_ms).max(0);
-        WorldTime(self.latest.fetch_max(time, Ordering::Relaxed).max(time))
+        let mut steady = self.steady.lock().unwrap_or_else(PoisonError::into_inner);
+        steady.read(WorldTime(unix_ms().saturating_sub(self.epoch_unix_ms).max(0)))
     }
 
     /// When the runtime's timer should fire for a world time.

@@ -8,6 +8,31 @@ use pelago_store::Store;
 use pelago_world::Shown;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What must hold, whatever goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// One real per avatar and epoch.
+    OneReal,
+    /// No older revision after a newer one.
+    NewestRevision,
+    /// What is acknowledged is durable and happened once, under the right epoch.
+    Acknowledged,
+    /// Books balance.
+    Books,
+    /// Ghosts equal reals in the end.
+    Ghosts,
+    /// Everybody gets an answer in the end.
+    Answers,
+    /// Time never steps back.
+    Time,
+    /// Nothing is written to what takes no bytes.
+    Backpressure,
+    /// Nothing holds more than its limit.
+    Limits,
+    /// In the end everything is as small again as it has to be.
+    Rest,
+}
+
 /// What a lane was last seen to show of an object: never an older revision after a newer one.
 pub(crate) type ShownRevisions = BTreeMap<(NodeId, u8, ChannelId, u16), Revision>;
 
@@ -18,7 +43,7 @@ impl Simulation {
         for shown in self.reals() {
             if !seen.insert((shown.id, shown.epoch)) {
                 let text = format!("{} is real twice in epoch {}", shown.id, shown.epoch);
-                return Err(self.objection(text));
+                return Err(self.objection(Promise::OneReal, text));
             }
         }
         Ok(())
@@ -40,7 +65,7 @@ impl Simulation {
             }
         }
         match older {
-            Some((channel, slot, revision, known)) => Err(self.objection(format!(
+            Some((channel, slot, revision, known)) => Err(self.objection(Promise::NewestRevision, format!(
                 "node {id} shows revision {revision} of slot {slot} in {channel:?} after {known}"
             ))),
             None => Ok(()),
@@ -56,18 +81,18 @@ impl Simulation {
     ) -> Result<(), Objection> {
         let Some(committed) = self.store.history.get(&(avatar, sequence)) else {
             let text = format!("command {sequence} of {avatar} is acknowledged and not durable");
-            return Err(self.objection(text));
+            return Err(self.objection(Promise::Acknowledged, text));
         };
         if committed.chain.0 != chain {
             let text = format!("command {sequence} of {avatar} had another outcome");
-            return Err(self.objection(text));
+            return Err(self.objection(Promise::Acknowledged, text));
         }
         if committed.epoch.0 > epoch {
             let text = format!(
                 "a session of epoch {epoch} did command {sequence} of {avatar} in epoch {}",
                 committed.epoch
             );
-            return Err(self.objection(text));
+            return Err(self.objection(Promise::Acknowledged, text));
         }
         Ok(())
     }
@@ -76,7 +101,7 @@ impl Simulation {
     pub(crate) fn check_books(&self) -> Result<(), Objection> {
         if let Some((avatar, sequence)) = self.store.doubled.first() {
             let text = format!("command {sequence} of {avatar} was committed twice");
-            return Err(self.objection(text));
+            return Err(self.objection(Promise::Books, text));
         }
         let mut totals: BTreeMap<String, Total> = BTreeMap::new();
         let mut damaged = None;
@@ -95,14 +120,16 @@ impl Simulation {
             self.game.count(&key, &value, &mut totals);
         });
         if let Some(key) = damaged {
-            return Err(self.objection(format!("{key} is damaged")));
+            return Err(self.objection(Promise::Books, format!("{key} is damaged")));
         }
         if let Err(error) = visited {
-            return Err(self.objection(error.to_string()));
+            return Err(self.objection(Promise::Books, error.to_string()));
         }
         for (item, total) in totals {
             if total.held + total.lying != total.gathered - total.consumed {
-                return Err(self.objection(format!("{item} is not conserved: {total:?}")));
+                return Err(
+                    self.objection(Promise::Books, format!("{item} is not conserved: {total:?}"))
+                );
             }
         }
         Ok(())
@@ -141,7 +168,7 @@ impl Simulation {
                         ),
                         None => format!("node {id} shows other entities than there are"),
                     };
-                    return Err(self.objection(text));
+                    return Err(self.objection(Promise::Ghosts, text));
                 }
             }
         }
@@ -154,7 +181,7 @@ impl Simulation {
         match waits {
             Some(player) => {
                 let text = format!("{} never got an answer: {:?}", player.name, player.pending);
-                Err(self.objection(text))
+                Err(self.objection(Promise::Answers, text))
             }
             None => Ok(()),
         }

@@ -1,27 +1,46 @@
-//! Faults: which kinds there are, how often they strike, how often they did.
+//! Faults: which kinds there are, how often they are planned, how often they struck.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::AddAssign;
 
-/// How often faults strike; plain data. Rates are per simulated second, shares in 1/1000.
+/// How often each kind of fault is planned, in 1/1000 per simulated second; plain data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Faults {
-    /// Links cut, in 1/1000 per second.
+    /// Links cut.
     pub link_loss: u32,
-    /// Pairs of nodes that cannot hear each other for a while, in 1/1000 per second.
+    /// Pairs of nodes that cannot hear each other for a while.
     pub partition: u32,
-    /// Nodes that die, in 1/1000 per second.
+    /// Nodes that die, half of them in the middle of a write.
     pub crash: u32,
-    /// Players that come a second time, elsewhere, in 1/1000 per second.
+    /// Players that come a second time, elsewhere, while they play on.
     pub takeover: u32,
-    /// Players or links that take no bytes for a while, in 1/1000 per second.
+    /// Players or links that take no bytes for a while.
     pub block: u32,
-    /// Messages that are late by up to a second, in 1/1000.
+    /// Messages between nodes that are late by up to a second.
     pub late: u32,
-    /// Commits that fail, in 1/1000.
+    /// Commits that fail.
     pub failed_commit: u32,
-    /// Commits of which nobody knows how they ended, in 1/1000.
+    /// Commits of which nobody knows how they ended.
     pub unknown_commit: u32,
+    /// Documents that cannot be read.
+    pub failed_load: u32,
+    /// Times in which the store takes ten or a hundred times as long.
+    pub slow_store: u32,
+    /// Single commits that take ten or a hundred times as long.
+    pub slow_commit: u32,
+    /// Links that carry little and late for a while.
+    pub slow_link: u32,
+    /// Clocks of hosts that are set forward or back.
+    pub clock_step: u32,
+    /// Clocks of hosts that run too fast or too slow for a while.
+    pub clock_drift: u32,
+    /// Players who are gone without a goodbye, noticed or not, and come back.
+    pub vanish: u32,
+    /// Many who come at once, and go again.
+    pub storm: u32,
+    /// Avatars that move to another node or lane: their players log in there, with or without a goodbye.
+    pub migration: u32,
 }
 
 impl Faults {
@@ -35,82 +54,171 @@ impl Faults {
         late: 0,
         failed_commit: 0,
         unknown_commit: 0,
+        failed_load: 0,
+        slow_store: 0,
+        slow_commit: 0,
+        slow_link: 0,
+        clock_step: 0,
+        clock_drift: 0,
+        vanish: 0,
+        storm: 0,
+        migration: 0,
     };
 
     /// A very bad day.
     pub const USUAL: Self = Self {
         link_loss: 60,
         partition: 40,
-        crash: 50,
+        crash: 70,
         takeover: 100,
         block: 150,
-        late: 10,
-        failed_commit: 30,
-        unknown_commit: 30,
+        late: 1000,
+        failed_commit: 150,
+        unknown_commit: 150,
+        failed_load: 150,
+        slow_store: 30,
+        slow_commit: 100,
+        slow_link: 80,
+        clock_step: 80,
+        clock_drift: 50,
+        vanish: 150,
+        storm: 25,
+        migration: 100,
     };
 }
 
-/// How often each kind of fault struck.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FaultCounts {
-    /// Links cut.
-    pub link_losses: u64,
-    /// Partitions.
-    pub partitions: u64,
-    /// Nodes that died.
-    pub crashes: u64,
-    /// Nodes that came back.
-    pub restarts: u64,
-    /// Writes that a crash took with it before they were synced.
-    pub lost_writes: u64,
-    /// Players that came a second time.
-    pub takeovers: u64,
-    /// Players and links that took no bytes for a while.
-    pub blocks: u64,
-    /// Late messages.
-    pub late: u64,
-    /// Failed commits.
-    pub failed_commits: u64,
-    /// Commits without a known end.
-    pub unknown_commits: u64,
+/// A kind of fault, or of what follows from one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A link cut.
+    LinkLoss,
+    /// A partition.
+    Partition,
+    /// A node that died.
+    Crash,
+    /// A node that died in the middle of a write.
+    CrashInWrite,
+    /// A node that came back.
+    Restart,
+    /// A write that a crash took with it before it was synced.
+    LostWrite,
+    /// A player who came a second time.
+    Takeover,
+    /// A player who took no bytes for a while.
+    BlockedPlayer,
+    /// A link that took no bytes for a while.
+    BlockedLink,
+    /// A late message.
+    Late,
+    /// A failed commit.
+    FailedCommit,
+    /// A commit without a known end.
+    UnknownCommit,
+    /// Documents that could not be read.
+    FailedLoad,
+    /// A time in which the store was slow.
+    SlowStore,
+    /// A commit that was slow.
+    SlowCommit,
+    /// A link that was slow for a while.
+    SlowLink,
+    /// A slow link that was told to be blocked, because more was written than it carries.
+    FullLink,
+    /// A clock that was set.
+    ClockStep,
+    /// A clock that ran too fast or too slow.
+    ClockDrift,
+    /// A player who was gone without a goodbye.
+    Vanish,
+    /// Many who came at once.
+    Storm,
+    /// An avatar that moved to another lane.
+    Migration,
 }
 
-impl FaultCounts {
-    /// All kinds by name.
-    pub fn by_name(&self) -> [(&'static str, u64); 10] {
-        [
-            ("link losses", self.link_losses),
-            ("partitions", self.partitions),
-            ("crashes", self.crashes),
-            ("restarts", self.restarts),
-            ("lost unsynced writes", self.lost_writes),
-            ("takeovers", self.takeovers),
-            ("blocks", self.blocks),
-            ("late messages", self.late),
-            ("failed commits", self.failed_commits),
-            ("unknown commits", self.unknown_commits),
-        ]
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 22] = [
+        Self::LinkLoss,
+        Self::Partition,
+        Self::Crash,
+        Self::CrashInWrite,
+        Self::Restart,
+        Self::LostWrite,
+        Self::Takeover,
+        Self::BlockedPlayer,
+        Self::BlockedLink,
+        Self::Late,
+        Self::FailedCommit,
+        Self::UnknownCommit,
+        Self::FailedLoad,
+        Self::SlowStore,
+        Self::SlowCommit,
+        Self::SlowLink,
+        Self::FullLink,
+        Self::ClockStep,
+        Self::ClockDrift,
+        Self::Vanish,
+        Self::Storm,
+        Self::Migration,
+    ];
+
+    /// What many of them are called.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LinkLoss => "link losses",
+            Self::Partition => "partitions",
+            Self::Crash => "crashes",
+            Self::CrashInWrite => "crashes in a write",
+            Self::Restart => "restarts",
+            Self::LostWrite => "lost unsynced writes",
+            Self::Takeover => "takeovers",
+            Self::BlockedPlayer => "blocked players",
+            Self::BlockedLink => "blocked links",
+            Self::Late => "late messages",
+            Self::FailedCommit => "failed commits",
+            Self::UnknownCommit => "unknown commits",
+            Self::FailedLoad => "failed loads",
+            Self::SlowStore => "slow stores",
+            Self::SlowCommit => "slow commits",
+            Self::SlowLink => "slow links",
+            Self::FullLink => "full links",
+            Self::ClockStep => "clock steps",
+            Self::ClockDrift => "clock drifts",
+            Self::Vanish => "vanished players",
+            Self::Storm => "storms",
+            Self::Migration => "migrations",
+        }
     }
 }
 
-impl AddAssign for FaultCounts {
-    fn add_assign(&mut self, other: Self) {
-        self.link_losses += other.link_losses;
-        self.partitions += other.partitions;
-        self.crashes += other.crashes;
-        self.restarts += other.restarts;
-        self.lost_writes += other.lost_writes;
-        self.takeovers += other.takeovers;
-        self.blocks += other.blocks;
-        self.late += other.late;
-        self.failed_commits += other.failed_commits;
-        self.unknown_commits += other.unknown_commits;
+/// How often each kind of fault struck.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FaultCounts(BTreeMap<Kind, u64>);
+
+impl FaultCounts {
+    /// One more.
+    pub(crate) fn add(&mut self, kind: Kind) {
+        *self.0.entry(kind).or_default() += 1;
+    }
+
+    /// How many there were of a kind.
+    pub fn of(&self, kind: Kind) -> u64 {
+        self.0.get(&kind).copied().unwrap_or(0)
+    }
+}
+
+impl AddAssign<&Self> for FaultCounts {
+    fn add_assign(&mut self, other: &Self) {
+        for (kind, count) in &other.0 {
+            *self.0.entry(*kind).or_default() += count;
+        }
     }
 }
 
 impl fmt::Display for FaultCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = self.by_name().map(|(name, count)| format!("{count} {name}"));
+        let parts = Kind::ALL.map(|kind| format!("{} {}", self.of(kind), kind.name()));
         f.write_str(&parts.join(", "))
     }
 }

@@ -1,14 +1,22 @@
-//! The cluster in a box: the machines of `pelago-node`, with a network, a store, a clock and players of our own,
+//! The cluster in a box: the machines of `pelago-node`, with a network, a store, clocks and players of our own,
 //! everything decided by a seed.
 //!
-//! Safety is checked after every event; after the faults have stopped, ghosts must equal reals.
+//! Everything that goes wrong is planned before it happens, as a schedule of strikes. Safety is checked after every
+//! event; after the faults have stopped, ghosts must equal reals, and everything must be as small as it has to be. An
+//! objection is shrunk to the strikes without which nobody would object.
 
 mod checks;
 mod faults;
 mod network;
 mod player;
+mod schedule;
+mod shrink;
 mod simulation;
+mod sizes;
 mod store;
 
-pub use faults::{FaultCounts, Faults};
-pub use simulation::{Objection, Outcome, Setup, Simulation, Trace};
+pub use checks::Promise;
+pub use faults::{FaultCounts, Faults, Kind};
+pub use schedule::{Fault, Strike, schedule};
+pub use shrink::{Minimal, shrink};
+pub use simulation::{Lanes, Objection, Outcome, Setup, Simulation, Trace};

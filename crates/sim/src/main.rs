@@ -2,121 +2,151 @@
 #![allow(clippy::print_stdout, reason = "a program that talks to people")]
 #![allow(clippy::disallowed_methods, reason = "says how long it took")]
 
-use clap::Parser;
-use pelago_sim::{FaultCounts, Objection, Outcome, Setup, Simulation};
-use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+mod many;
 
-/// How often each kind of fault must have struck in a run of many seeds.
-const LEAST_FAULTS: u64 = 50;
-/// From how many seeds on that is expected.
-const MANY_SEEDS: u64 = 100;
+use clap::Parser;
+use many::Seeds;
+use pelago_sim::{Kind, Minimal, Objection, Setup, Simulation, Strike, shrink};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The most days that are simulated to shrink one objection.
+const SHRINK_DAYS: u32 = 1000;
+/// Objections of a run that are shrunk; of the others the seed is told.
+const MOST_SHRUNK: usize = 3;
+/// Simulated seconds of a day at night.
+const NIGHTLY_SECONDS: u32 = 180;
+/// How far the first seeds of two nights are apart.
+const SEEDS_PER_NIGHT: u64 = 1_000_000;
 
 /// Simulates clusters on very bad days.
 #[derive(Parser)]
 #[command(name = "pelago-sim", version)]
 struct Arguments {
     /// Run this seed only, and tell about it
-    #[arg(long, conflicts_with_all = ["seeds", "from"])]
+    #[arg(long, conflicts_with_all = ["seeds", "from", "nightly"])]
     seed: Option<u64>,
+    /// With --seed: only these strikes of its schedule, by number; none: no strike at all
+    #[arg(long, requires = "seed", value_parser = only)]
+    only: Option<Only>,
+    /// With --seed: so many players
+    #[arg(long, requires = "seed")]
+    players: Option<usize>,
+    /// With --seed: print the schedule of everything that is planned to go wrong
+    #[arg(long, requires = "seed")]
+    schedule: bool,
     /// How many seeds
     #[arg(long, default_value_t = 300)]
     seeds: u64,
-    /// The first seed
-    #[arg(long, default_value_t = 1)]
-    from: u64,
-    /// Simulated seconds of each
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(30..))]
-    seconds: u32,
+    /// The first seed; at night otherwise one by the date
+    #[arg(long)]
+    from: Option<u64>,
+    /// Simulated seconds of each day
+    #[arg(long, value_parser = clap::value_parser!(u32).range(20..))]
+    seconds: Option<u32>,
+    /// Longer days and new seeds, until the time is over
+    #[arg(long, conflicts_with = "seeds")]
+    nightly: bool,
+    /// How long a night takes
+    #[arg(long, default_value_t = 60, requires = "nightly")]
+    minutes: u64,
+    /// At night: where the seeds with objections are written, with how to replay them
+    #[arg(long, default_value = "sim-failures.txt", requires = "nightly")]
+    failures: PathBuf,
+}
+
+/// Numbers of strikes.
+#[derive(Clone)]
+struct Only(Vec<u32>);
+
+fn only(text: &str) -> Result<Only, String> {
+    if text == "none" {
+        return Ok(Only(Vec::new()));
+    }
+    let numbers = text.split(',').map(str::parse).collect::<Result<_, _>>();
+    numbers.map(Only).map_err(|_| format!("{text:?} is no list of numbers"))
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let seconds = arguments.seconds.unwrap_or(if arguments.nightly { NIGHTLY_SECONDS } else { 60 });
     match arguments.seed {
-        Some(seed) => match Simulation::new(Setup::usual(seed, arguments.seconds)).run() {
-            Ok(outcome) => {
-                println!("seed {seed}: no objection");
-                tell(&outcome);
-                ExitCode::SUCCESS
+        Some(seed) => replay(&arguments, Setup::usual(seed, seconds)),
+        None if arguments.nightly => night(&arguments, seconds),
+        None => {
+            let seeds =
+                Seeds { from: arguments.from.unwrap_or(1), count: arguments.seeds, seconds };
+            let report = seeds.run(None, |_| {});
+            report.tell();
+            for objection in report.objections.iter().take(MOST_SHRUNK) {
+                println!("\n{}", shrunk(objection, seconds));
             }
-            Err(objection) => {
-                println!("{objection}");
-                ExitCode::FAILURE
+            for objection in report.objections.iter().skip(MOST_SHRUNK).take(20) {
+                println!("\n{objection}");
+                println!("again: cargo xtask sim --seed {} --seconds {seconds}", objection.seed);
             }
-        },
-        None => many(&arguments),
+            report.verdict()
+        }
     }
 }
 
-fn many(arguments: &Arguments) -> ExitCode {
-    let began = Instant::now();
-    let next = AtomicU64::new(arguments.from);
-    let end = arguments.from + arguments.seeds;
-    let results: Mutex<Vec<Result<Outcome, Objection>>> = Mutex::default();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
-                        return;
-                    }
-                    let result = Simulation::new(Setup::usual(seed, arguments.seconds)).run();
-                    if let Ok(mut results) = results.lock() {
-                        results.push(result);
-                    }
-                }
-            });
+/// One day again, whole or with some of its strikes only.
+fn replay(arguments: &Arguments, setup: Setup) -> ExitCode {
+    let setup = Setup { players: arguments.players.unwrap_or(setup.players).max(1), ..setup };
+    let mut strikes: Vec<Strike> = setup.schedule();
+    if let Some(Only(numbers)) = &arguments.only {
+        strikes.retain(|strike| numbers.contains(&strike.number));
+    }
+    if arguments.schedule || arguments.only.is_some() {
+        strikes.iter().for_each(|strike| println!("{strike}"));
+    }
+    match Simulation::with_strikes(setup, &strikes).run() {
+        Ok(outcome) => {
+            println!("seed {}: no objection", setup.seed);
+            many::tell(&outcome);
+            ExitCode::SUCCESS
+        }
+        Err(objection) if arguments.only.is_some() => {
+            println!("{objection}");
+            ExitCode::FAILURE
+        }
+        Err(objection) => {
+            println!("{}", shrink(setup, strikes, objection, SHRINK_DAYS));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// As many seeds as there is time for, from a first one that is another every day.
+fn night(arguments: &Arguments, seconds: u32) -> ExitCode {
+    let days = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400;
+    let from = arguments.from.unwrap_or(days * SEEDS_PER_NIGHT);
+    println!("{seconds} s each, from seed {from}, for {} minutes", arguments.minutes);
+    let seeds = Seeds { from, count: SEEDS_PER_NIGHT, seconds };
+    let failures = &arguments.failures;
+    let report = seeds.run(Some(Duration::from_secs(60 * arguments.minutes)), |objection| {
+        let minimal = shrunk(objection, seconds);
+        println!("\n{minimal}");
+        if let Err(error) = many::append(failures, &minimal) {
+            println!("{}: {error}", failures.display());
         }
     });
-    let results = results.into_inner().unwrap_or_default();
-    let mut total = Outcome::default();
-    let mut objections = 0;
-    for result in &results {
-        match result {
-            Ok(outcome) => {
-                total.events += outcome.events;
-                total.acknowledged += outcome.acknowledged;
-                total.spoken += outcome.spoken;
-                total.faults += outcome.faults;
-            }
-            Err(objection) => {
-                objections += 1;
-                if objections <= 20 {
-                    println!("{objection}");
-                    println!("  again: cargo xtask sim --seed {}", objection.seed);
-                }
-            }
-        }
+    report.tell();
+    if !report.objections.is_empty() {
+        println!("the seeds with objections are in {}", failures.display());
     }
-    let seeds = arguments.seeds;
-    println!("{seeds} seeds, {} s each, {:.1} s", arguments.seconds, began.elapsed().as_secs_f64());
-    tell(&total);
-    if results.len() as u64 != seeds {
-        println!("a simulation has panicked");
-        return ExitCode::FAILURE;
-    }
-    if objections > 0 {
-        println!("{objections} seeds had objections");
-        return ExitCode::FAILURE;
-    }
-    let rare = rare_faults(&total.faults);
-    if seeds >= MANY_SEEDS && !rare.is_empty() {
-        println!("too rare to prove anything: {}", rare.join(", "));
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
+    report.verdict()
 }
 
-fn rare_faults(faults: &FaultCounts) -> Vec<String> {
-    let rare = faults.by_name().into_iter().filter(|(_, count)| *count < LEAST_FAULTS);
+fn shrunk(objection: &Objection, seconds: u32) -> Minimal {
+    let setup = Setup::usual(objection.seed, seconds);
+    shrink(setup, setup.schedule(), objection.clone(), SHRINK_DAYS)
+}
+
+/// Kinds of faults of which there were too few to prove anything.
+fn rare(outcome: &pelago_sim::Outcome, least: u64) -> Vec<String> {
+    let counts = Kind::ALL.map(|kind| (kind.name(), outcome.faults.of(kind)));
+    let rare = counts.into_iter().filter(|(_, count)| *count < least);
     rare.map(|(name, count)| format!("{count} {name}")).collect()
-}
-
-fn tell(outcome: &Outcome) {
-    println!("{} events, {} commands acknowledged", outcome.events, outcome.acknowledged);
-    println!("faults: {}", outcome.faults);
 }

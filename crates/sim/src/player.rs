@@ -8,6 +8,8 @@ use pelago_wire::client::{
 use pelago_wire::message::{Kind, put_control};
 use pelago_wire::{PROTOCOL_NEWEST, PROTOCOL_OLDEST};
 use pelago_world::ClientId;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// The speed of players, in 1/64 m per second.
 pub(crate) const SPEED: u16 = 320;
@@ -42,13 +44,27 @@ pub(crate) struct Player {
     pub(crate) blocked: bool,
     /// When it does the next thing.
     pub(crate) next_act: WorldTime,
-    /// A second session of somebody's avatar: it ends for good when it is cut off.
+    /// A second session of somebody's avatar, or a guest: it ends for good when it is cut off.
     pub(crate) twin: bool,
+    /// When it goes, and whether it says so.
+    pub(crate) leaves: Option<(WorldTime, bool)>,
+    /// How far its node's time is ahead of ours, as far as it knows.
+    pub(crate) clock_ms: i64,
+    /// Its choices: its own, so that nobody else's fate changes them.
+    pub(crate) rng: ChaCha8Rng,
     pub(crate) gone: bool,
 }
 
 impl Player {
-    pub(crate) fn new(name: String, node: NodeId, next_act: WorldTime, twin: bool) -> Self {
+    /// Its choices are made by the seed and a number of its own.
+    pub(crate) fn new(
+        name: String,
+        node: NodeId,
+        next_act: WorldTime,
+        (seed, number): (u64, u64),
+    ) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(number);
         Self {
             name,
             node,
@@ -60,9 +76,16 @@ impl Player {
             moves: 0,
             blocked: false,
             next_act,
-            twin,
+            twin: false,
+            leaves: None,
+            clock_ms: 0,
+            rng,
             gone: false,
         }
+    }
+
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
+        self.rng.next_u32() % bound.max(1)
     }
 
     /// The first message.
@@ -107,6 +130,7 @@ impl Player {
 
     /// A walk to a place, from where it is by its own reckoning.
     pub(crate) fn walk(&mut self, now: WorldTime, to: Position) -> Option<Bytes> {
+        let now = now.plus(self.clock_ms);
         let playing = self.playing.as_mut()?;
         let at = pelago_model::IslandTime(now.0).max(playing.path.start_time());
         playing.path = playing.path.turned(at, SPEED, &[to]).ok()?;
@@ -142,6 +166,11 @@ pub(crate) fn wave(target: EntityId) -> Bytes {
 /// Speech.
 pub(crate) fn say(text: &str) -> Bytes {
     encode(client_message::Body::Say(client::Say { text: text.to_owned() }))
+}
+
+/// A goodbye.
+pub(crate) fn bye() -> Bytes {
+    encode(client_message::Body::Bye(client::Bye {}))
 }
 
 fn act(sequence: u64, payload: Bytes) -> Bytes {

@@ -1,15 +1,18 @@
 //! The simulation: one queue of events, one clock, one seed.
 
+mod clocks;
 mod hosts;
 mod playing;
 mod strikes;
 
-use crate::checks::ShownRevisions;
-use crate::faults::{FaultCounts, Faults};
+use crate::checks::{Promise, ShownRevisions};
+use crate::faults::{FaultCounts, Faults, Kind};
 use crate::network::Network;
 use crate::player::Player;
+use crate::schedule::{Fault, Strike, schedule};
 use crate::store::SimStore;
 use bytes::Bytes;
+use clocks::HostClock;
 use pelago_cluster::{LinkId, LinksInput};
 use pelago_frontier::Frontier;
 use pelago_game::{IslandSpec, Land};
@@ -24,8 +27,6 @@ use pelago_node::{
 };
 use pelago_store::Store;
 use pelago_world::ClientId;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -36,6 +37,8 @@ const BEGIN: WorldTime = WorldTime(1_000_000);
 const CALM_MS: i64 = 15_000;
 /// How long before the end players set out no more, in ms: the longest walk is over by then.
 const REST_MS: i64 = 11_000;
+/// After how many events the sizes of everything are looked at.
+const SIZES_EVERY: u64 = 64;
 
 /// The land is the same for all seeds: making it takes longer than playing on it.
 static LAND: LazyLock<Arc<Land>> = LazyLock::new(|| {
@@ -53,29 +56,50 @@ pub struct Setup {
     pub seconds: u32,
     /// Nodes.
     pub nodes: u16,
-    /// Lanes of each node.
-    pub lanes: u8,
+    /// Lanes of the nodes.
+    pub lanes: Lanes,
     /// Players.
     pub players: usize,
     /// What goes wrong.
     pub faults: Faults,
     /// Planted bugs.
     pub sabotage: Sabotage,
+    /// Nodes are told what their hosts' clocks say, as another planted bug.
+    pub raw_clocks: bool,
     /// Every message takes as long as every other.
     pub steady: bool,
 }
 
+/// How many lanes nodes have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lanes {
+    /// As many as every other.
+    Each(u8),
+    /// One, two or four.
+    Mixed,
+}
+
 impl Setup {
+    /// Everything that is planned to go wrong.
+    pub fn schedule(&self) -> Vec<Strike> {
+        schedule(self.seed, self.seconds, &self.faults)
+    }
+
     /// Three nodes, eight players and a very bad day.
     pub fn usual(seed: u64, seconds: u32) -> Self {
         Self {
             seed,
             seconds,
             nodes: 3,
-            lanes: 1 + (seed % 2) as u8,
+            lanes: match seed % 4 {
+                0 => Lanes::Each(1),
+                1 => Lanes::Each(2),
+                _ => Lanes::Mixed,
+            },
             players: 8,
             faults: Faults::USUAL,
             sabotage: Sabotage::default(),
+            raw_clocks: false,
             steady: false,
         }
     }
@@ -88,7 +112,9 @@ pub struct Objection {
     pub seed: u64,
     /// When, in ms from the beginning.
     pub at_ms: i64,
-    /// What.
+    /// Which promise was broken.
+    pub promise: Promise,
+    /// How.
     pub text: String,
 }
 
@@ -132,10 +158,12 @@ enum Event {
     ToPlayer { player: usize, client: ClientId, bytes: Bytes },
     PlayerCut { player: usize, client: ClientId },
     PlayerWritable { player: usize, client: ClientId },
+    Disconnected { node: NodeId, life: Incarnation, client: ClientId },
     Commit { node: NodeId, life: Incarnation, part: Part, ticket: Ticket, transaction: Transaction },
     Play(usize),
-    Fault,
-    Crash(NodeId),
+    Strike(Strike),
+    Calm,
+    Crash { node: NodeId, back_ms: u32 },
     Restart(NodeId),
     Check,
 }
@@ -143,7 +171,10 @@ enum Event {
 /// A place for a node, alive or not.
 pub(crate) struct Host {
     pub(crate) node: Option<Node>,
-    config: NodeConfig,
+    pub(crate) config: NodeConfig,
+    clock: HostClock,
+    /// What will go wrong with its next message or commit.
+    waiting: Vec<Fault>,
 }
 
 /// A cluster in a box.
@@ -151,13 +182,16 @@ pub struct Simulation {
     setup: Setup,
     pub(crate) now: WorldTime,
     end: WorldTime,
-    rng: ChaCha8Rng,
     pub(crate) game: Frontier,
     pub(crate) nodes: BTreeMap<NodeId, Host>,
     network: Network,
     pub(crate) store: SimStore,
     pub(crate) players: Vec<Player>,
-    clients: BTreeMap<ClientId, (usize, NodeId)>,
+    pub(crate) clients: BTreeMap<ClientId, (usize, NodeId)>,
+    /// How many times as long the store takes, and until when.
+    slow_store: (i64, WorldTime),
+    /// What was found in the middle of an event.
+    found: Option<Objection>,
     next_client: u64,
     events: BTreeMap<(WorldTime, u64), Event>,
     next_event: u64,
@@ -166,19 +200,25 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// A world that has just begun.
+    /// A world that has just begun, with everything planned that its seed plans.
     pub fn new(setup: Setup) -> Self {
+        Self::with_strikes(setup, &setup.schedule())
+    }
+
+    /// A world that has just begun, with only these faults.
+    pub fn with_strikes(setup: Setup, strikes: &[Strike]) -> Self {
         let mut simulation = Self {
             setup,
             now: BEGIN,
             end: BEGIN.plus(i64::from(setup.seconds) * 1000),
-            rng: ChaCha8Rng::seed_from_u64(setup.seed),
             game: Frontier,
             nodes: BTreeMap::new(),
             network: Network::default(),
             store: SimStore::default(),
             players: Vec::new(),
             clients: BTreeMap::new(),
+            slow_store: (1, BEGIN),
+            found: None,
             next_client: 0,
             events: BTreeMap::new(),
             next_event: 0,
@@ -198,17 +238,27 @@ impl Simulation {
         for number in 1..=setup.nodes {
             let node = NodeId(number);
             let config = simulation.config(node);
-            simulation.nodes.insert(node, Host { node: None, config });
+            let host =
+                Host { node: None, config, clock: HostClock::default(), waiting: Vec::new() };
+            simulation.nodes.insert(node, host);
             simulation.start(node);
         }
         for number in 0..setup.players {
             let node = NodeId(1 + (number as u16 % setup.nodes));
             let first = BEGIN.plus(500 + 37 * number as i64);
             let name = format!("player-{number}");
-            simulation.players.push(Player::new(name, node, first, false));
+            let numbers = (setup.seed, number as u64);
+            simulation.players.push(Player::new(name, node, first, numbers));
             simulation.at(first, Event::Play(number));
         }
-        simulation.at(BEGIN.plus(1000), Event::Fault);
+        let calm = simulation.end.plus(-CALM_MS);
+        for strike in strikes {
+            let time = BEGIN.plus(strike.at_ms.into());
+            if time < calm {
+                simulation.at(time, Event::Strike(*strike));
+            }
+        }
+        simulation.at(calm, Event::Calm);
         simulation.at(BEGIN.plus(1000), Event::Check);
         simulation
     }
@@ -217,8 +267,11 @@ impl Simulation {
         NodeConfig {
             node,
             incarnation: Incarnation(self.now.0.unsigned_abs()),
-            lanes: self.setup.lanes,
             spread: pelago_node::placing::DEFAULT_SPREAD,
+            lanes: match self.setup.lanes {
+                Lanes::Each(lanes) => lanes,
+                Lanes::Mixed => [1, 2, 4][((self.setup.seed + u64::from(node.0)) % 3) as usize],
+            },
             world: WorldNumber::new(1).expect("a small number"),
             home: HOME,
             lands: BTreeMap::from([(HOME, LAND.clone())]),
@@ -244,11 +297,18 @@ impl Simulation {
             self.now = time.max(self.now);
             self.outcome.events += 1;
             self.handle(event)?;
+            if let Some(objection) = self.found.take() {
+                return Err(objection);
+            }
             self.check_reals()?;
+            if self.outcome.events.is_multiple_of(SIZES_EVERY) {
+                self.check_sizes()?;
+            }
         }
         self.check_books()?;
         self.check_answered()?;
         self.check_ghosts()?;
+        self.check_rest()?;
         Ok(self.outcome.clone())
     }
 
@@ -265,32 +325,33 @@ impl Simulation {
         Trace { documents, paths }
     }
 
-    pub(crate) fn objection(&self, text: String) -> Objection {
-        Objection { seed: self.setup.seed, at_ms: self.now.since(BEGIN), text }
+    pub(crate) fn objection(&self, promise: Promise, text: String) -> Objection {
+        Objection { seed: self.setup.seed, at_ms: self.now.since(BEGIN), promise, text }
     }
 
-    fn below(&mut self, bound: u32) -> u32 {
-        self.rng.next_u32() % bound.max(1)
+    fn count(&mut self, kind: Kind) {
+        self.outcome.faults.add(kind);
     }
 
-    fn chance(&mut self, permille: u32) -> bool {
-        permille > 0 && self.below(1000) < permille
-    }
-
-    fn is_calm(&self) -> bool {
-        self.now >= self.end.plus(-CALM_MS)
+    /// A number that depends on the seed, the time and what it is for, and on nothing that happened before: a day
+    /// without some of its faults is the same day otherwise.
+    fn hazard(&self, what: u64, bound: u64) -> u64 {
+        let mut mixed = self.setup.seed ^ (self.now.0 as u64) << 24 ^ what.rotate_left(48);
+        for _ in 0..2 {
+            mixed = (mixed ^ mixed >> 31).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+        (mixed >> 33) % bound
     }
 
     /// The delay of a message, in ms.
-    fn delay(&mut self) -> i64 {
-        if self.setup.steady {
-            return 3;
-        }
-        if !self.is_calm() && self.chance(self.setup.faults.late) {
-            self.outcome.faults.late += 1;
-            return 100 + i64::from(self.below(900));
-        }
-        1 + i64::from(self.below(12))
+    fn delay(&self, what: u64) -> i64 {
+        if self.setup.steady { 3 } else { 1 + self.hazard(what, 12) as i64 }
+    }
+
+    /// The delay of the store's answer, in ms.
+    fn store_delay(&self, what: u64) -> i64 {
+        let (factor, until) = self.slow_store;
+        self.delay(what) * if until > self.now { factor } else { 1 }
     }
 
     fn at(&mut self, time: WorldTime, event: Event) {
@@ -298,8 +359,8 @@ impl Simulation {
         self.events.insert((time.max(self.now), self.next_event), event);
     }
 
-    fn soon(&mut self, event: Event) {
-        let time = self.now.plus(self.delay());
+    fn after(&mut self, ms: i64, event: Event) {
+        let time = self.now.plus(ms);
         self.at(time, event);
     }
 
@@ -308,14 +369,14 @@ impl Simulation {
             Event::Wake(id) => {
                 let mut effects = Vec::new();
                 let mut next = None;
+                let now = self.time_at(id);
                 if let Some(node) = self.nodes.get_mut(&id).and_then(|host| host.node.as_mut()) {
-                    node.wake(self.now, &mut effects);
+                    node.wake(now, &mut effects);
                     next = node.next_wake();
                 }
                 self.perform(id, effects);
                 if let Some(next) = next {
-                    let time = next.max(self.now.plus(1));
-                    self.at(time, Event::Wake(id));
+                    self.after(next.since(now).max(1), Event::Wake(id));
                 }
                 self.check_revisions(id)?;
             }
@@ -361,18 +422,25 @@ impl Simulation {
                     self.tell(node, Message::Control(input));
                 }
             }
+            Event::Disconnected { node, life, client } => {
+                self.clients.remove(&client);
+                if self.nodes.get(&node).is_some_and(|host| host.config.incarnation == life) {
+                    self.tell(node, Message::Control(ControlInput::Disconnected { client }));
+                }
+            }
             Event::Commit { node, life, part, ticket, transaction } => {
                 self.commit(node, life, (part, ticket), transaction);
             }
             Event::Play(player) => self.play(player),
-            Event::Fault => self.strike(),
-            Event::Crash(id) => {
-                if self.nodes[&id].node.is_some() {
-                    self.crash(id);
+            Event::Strike(strike) => self.strike(strike),
+            Event::Calm => self.calm_down(),
+            Event::Crash { node, back_ms } => {
+                if self.nodes[&node].node.is_some() {
+                    self.crash(node, back_ms);
                 }
             }
             Event::Restart(id) => {
-                self.outcome.faults.restarts += 1;
+                self.count(Kind::Restart);
                 self.start(id);
             }
             Event::Check => {
@@ -385,8 +453,7 @@ impl Simulation {
     }
 }
 
-fn loaded(part: Part, ticket: Ticket, documents: Vec<Document>) -> Message {
-    let documents = Some(documents);
+fn loaded(part: Part, ticket: Ticket, documents: Option<Vec<Document>>) -> Message {
     match part {
         Part::Lane(lane) => Message::Lane(lane, LaneInput::Loaded { ticket, documents }),
         Part::Steward => Message::Steward(StewardInput::Loaded { ticket, documents }),

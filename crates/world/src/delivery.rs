@@ -6,6 +6,7 @@
 
 mod client;
 mod readers;
+mod sizes;
 
 use crate::ghosts::{Ghosts, StreamId};
 use crate::objects::Objects;
@@ -29,6 +30,9 @@ pub struct ClientId(pub u64);
 pub const MAX_FRAME_AGE_TICKS: u64 = 12;
 /// Bytes of control messages that wait for a blocked client; beyond it is closed as too slow.
 pub const MAX_WAITING_BYTES: usize = 64 * 1024;
+
+/// Frames that wait for the next delivery; the streams of those beyond it are shown anew instead.
+pub const MAX_FRAMES: usize = 65_536;
 
 /// A stream as clients know it: objects of a chunk are one, whoever is steward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +58,10 @@ pub struct Delivery {
     /// Who watches a channel, in order.
     watchers: BTreeMap<ChannelId, Vec<Seat>>,
     streams: Streams,
+    /// The numbers by which clients know publishers.
     publishers: BTreeMap<PublisherId, u32>,
+    /// The last such number: none is used again.
+    last_publisher: u32,
     frames: Vec<Arc<Frame>>,
     /// Who is to be shown a stream with the next delivery; may name some twice.
     wanted: Vec<(StreamKey, Seat)>,
@@ -80,6 +87,7 @@ impl Delivery {
             watchers: BTreeMap::new(),
             streams: Streams::default(),
             publishers: BTreeMap::new(),
+            last_publisher: 0,
             frames: Vec::new(),
             wanted: Vec::new(),
             forwards: Vec::new(),
@@ -183,6 +191,11 @@ impl Delivery {
         self.watchers.contains_key(&channel)
     }
 
+    /// The channels that somebody watches.
+    pub fn watched(&self) -> impl Iterator<Item = ChannelId> + '_ {
+        self.watchers.keys().copied()
+    }
+
     /// A stream of entities has been replaced by a snapshot: its readers are shown it anew.
     pub fn stream_replaced(&mut self, stream: StreamId, inhabited: bool) {
         let key = StreamKey::Entities(stream);
@@ -214,7 +227,11 @@ impl Delivery {
 
     /// A frame for the next delivery.
     pub fn push(&mut self, frame: Arc<Frame>) {
-        self.frames.push(frame);
+        if self.frames.len() < MAX_FRAMES {
+            self.frames.push(frame);
+        } else {
+            self.make_stale(stream_key(&frame));
+        }
     }
 
     /// A control message: given back if it is to be written now, kept while the client is
@@ -378,8 +395,12 @@ impl Delivery {
             Alias::Stale(number) | Alias::Open(number) => number,
         };
         *alias = Alias::Open(number);
-        let next = self.publishers.len() as u32 + 1;
-        let publisher = publisher.map_or(0, |id| *self.publishers.entry(id).or_insert(next));
+        let publisher = match publisher {
+            Some(id) => {
+                publisher_number(&mut self.publishers, &mut self.last_publisher, id, &self.streams)
+            }
+            None => 0,
+        };
         let header = ClientSnapshotHeader {
             alias: number,
             objects: matches!(key, StreamKey::Objects(_)),
@@ -407,6 +428,23 @@ impl Delivery {
             }
         }
     }
+}
+
+/// The number of a publisher; a new one if it has none. Then those are forgotten that have no stream any more.
+fn publisher_number(
+    publishers: &mut BTreeMap<PublisherId, u32>,
+    last: &mut u32,
+    id: PublisherId,
+    streams: &Streams,
+) -> u32 {
+    if let Some(number) = publishers.get(&id) {
+        return *number;
+    }
+    let heard = streams.publishers();
+    publishers.retain(|id, _| heard.contains(id));
+    *last += 1;
+    publishers.insert(id, *last);
+    *last
 }
 
 fn stream_key(frame: &Frame) -> StreamKey {

@@ -5,7 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 use pelago_model::{
-    ChannelId, EntityId, Epoch, IslandClock, NodeId, PublisherId, Tick, Trajectory, WorldTime,
+    ChannelId, EntityId, Epoch, IslandClock, NodeId, PublisherId, Size, Tick, Trajectory, WorldTime,
 };
 use pelago_wire::frame::{Frame, Snapshot, base};
 use pelago_wire::record::{Enter, Record, Slot, Turn};
@@ -18,6 +18,11 @@ type Slots = Vec<Option<Box<Ghost>>>;
 
 /// How long ghosts of a lost node stay, in ms: a link that is back within it does not show.
 pub const LOST_LINGER_MS: i64 = 3000;
+
+/// Streams of a lane: peers open no others than those that were asked for, one per part of a node.
+const MAX_STREAMS: usize = 1 << 24;
+/// Ghosts of a lane: each has a slot of its publisher.
+const MAX_GHOSTS: usize = 1 << 24;
 
 /// A stream of entities: one publisher on one channel.
 pub type StreamId = (ChannelId, PublisherId);
@@ -286,6 +291,14 @@ impl Ghosts {
             stream.snapshot = Some(records.freeze());
         }
         Some((stream.tick, stream.stamp, stream.snapshot.clone()?))
+    }
+
+    /// How full everything is that can grow.
+    pub fn sizes(&self) -> Vec<Size> {
+        vec![
+            Size::table("streams of entities", self.streams.len(), MAX_STREAMS, MAX_STREAMS),
+            Size::table("ghosts", self.bearers.len(), MAX_GHOSTS, MAX_GHOSTS),
+        ]
     }
 
     /// The best copy of an entity: the one with the greatest epoch, and who publishes it.

@@ -67,6 +67,13 @@ impl Objects {
         changed
     }
 
+    /// The document could not be read: it is due at once.
+    pub fn read_failed(&mut self, channel: ChannelId, now: WorldTime) {
+        if let Some(chunk) = self.chunks.get_mut(&channel) {
+            chunk.read_at = Some(now.plus(-REFRESH_MS));
+        }
+    }
+
     /// Takes in a steward's frame; `true` if anything in it was new.
     pub fn apply(&mut self, frame: &Frame) -> bool {
         let Some(chunk) = self.chunks.get_mut(&frame.channel) else { return false };
@@ -106,6 +113,11 @@ impl Objects {
             }
         }
         due
+    }
+
+    /// How many chunks are watched.
+    pub fn chunks(&self) -> usize {
+        self.chunks.len()
     }
 
     /// The revision and payload shown for a slot.

@@ -10,9 +10,10 @@ use crate::agenda::Agenda;
 use crate::slots::Slots;
 use bytes::BytesMut;
 use frames::{FramePool, Put};
+use pelago_model::limits::MAX_SLOTS;
 use pelago_model::{
     ChannelId, ChunkId, Direction, EntityId, Epoch, IslandClock, IslandId, NodeId, Position,
-    PublisherId, Tick, Trajectory,
+    PublisherId, Size, Tick, Trajectory,
 };
 use pelago_wire::frame::{Frame, Snapshot, base};
 use pelago_wire::peer_stream::PeerSnapshot;
@@ -226,6 +227,20 @@ impl Publisher {
     /// Whether anybody reads a channel.
     pub fn is_served(&self, channel: ChannelId) -> bool {
         self.channels.get(&channel).is_some_and(|out| !out.readers.is_empty())
+    }
+
+    /// How full everything is that can grow.
+    pub fn sizes(&self) -> Vec<Size> {
+        let entities = self.entities.iter().flatten().count();
+        vec![
+            Size::table("entities", entities, MAX_SLOTS, MAX_SLOTS),
+            Size::queue("leaving entities", self.leaving.len(), MAX_SLOTS),
+        ]
+    }
+
+    /// The channels that are read from it or that it has somebody in, and how many answers wait for the next tick.
+    pub fn channels(&self) -> (usize, usize) {
+        (self.channels.len(), self.answers.len())
     }
 
     /// Ends a tick: encodes what changed, then answers new readers.

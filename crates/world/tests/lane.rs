@@ -6,7 +6,7 @@ use pelago_model::{
     ChannelId, ChunkId, EntityId, Epoch, Incarnation, IslandClock, IslandId, IslandTime, NodeId,
     Position, PublisherId, Tick, Trajectory,
 };
-use pelago_wire::client_stream::{decode_client_snapshot, decode_frames, is_frames};
+use pelago_wire::client_stream::{decode_client_snapshot, decode_close, decode_frames, is_frames};
 use pelago_wire::frame::base;
 use pelago_wire::record::{Record, decode_records};
 use pelago_world::{ClientId, Delivery, Ghosts, Objects, Publisher, Shown};
@@ -107,6 +107,10 @@ impl World {
                     found.push((channel, "snapshot"));
                     found.extend(names(channel, snapshot.header.tick, &snapshot.records));
                 }
+                4 => {
+                    let closed = decode_close(&payload).unwrap();
+                    self.aliases.retain(|(alias, _)| !closed.contains(alias));
+                }
                 kind => panic!("a message of kind {kind}"),
             }
         }
@@ -200,4 +204,24 @@ fn a_blocked_client_misses_frames_and_is_shown_everything_afterwards() {
     assert_eq!(world.tick(), []);
     world.delivery.unblock(CLIENT);
     assert_eq!(world.tick(), [(WEST, "snapshot"), (WEST, "enter")]);
+}
+
+#[test]
+fn publishers_of_lives_that_ended_are_forgotten() {
+    let mut world = World::new();
+    let clock = IslandClock::IDENTITY;
+    for life in 1..20 {
+        world.publisher = Publisher::new(PublisherId::new(NodeId(1), 0, Incarnation(life)), clock);
+        world.watch(WEST);
+        world.enter(100, 1500);
+        let shown = world.tick();
+        assert_eq!(shown.last(), Some(&(WEST, "enter")), "life {life}");
+        for stream in world.ghosts.streams_of(WEST).collect::<Vec<_>>() {
+            world.ghosts.drop_stream(stream);
+            world.delivery.stream_dropped(stream);
+        }
+    }
+    let sizes = world.delivery.sizes();
+    let publishers = sizes.iter().find(|size| size.of == "publishers").unwrap();
+    assert_eq!(publishers.held, 1);
 }

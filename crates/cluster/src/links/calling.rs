@@ -198,7 +198,11 @@ impl Links {
                 let link = self.links.get_mut(&id);
                 match link.filter(|link| link.incoming.contains_key(&call.number)) {
                     Some(link) => {
-                        link.incoming.remove(&call.number);
+                        if self.config.sabotage.keep_calls {
+                            link.incoming.insert(call.number, WorldTime(i64::MAX));
+                        } else {
+                            link.incoming.remove(&call.number);
+                        }
                         link.control(peer_message::Body::Answer(answer));
                     }
                     None => self.counters.late_answers += 1,

@@ -19,6 +19,16 @@ pub(super) struct Own {
 }
 
 impl Own {
+    /// Subjects that this node reads from itself.
+    pub(super) fn served(&self) -> usize {
+        self.served.len()
+    }
+
+    /// Streams of them that are open.
+    pub(super) fn streams(&self) -> usize {
+        self.open.len()
+    }
+
     fn end(&mut self, subject: Subject) -> bool {
         let of_subject = (subject, PublisherId(0))..=(subject, PublisherId(u64::MAX));
         let open: Vec<_> = self.open.range(of_subject).copied().collect();

@@ -33,6 +33,10 @@ pub struct LinksSabotage {
     pub forget_subscriptions: bool,
     /// A snapshot is taken for one frame newer than it is.
     pub snapshot_off_by_one: bool,
+    /// A call of another node is remembered after its answer, for as long as the link stands.
+    pub keep_calls: bool,
+    /// A link that takes no bytes is written to all the same.
+    pub ignore_blocked: bool,
 }
 
 /// What can wake it.

@@ -19,7 +19,7 @@ const REDIAL_LAST_MS: i64 = 2000;
 /// When dialling has neither succeeded nor failed for this long, it is taken for failed, in ms.
 const DIALLING_MS: i64 = 5000;
 /// Links whose other side has not said hello; more are hung up at once.
-const MAX_STRANGERS: usize = 256;
+pub(super) const MAX_STRANGERS: usize = 256;
 
 /// The way to a node that this one dials.
 #[derive(Debug, Default)]

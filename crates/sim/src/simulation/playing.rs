@@ -25,6 +25,7 @@ impl Simulation {
             let player = &mut self.players[number];
             match body {
                 server_message::Body::Welcome(welcome) => {
+                    player.clock_ms = welcome.world_time_ms - self.now.0;
                     if let Some(again) = player.welcomed(&welcome) {
                         self.send(number, again);
                     }
@@ -89,20 +90,24 @@ impl Simulation {
         if self.players[number].gone {
             return;
         }
+        if let Some((leaves, goodbye)) = self.players[number].leaves
+            && leaves <= self.now
+        {
+            return self.leave(number, goodbye);
+        }
         let pause = if self.setup.steady {
             400 + 50 * (number as i64 % 5)
         } else {
-            100 + i64::from(self.below(500))
+            100 + i64::from(self.players[number].below(500))
         };
-        let time = self.now.plus(pause);
-        self.at(time, Event::Play(number));
+        self.after(pause, Event::Play(number));
         if self.players[number].client.is_none() {
             return self.connect(number);
         }
         if self.players[number].playing.is_none() || self.now >= self.end.plus(-REST_MS) {
             return;
         }
-        match self.below(8) {
+        match self.players[number].below(8) {
             0..=2 => self.walk(number),
             3..=5 if self.players[number].pending.is_none() => self.gather(number),
             3..=5 => {}
@@ -111,7 +116,8 @@ impl Simulation {
                 self.send(number, player::say("hello"));
             }
             _ => {
-                let other = self.below(self.players.len() as u32) as usize;
+                let count = self.players.len() as u32;
+                let other = self.players[number].below(count) as usize;
                 let target = self.players[other].playing.as_ref().map(|playing| playing.avatar);
                 if let Some(target) = target {
                     self.send(number, player::wave(target));
@@ -136,8 +142,12 @@ impl Simulation {
         let node = if self.setup.steady {
             self.players[number].node
         } else {
-            alive[self.below(alive.len() as u32) as usize]
+            alive[self.players[number].below(alive.len() as u32) as usize]
         };
+        self.connect_to(number, node);
+    }
+
+    pub(super) fn connect_to(&mut self, number: usize, node: NodeId) {
         self.next_client += 1;
         let client = ClientId(self.next_client);
         self.clients.insert(client, (number, node));
@@ -149,7 +159,8 @@ impl Simulation {
     }
 
     pub(super) fn walk(&mut self, number: usize) {
-        let (dx, dy) = (self.below(4000) as i32 - 2000, self.below(4000) as i32 - 2000);
+        let player = &mut self.players[number];
+        let (dx, dy) = (player.below(4000) as i32 - 2000, player.below(4000) as i32 - 2000);
         let now = self.now;
         let Some(playing) = &self.players[number].playing else { return };
         let here = playing.path.position_at(pelago_model::IslandTime(now.0));
@@ -181,7 +192,7 @@ impl Simulation {
             }
             return;
         }
-        let payload = if self.below(5) == 0 {
+        let payload = if self.players[number].below(5) == 0 {
             r#"{"eat":{"item":"berry"}}"#.to_owned()
         } else {
             player::gather(chunk, slot)

@@ -1,92 +1,209 @@
 //! Faults strike.
 
 use super::{Event, Simulation};
-use crate::player::Player;
-use pelago_cluster::LinksInput;
+use crate::faults::Kind;
+use crate::network::Slow;
+use crate::player::{self, Player};
+use crate::schedule::{Fault, Strike};
 use pelago_model::NodeId;
 use pelago_node::{ControlInput, Message};
 
+/// How long after a guest of a storm has gone without a goodbye its node notices, in ms.
+const NOTICED_MS: i64 = 1500;
+
 impl Simulation {
-    /// Once a tenth of a second: lets faults strike by their rates.
-    pub(super) fn strike(&mut self) {
-        let time = self.now.plus(100);
-        self.at(time, Event::Fault);
-        let now = self.now;
-        self.network.partitions.retain(|_, until| *until > now);
-        if self.is_calm() {
-            self.network.partitions.clear();
-            return;
+    fn node(&self, number: u16) -> NodeId {
+        NodeId(1 + number % self.setup.nodes)
+    }
+
+    fn player(&self, number: u16) -> usize {
+        usize::from(number) % self.setup.players
+    }
+
+    /// Lets a fault strike, if there is anything for it to strike.
+    pub(super) fn strike(&mut self, strike: Strike) {
+        let until = |ms: u32| self.now.plus(ms.into());
+        match strike.fault {
+            Fault::CutLink { node } => {
+                let links = self.network.of(self.node(node));
+                if let Some(end) = links.first().copied() {
+                    self.count(Kind::LinkLoss);
+                    self.cut(end);
+                }
+            }
+            Fault::Partition { one, other, for_ms } => {
+                self.part(self.node(one), self.node(other), for_ms);
+            }
+            Fault::Crash { node, back_ms } => {
+                let node = self.node(node);
+                if self.nodes[&node].node.is_some() {
+                    self.count(Kind::Crash);
+                    self.crash(node, back_ms);
+                }
+            }
+            Fault::Takeover { player, node, hidden_ms } => {
+                self.take_over(self.player(player), self.node(node), hidden_ms, strike.number);
+            }
+            Fault::BlockPlayer { player, for_ms } => {
+                self.block_player(self.player(player), for_ms);
+            }
+            Fault::BlockLink { node, for_ms } => {
+                let (links, until) = (self.network.of(self.node(node)), until(for_ms));
+                if let Some(end) = links.last().copied() {
+                    self.count(Kind::BlockedLink);
+                    self.block_link(end, until);
+                }
+            }
+            Fault::CrashInWrite { node, .. }
+            | Fault::Late { node, .. }
+            | Fault::FailCommit { node }
+            | Fault::FailLoad { node }
+            | Fault::UnknownCommit { node, .. }
+            | Fault::SlowCommit { node, .. } => {
+                let node = self.node(node);
+                if let Some(host) = self.nodes.get_mut(&node) {
+                    host.waiting.push(strike.fault);
+                }
+            }
+            Fault::SlowStore { factor, for_ms } => {
+                self.slow_store = (factor.into(), until(for_ms));
+                self.count(Kind::SlowStore);
+            }
+            Fault::SlowLinks { node, delay_ms, bytes_per_s, for_ms } => {
+                let slow = Slow {
+                    delay_ms: delay_ms.into(),
+                    bytes_per_s: bytes_per_s.into(),
+                    until: until(for_ms),
+                };
+                self.network.slow.insert(self.node(node), slow);
+                self.count(Kind::SlowLink);
+            }
+            Fault::SetClock { node, skew_ms } => {
+                let node = self.node(node);
+                if let Some(host) = self.nodes.get_mut(&node) {
+                    host.clock.set(skew_ms.into());
+                    self.count(Kind::ClockStep);
+                }
+            }
+            Fault::Drift { node, permille, for_ms } => {
+                let (node, now, until) = (self.node(node), self.now, until(for_ms));
+                if let Some(host) = self.nodes.get_mut(&node) {
+                    host.clock.drift(now, permille.into(), until);
+                    self.count(Kind::ClockDrift);
+                }
+            }
+            Fault::Vanish { player, noticed_ms, back_ms } => {
+                let player = self.player(player);
+                if self.players[player].client.is_some() {
+                    self.count(Kind::Vanish);
+                    self.vanish(player, noticed_ms.into(), back_ms.into());
+                }
+            }
+            Fault::Storm { players, stay_ms, goodbye } => {
+                self.count(Kind::Storm);
+                for guest in 0..players {
+                    self.welcome_guest(guest, (stay_ms, goodbye), strike.number);
+                }
+            }
+            Fault::Migrate { player, node, goodbye } => {
+                self.migrate(self.player(player), self.node(node), goodbye);
+            }
         }
-        let faults = self.setup.faults;
-        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
-        let pick = nodes[self.below(nodes.len() as u32) as usize];
-        let other = nodes[self.below(nodes.len() as u32) as usize];
-        if self.chance(faults.link_loss / 10)
-            && let Some(end) = self.network.of(pick).first().copied()
-        {
-            self.outcome.faults.link_losses += 1;
-            self.cut(end);
-        }
-        if self.chance(faults.partition / 10) && pick != other {
-            self.part(pick, other);
-        }
-        if self.chance(faults.crash / 10) && self.nodes[&pick].node.is_some() {
-            self.crash(pick);
-        }
-        if self.chance(faults.takeover / 10) {
-            self.take_over(pick);
-        }
-        if self.chance(faults.block / 10) {
-            self.block(pick);
+    }
+
+    /// Nothing goes wrong any more, and what is wrong is put right.
+    pub(super) fn calm_down(&mut self) {
+        self.network.partitions.clear();
+        self.network.slow.clear();
+        self.slow_store.1 = self.now;
+        for host in self.nodes.values_mut() {
+            host.waiting.clear();
+            host.clock.set(0);
         }
     }
 
     /// Two nodes cannot hear each other for a while.
-    pub(super) fn part(&mut self, one: NodeId, other: NodeId) {
-        self.outcome.faults.partitions += 1;
-        let until = self.now.plus(500 + i64::from(self.below(6000)));
-        self.network.partitions.insert((one.min(other), one.max(other)), until);
+    fn part(&mut self, one: NodeId, other: NodeId, for_ms: u32) {
+        if one == other {
+            return;
+        }
+        self.count(Kind::Partition);
+        let now = self.now;
+        self.network.partitions.retain(|_, until| *until > now);
+        self.network.partitions.insert((one.min(other), one.max(other)), now.plus(for_ms.into()));
     }
 
     /// Somebody logs in a second time.
-    pub(super) fn take_over(&mut self, node: NodeId) {
-        let whose = self.below(self.setup.players as u32) as usize;
+    fn take_over(&mut self, whose: usize, node: NodeId, hidden_ms: u32, strike: u32) {
         if self.players[whose].playing.is_none() {
             return;
         }
-        self.outcome.faults.takeovers += 1;
+        self.count(Kind::Takeover);
         let old = self.players[whose].node;
-        if old != node && self.below(2) == 0 {
+        if old != node && hidden_ms > 0 {
             // The old session's node does not hear of it for a while.
-            self.part(old, node);
+            self.part(old, node, hidden_ms);
         }
-        let name = self.players[whose].name.clone();
+        let numbers = (self.setup.seed, (u64::from(strike) << 16) + 0xffff);
+        let twin = Player::new(self.players[whose].name.clone(), node, self.now, numbers);
+        let sequence = self.players[whose].sequence;
+        self.arrive(Player { twin: true, sequence, ..twin });
+    }
+
+    fn welcome_guest(&mut self, guest: u16, (stay_ms, goodbye): (u32, bool), strike: u32) {
+        let numbers = (self.setup.seed, (u64::from(strike) << 16) + u64::from(guest) + 1);
+        let player = Player::new(format!("guest-{guest}"), NodeId(1), self.now, numbers);
+        let leaves = Some((self.now.plus(stay_ms.into()), goodbye));
+        self.arrive(Player { twin: true, leaves, ..player });
+    }
+
+    fn arrive(&mut self, player: Player) {
         let number = self.players.len();
-        let mut twin = Player::new(name, node, self.now, true);
-        twin.sequence = self.players[whose].sequence;
-        self.players.push(twin);
+        self.players.push(player);
         self.at(self.now, Event::Play(number));
     }
 
-    pub(super) fn block(&mut self, node: NodeId) {
-        self.outcome.faults.blocks += 1;
-        let until = self.now.plus(100 + i64::from(self.below(2000)));
-        if let Some(end) = self.network.of(node).last().copied()
-            && self.below(3) == 0
-        {
-            if let Some(it) = self.network.ends.get_mut(&end) {
-                it.blocked = true;
-            }
-            self.links(node, LinksInput::Blocked { link: end.1 });
-            return self.at(until, Event::LinkWritable { end });
-        }
-        let number = self.below(self.players.len() as u32) as usize;
+    fn block_player(&mut self, number: usize, for_ms: u32) {
         let player = &mut self.players[number];
         if let Some(client) = player.client.filter(|_| !player.blocked) {
             player.blocked = true;
             let node = player.node;
+            self.count(Kind::BlockedPlayer);
             self.tell(node, Message::Control(ControlInput::ClientBlocked { client }));
-            self.at(until, Event::PlayerWritable { player: number, client });
+            self.after(for_ms.into(), Event::PlayerWritable { player: number, client });
         }
+    }
+
+    /// A player is gone, and its node does not know yet.
+    fn vanish(&mut self, number: usize, noticed_ms: i64, back_ms: i64) {
+        let player = &mut self.players[number];
+        let Some(client) = player.client else { return };
+        let node = player.node;
+        player.cut_off(self.now);
+        player.next_act = self.now.plus(back_ms);
+        let life = self.nodes[&node].config.incarnation;
+        self.after(noticed_ms, Event::Disconnected { node, life, client });
+    }
+
+    /// A guest has seen enough.
+    pub(super) fn leave(&mut self, number: usize, goodbye: bool) {
+        if goodbye {
+            self.send(number, player::bye());
+        }
+        self.vanish(number, NOTICED_MS, 0);
+        self.players[number].gone = true;
+    }
+
+    /// A player goes on elsewhere. Without a goodbye its old session stands until it is superseded.
+    fn migrate(&mut self, number: usize, node: NodeId, goodbye: bool) {
+        if self.players[number].playing.is_none() || self.nodes[&node].node.is_none() {
+            return;
+        }
+        self.count(Kind::Migration);
+        if goodbye {
+            self.send(number, player::bye());
+        }
+        self.players[number].cut_off(self.now);
+        self.connect_to(number, node);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::StreamKey;
 use pelago_model::{ChannelId, PublisherId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The place of a client in a lane: a small number, used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,6 +91,19 @@ impl Streams {
 
     pub(super) fn entry(&mut self, key: StreamKey) -> &mut Readers {
         self.by_key.entry(key).or_default()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whose streams of entities there are.
+    pub(super) fn publishers(&self) -> BTreeSet<PublisherId> {
+        let publisher = |key: &StreamKey| match key {
+            StreamKey::Entities((_, publisher)) => Some(*publisher),
+            StreamKey::Objects(_) => None,
+        };
+        self.by_key.keys().filter_map(publisher).collect()
     }
 
     pub(super) fn remove(&mut self, key: StreamKey) -> Option<Readers> {

@@ -1,0 +1,56 @@
+//! How much a lane holds.
+
+use super::Lane;
+use pelago_model::Size;
+use pelago_model::limits::MAX_SLOTS;
+
+/// Chunks that one player can be the only one to watch: those around two places.
+const MAX_CHANNELS_PER_PLAYER: usize = 64;
+/// Chunks around a player that has stood still for a while.
+const REST_CHANNELS_PER_PLAYER: usize = 9;
+/// Calls of one player: its durable command, and live ones that wait for another lane.
+const MAX_CALLS_PER_PLAYER: usize = 256;
+/// Requests of one player to the store, while it does not answer.
+const MAX_REQUESTS_PER_PLAYER: usize = 256;
+
+impl Lane {
+    /// How full everything is that can grow.
+    pub fn sizes(&self) -> Vec<Size> {
+        let players = self.players.len();
+        let channels = players * REST_CHANNELS_PER_PLAYER;
+        let answers = self.publisher.channels().1;
+        let mut sizes = vec![
+            Size::table("players of a lane", players, MAX_SLOTS, MAX_SLOTS),
+            Size::table("avatars of a lane", self.avatars.len(), MAX_SLOTS, players),
+            Size::table("reals of a lane", self.reals.len(), MAX_SLOTS, players),
+            Size::queue("calls of a lane", self.calls.len(), MAX_SLOTS * MAX_CALLS_PER_PLAYER),
+            Size::table(
+                "requests of a lane",
+                self.tickets.len(),
+                MAX_SLOTS * MAX_REQUESTS_PER_PLAYER,
+                // A checkpoint of everybody and the next look at every chunk may be under way.
+                players + channels,
+            ),
+            Size::table(
+                "chunks in sight",
+                self.objects.chunks(),
+                MAX_SLOTS * MAX_CHANNELS_PER_PLAYER,
+                channels,
+            ),
+            Size::queue(
+                "subscriptions to be answered",
+                answers,
+                MAX_SLOTS * MAX_CHANNELS_PER_PLAYER,
+            ),
+        ];
+        sizes.extend(self.ghosts.sizes());
+        sizes.extend(self.publisher.sizes());
+        sizes.extend(self.delivery.sizes());
+        sizes
+    }
+
+    /// Channels that it publishes on, and streams that its clients read or would.
+    pub fn streams(&self) -> (usize, usize) {
+        (self.publisher.channels().0, self.delivery.streams())
+    }
+}
