@@ -9,7 +9,7 @@ mod report;
 mod verify;
 mod will;
 
-pub use fleet::Fleet;
+pub use fleet::{Fleet, Interim};
 pub use report::{Bytes, Commands, Report, Sight, Updates};
 pub use verify::{Verdict, verify};
 
@@ -65,6 +65,10 @@ pub struct Plan {
     pub sources: Vec<IpAddr>,
     /// Whether bots look out for people near them whom they are not shown. It costs CPU.
     pub watch_missing: bool,
+    /// The mean of the exponential times until a bot's session ends without a goodbye, or is taken over by the same bot.
+    pub kick_mean: Option<Duration>,
+    /// Whether what long ago was done is forgotten: then updates cannot be compared with what was expected.
+    pub forgetful: bool,
 }
 
 impl Plan {
@@ -86,6 +90,8 @@ impl Plan {
             arrivals_per_second: 500,
             sources: Vec::new(),
             watch_missing: false,
+            kick_mean: None,
+            forgetful: false,
         }
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "clients live in real time")]
 
 pub mod bots;
+pub mod rude;
 pub mod session;
 pub mod tiles;
 pub mod view;

@@ -4,11 +4,13 @@
 //! time, state as functions of time, documents, and the limits on all of them.
 //! This crate knows no bytes on a wire, no game and no storage engine.
 
+pub mod allowance;
 pub mod clock;
 pub mod document;
 pub mod gauge;
 pub mod id;
 pub mod key;
+pub mod limit_counts;
 pub mod limits;
 pub mod machine;
 pub mod place;
@@ -17,6 +19,7 @@ pub mod size;
 pub mod time;
 pub mod trajectory;
 
+pub use allowance::{Allowance, Bucket};
 pub use clock::SteadyClock;
 pub use document::{Check, CommitOutcome, Document, Transaction, Write};
 pub use gauge::Gauge;
@@ -24,6 +27,7 @@ pub use id::{
     EntityId, Epoch, Incarnation, IslandId, NodeId, PublisherId, Revision, Sequence, WorldNumber,
 };
 pub use key::Key;
+pub use limit_counts::{Limit, LimitCounts};
 pub use machine::Machine;
 pub use place::{Cell, ChannelId, ChunkId, Direction, Position, Rate};
 pub use secret::Secret;

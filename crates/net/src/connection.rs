@@ -7,6 +7,7 @@ use crate::traffic::{MAX_CONNECTIONS, MAX_HANDSHAKES, Open, Traffic};
 use crate::websocket::Duplex;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use pelago_model::Limit;
 use rustls::Connection as Handshaken;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +21,10 @@ use tokio_websockets::{ClientBuilder, Limits, Message as Frame, ServerBuilder, W
 
 /// How long a handshake may take: of TLS, of WebSocket, or of both.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a message may take from its first to its last byte, unless told otherwise.
+pub const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Frames of a WebSocket that bring no data, between two messages; beyond it the connection ends.
+const MAX_EMPTY_FRAMES: u32 = 256;
 /// Room for what is read at once of a stream of long messages.
 const READ_BYTES: usize = 4096;
 /// How long the other side may take to end a connection that we have ended.
@@ -64,6 +69,28 @@ pub enum ReceiveError {
     /// More waits for the other side than it may keep waiting, or it kept a close waiting.
     #[error("the other side does not read what it is sent")]
     TooSlow,
+    /// A message took too long from its first to its last byte.
+    #[error("a message did not come to its end")]
+    Stalled,
+    /// A WebSocket sent many frames without data.
+    #[error("the websocket sends frames without data")]
+    EmptyFrames,
+}
+
+impl ReceiveError {
+    /// The limit that was met, if it is one that nothing else counts.
+    fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Malformed(Malformed::TooLong)
+            | Self::WebSocket(tokio_websockets::Error::PayloadTooLong { .. }) => {
+                Some(Limit::MessageBytes)
+            }
+            Self::Handshake => Some(Limit::HandshakeTime),
+            Self::Stalled => Some(Limit::MessageTime),
+            Self::EmptyFrames => Some(Limit::EmptyFrames),
+            _ => None,
+        }
+    }
 }
 
 enum Inbound {
@@ -87,6 +114,12 @@ pub struct Connection {
     traffic: Arc<Traffic>,
     /// Counts this connection while it is there.
     open: Open,
+    /// How long a message may take from its first to its last byte.
+    patience: Duration,
+    /// Since when a message is incomplete.
+    unfinished: Option<Instant>,
+    /// Frames without data since the last message.
+    empty_frames: u32,
 }
 
 impl Connection {
@@ -101,7 +134,7 @@ impl Connection {
         let sender = Sender::new(stream.clone(), false, None, traffic.clone(), open.number);
         let deframer = Deframer::new(limit);
         let inbound = Inbound::Tcp(stream);
-        Ok(Self { inbound, sender: Some(sender), deframer, traffic, open })
+        Ok(Self::new(inbound, Some(sender), deframer, traffic, open))
     }
 
     /// The server's side of an encrypted TCP connection, after its handshake.
@@ -118,7 +151,7 @@ impl Connection {
         let open = traffic.open(MAX_CONNECTIONS)?;
         let _handshake = traffic.handshake(MAX_HANDSHAKES)?;
         stream.set_nodelay(true)?;
-        let (stream, session) = accept(stream, tls, Instant::now() + HANDSHAKE_TIMEOUT).await?;
+        let (stream, session) = accept(stream, tls, Instant::now() + HANDSHAKE_TIMEOUT, &traffic).await?;
         Self::sealed(stream, session, limit, traffic, open)
     }
 
@@ -135,7 +168,7 @@ impl Connection {
         // The first messages may have come with the end of the handshake.
         sender.open(&[], deframer.buffer())?;
         let inbound = Inbound::Tls(sender.clone());
-        Ok(Self { inbound, sender: Some(sender), deframer, traffic, open })
+        Ok(Self::new(inbound, Some(sender), deframer, traffic, open))
     }
 
     /// The server's side of a WebSocket, after its handshake, at any path. A page may connect only to the host
@@ -177,7 +210,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         let (stream, session) = match tls {
             Some(tls) => {
-                let (stream, session) = accept(stream, tls, deadline).await?;
+                let (stream, session) = accept(stream, tls, deadline, &traffic).await?;
                 (stream, Some(TlsSession::new(session)))
             }
             None => (stream, None),
@@ -187,7 +220,11 @@ impl Connection {
         let duplex = Duplex::new(stream, sender.clone());
         let builder = ServerBuilder::new().limits(Limits::default().max_payload_len(Some(limit)));
         let handshake = timeout_at(deadline, builder.accept(duplex)).await;
-        let (request, mut websocket) = handshake.map_err(|_| ReceiveError::Handshake)??;
+        let Ok(handshake) = handshake else {
+            traffic.note(Limit::HandshakeTime);
+            return Err(ReceiveError::Handshake);
+        };
+        let (request, mut websocket) = handshake?;
         let header = |name: &str| Some(request.headers().get(name)?.to_str().unwrap_or(""));
         if !is_same_host(header("origin"), header("host")) {
             return Err(ReceiveError::Origin);
@@ -197,7 +234,7 @@ impl Connection {
         websocket.get_mut().shake_hands();
         let inbound = Inbound::Server(Box::new(websocket));
         let deframer = Deframer::new(limit);
-        Ok(Self { inbound, sender: Some(sender), deframer, traffic, open })
+        Ok(Self::new(inbound, Some(sender), deframer, traffic, open))
     }
 
     /// Connects by TCP to `host:port`, from address `source` of this machine if one is given.
@@ -290,7 +327,36 @@ impl Connection {
         let traffic = Arc::<Traffic>::default();
         let open = traffic.open(MAX_CONNECTIONS)?;
         let deframer = Deframer::new(limit);
-        Ok(Self { inbound, sender: None, deframer, traffic, open })
+        Ok(Self::new(inbound, None, deframer, traffic, open))
+    }
+
+    fn new(
+        inbound: Inbound,
+        sender: Option<Sender>,
+        deframer: Deframer,
+        traffic: Arc<Traffic>,
+        open: Open,
+    ) -> Self {
+        let mut connection = Self {
+            inbound,
+            sender,
+            deframer,
+            traffic,
+            open,
+            patience: Duration::MAX,
+            unfinished: None,
+            empty_frames: 0,
+        };
+        connection.set_message_timeout(MESSAGE_TIMEOUT);
+        connection
+    }
+
+    /// Sets how long a message may take from its first to its last byte.
+    pub fn set_message_timeout(&mut self, timeout: Duration) {
+        self.patience = timeout;
+        if let Inbound::Server(websocket) = &mut self.inbound {
+            websocket.get_mut().set_patience(timeout);
+        }
     }
 
     /// A handle to write with, on the server's side and over TCP.
@@ -331,15 +397,28 @@ impl Connection {
     /// # Errors
     /// [`ReceiveError`]; nothing more can be received.
     pub async fn next(&mut self) -> Result<Option<Event>, ReceiveError> {
+        let next = self.next_event().await;
+        if let Some(limit) = next.as_ref().err().and_then(ReceiveError::limit) {
+            self.traffic.note(limit);
+        }
+        next
+    }
+
+    async fn next_event(&mut self) -> Result<Option<Event>, ReceiveError> {
         loop {
             if let Some((kind, payload)) = self.deframer.next_message()? {
+                self.unfinished = None;
+                self.empty_frames = 0;
                 return Ok(Some(Event::Message(kind, payload)));
             }
+            let before = self.deframer.buffer().len();
+            self.check_progress(before)?;
             let Some(sender) = &self.sender else {
                 let number = self.open.number;
                 if !read(&mut self.inbound, &mut self.deframer, &self.traffic, number).await? {
                     return Ok(None);
                 }
+                self.check_frame(before)?;
                 continue;
             };
             let number = self.open.number;
@@ -348,6 +427,7 @@ impl Connection {
                     if !more? {
                         return Ok(None);
                     }
+                    self.check_frame(before)?;
                 }
                 drained = sender.drained() => match drained {
                     Drained::Writable => return Ok(Some(Event::Writable)),
@@ -356,6 +436,31 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Who sends a message byte by byte holds up a place that others could have.
+    fn check_progress(&mut self, incomplete_bytes: usize) -> Result<(), ReceiveError> {
+        if incomplete_bytes == 0 {
+            self.unfinished = None;
+            return Ok(());
+        }
+        let since = *self.unfinished.get_or_insert_with(Instant::now);
+        if since.elapsed() > self.patience { Err(ReceiveError::Stalled) } else { Ok(()) }
+    }
+
+    /// Frames without data cost as much as others, and are no messages that could be counted.
+    fn check_frame(&mut self, bytes_before: usize) -> Result<(), ReceiveError> {
+        if self.deframer.buffer().len() == bytes_before {
+            self.empty_frames += 1;
+        }
+        if self.empty_frames > MAX_EMPTY_FRAMES { Err(ReceiveError::EmptyFrames) } else { Ok(()) }
+    }
+
+    /// Waits until our side has closed the connection and everything is written, but not for ever.
+    pub async fn closed(&self, timeout: Duration) {
+        let Some(sender) = &self.sender else { return };
+        let closed = async { while sender.drained().await == Drained::Writable {} };
+        drop(tokio::time::timeout(timeout, closed).await);
     }
 
     /// The next message of a client's connection, whatever else happens.
@@ -414,9 +519,14 @@ async fn accept(
     stream: TcpStream,
     tls: &ServerTls,
     deadline: Instant,
+    traffic: &Traffic,
 ) -> Result<(TcpStream, Handshaken), ReceiveError> {
     let handshake = timeout_at(deadline, tls.acceptor().accept(stream)).await;
-    let (stream, session) = handshake.map_err(|_| ReceiveError::Handshake)??.into_inner();
+    let Ok(handshake) = handshake else {
+        traffic.note(Limit::HandshakeTime);
+        return Err(ReceiveError::Handshake);
+    };
+    let (stream, session) = handshake?.into_inner();
     Ok((stream, session.into()))
 }
 
@@ -454,7 +564,14 @@ async fn read(
             traffic.recorder.note(number, count, true);
             return Ok(open);
         }
-        Inbound::Server(websocket) => next_frame(websocket).await,
+        Inbound::Server(websocket) => {
+            let frame = next_frame(websocket).await;
+            if websocket.get_ref().is_stalled() {
+                return Err(ReceiveError::Stalled);
+            }
+            websocket.get_mut().finished();
+            frame
+        }
         Inbound::Client(websocket) => next_frame(websocket).await,
     };
     match frame {

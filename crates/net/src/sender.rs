@@ -7,6 +7,7 @@
 use crate::tls::TlsSession;
 use crate::traffic::Traffic;
 use bytes::{Buf, Bytes, BytesMut};
+use pelago_model::Limit;
 use socket2::SockRef;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
@@ -149,6 +150,7 @@ impl Sender {
         }
         let outcome = pending.append(slices, 0);
         if outcome == SendOutcome::Closed {
+            self.shared.traffic.note(Limit::PendingBytes);
             self.shared.changed.notify_one();
         }
         outcome
@@ -196,6 +198,7 @@ impl Sender {
         pending.control_bytes += control_bytes;
         let may = pending.control_bytes <= MAX_PENDING_CONTROL_BYTES;
         if !may {
+            self.shared.traffic.note(Limit::PendingPongs);
             pending.fail(Drained::TooSlow);
             self.shared.changed.notify_one();
         }
@@ -335,7 +338,10 @@ impl Sender {
                     return Drained::Broken;
                 },
                 () = self.shared.changed.notified() => {}
-                () = too_late => self.pending().fail(Drained::TooSlow),
+                () = too_late => {
+                    self.shared.traffic.note(Limit::CloseTime);
+                    self.pending().fail(Drained::TooSlow);
+                }
             }
         }
     }

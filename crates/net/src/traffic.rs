@@ -1,9 +1,10 @@
 //! What passed through connections, and how many of them there may be.
 
 use crate::recording::Recorder;
+use pelago_model::{Limit, LimitCounts};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Connections that share one [`Traffic`] and are open at once; one more is refused. It bounds memory: how
 /// many players a node takes is decided elsewhere, and lower.
@@ -33,6 +34,8 @@ pub struct Traffic {
     pub refused: AtomicU64,
     /// Connections that have ended.
     pub closed: AtomicU64,
+    /// Guards how often limits were met.
+    limits: Mutex<LimitCounts>,
     /// What passes, while it is recorded.
     pub recorder: Recorder,
 }
@@ -52,23 +55,39 @@ pub(crate) struct Handshake(Arc<Traffic>);
 impl Traffic {
     /// Admits a connection, up to `limit`.
     pub(crate) fn open(self: &Arc<Self>, limit: u64) -> io::Result<Open> {
-        self.enter(&self.open, limit, "too many connections")?;
+        self.enter(&self.open, limit, ("too many connections", Limit::Connections))?;
         let number = self.accepted.fetch_add(1, Ordering::Relaxed) as u32;
         Ok(Open { traffic: self.clone(), number })
     }
 
     /// Admits a handshake, up to `limit`.
     pub(crate) fn handshake(self: &Arc<Self>, limit: u64) -> io::Result<Handshake> {
-        self.enter(&self.handshakes, limit, "too many handshakes")?;
+        self.enter(&self.handshakes, limit, ("too many handshakes", Limit::Handshakes))?;
         Ok(Handshake(self.clone()))
     }
 
-    fn enter(&self, gauge: &AtomicU64, limit: u64, problem: &'static str) -> io::Result<()> {
+    /// A limit was met.
+    pub(crate) fn note(&self, limit: Limit) {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner).note(limit);
+    }
+
+    /// How often limits were met.
+    pub fn limits(&self) -> LimitCounts {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(
+        &self,
+        gauge: &AtomicU64,
+        limit: u64,
+        (problem, met): (&'static str, Limit),
+    ) -> io::Result<()> {
         if gauge.fetch_add(1, Ordering::Relaxed) < limit {
             return Ok(());
         }
         gauge.fetch_sub(1, Ordering::Relaxed);
         self.refused.fetch_add(1, Ordering::Relaxed);
+        self.note(met);
         Err(io::Error::new(io::ErrorKind::QuotaExceeded, problem))
     }
 }

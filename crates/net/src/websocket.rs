@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Duration, Instant};
 
 /// Bytes of a handshake; a longer one is refused. As much as Node.js takes of headers by default.
 const MAX_HANDSHAKE_BYTES: usize = 16 * 1024;
@@ -26,13 +27,50 @@ pub(crate) struct Duplex {
     allowance: Option<usize>,
     /// What TLS has opened and nobody has read yet; `None` if nothing is encrypted.
     opened: Option<BytesMut>,
+    /// When the first byte came of a message that is not complete.
+    unfinished: Option<Instant>,
+    /// How long one may be unfinished.
+    patience: Duration,
+    stalled: bool,
 }
 
 impl Duplex {
     pub(crate) fn new(stream: Arc<TcpStream>, sender: Sender) -> Self {
-        let allowance = Some(MAX_HANDSHAKE_BYTES);
         let opened = sender.is_sealed().then(BytesMut::new);
-        Self { stream, sender, control: Vec::new(), allowance, opened }
+        Self {
+            stream,
+            sender,
+            control: Vec::new(),
+            allowance: Some(MAX_HANDSHAKE_BYTES),
+            opened,
+            unfinished: None,
+            patience: Duration::MAX,
+            stalled: false,
+        }
+    }
+
+    /// How long a message may take from its first to its last byte.
+    pub(crate) fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// A message is complete.
+    pub(crate) fn finished(&mut self) {
+        self.unfinished = None;
+    }
+
+    /// Whether the end came because a message was unfinished for too long.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
+    /// Bytes have come of a message after the handshake; whether they came in time.
+    fn progress(&mut self) -> bool {
+        if self.allowance.is_none() {
+            let since = *self.unfinished.get_or_insert_with(Instant::now);
+            self.stalled = since.elapsed() > self.patience;
+        }
+        !self.stalled
     }
 
     /// Lifts the limit of the handshake: from here on the library limits what it reads.
@@ -87,6 +125,9 @@ impl AsyncRead for Duplex {
                 *opened = BytesMut::new();
             }
             self.allowance = self.allowance.map(|left| left - count);
+            if count > 0 && !self.progress() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
             return Poll::Ready(Ok(()));
         }
         loop {
@@ -96,6 +137,9 @@ impl AsyncRead for Duplex {
                 Ok(count) => {
                     buffer.advance(count);
                     self.allowance = self.allowance.map(|left| left - count);
+                    if count > 0 && !self.progress() {
+                        return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                    }
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

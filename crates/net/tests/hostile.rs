@@ -105,16 +105,20 @@ async fn pings_whose_answers_nobody_reads_end_the_connection() {
     listener.set_send_buffer_bytes(16 * 1024).unwrap();
     let (mut server, mut peer) = bare_peer_of(&listener, address, Transport::WebSocket).await;
     let flood = tokio::spawn(async move {
-        let pings = masked(9, &[7; 125]).repeat(1000);
+        let mut pings = masked(9, &[7; 125]).repeat(200);
+        // Between messages there may be few frames without data.
+        pings.extend(masked(2, &[1, 7]));
         // Less than what data may wait: answers may wait far less.
-        for _ in 0..48 {
+        for _ in 0..240 {
             if peer.write_all(&pings).await.is_err() {
                 break;
             }
         }
         peer
     });
-    let ended = timeout(PATIENCE, server.next()).await.expect("answers heap up for ever");
+    let ended = async { while let Ok(Some(_)) = server.next().await {} };
+    timeout(PATIENCE, ended).await.expect("answers heap up for ever");
+    let ended = server.next().await;
     assert!(matches!(ended, Err(ReceiveError::TooSlow)), "{ended:?}");
     drop(server);
     flood.await.unwrap();
@@ -194,4 +198,57 @@ async fn messages_may_be_cut_anywhere_between_websocket_messages() {
         let event = timeout(PATIENCE, server.next()).await.unwrap().unwrap();
         assert_eq!(event, Some(Event::Message(kind, Bytes::from(payload))));
     }
+}
+
+#[tokio::test]
+async fn a_message_that_drips_is_not_waited_for() {
+    for transport in BOTH {
+        let (mut server, mut peer) = with_bare_peer(transport).await;
+        server.set_message_timeout(Duration::from_millis(200));
+        let dripping = tokio::spawn(async move {
+            let whole = match transport {
+                Transport::Tcp => [&[100, 7][..], &[0; 98]].concat(),
+                Transport::WebSocket => masked(2, &[&[100, 7][..], &[0; 98]].concat()),
+            };
+            for drop in whole {
+                if peer.write_all(&[drop]).await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            peer
+        });
+        let ended = timeout(PATIENCE, server.next()).await.expect("waits for ever");
+        assert!(matches!(ended, Err(ReceiveError::Stalled)), "{transport:?} {ended:?}");
+        drop(server);
+        dripping.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn messages_that_come_whole_may_follow_each_other_for_ever() {
+    for transport in BOTH {
+        let (mut server, mut peer) = with_bare_peer(transport).await;
+        server.set_message_timeout(Duration::from_millis(50));
+        for _ in 0..5 {
+            let message = [2, 7, 1];
+            let bytes = match transport {
+                Transport::Tcp => message.to_vec(),
+                Transport::WebSocket => masked(2, &message),
+            };
+            peer.write_all(&bytes).await.unwrap();
+            let event = timeout(PATIENCE, server.next()).await.unwrap().unwrap();
+            assert_eq!(event, Some(Event::Message(7, Bytes::from_static(&[1]))));
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn frames_without_data_are_not_read_for_ever() {
+    let (mut server, mut peer) = with_bare_peer(Transport::WebSocket).await;
+    peer.write_all(&masked(2, &[]).repeat(1000)).await.unwrap();
+    let ended = timeout(PATIENCE, server.next()).await.expect("reads for ever");
+    assert!(matches!(ended, Err(ReceiveError::EmptyFrames)), "{ended:?}");
+    drop(peer);
 }

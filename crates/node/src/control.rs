@@ -5,13 +5,16 @@ mod clients;
 
 use crate::effect::{Effect, Level, Message};
 use crate::lane::{LaneInput, LiveCommand};
+use crate::manners::{ClientLimits, Offence};
 use crate::steward::{DurableCommand, DurableResult, StewardInput};
 use bytes::{Bytes, BytesMut};
 use calling::{durable_answer, live_answer};
+pub(crate) use clients::{content, too_much_content};
 use pelago_cluster::{IncomingCall, Links, LinksEffect, LinksInput, Member, Subject};
 use pelago_game::{ContentHash, Refusal};
 use pelago_model::{
-    ChannelId, EntityId, Epoch, IslandId, Machine, NodeId, PublisherId, Size, WorldTime,
+    Bucket, ChannelId, EntityId, Epoch, IslandId, Limit, LimitCounts, Machine, NodeId, PublisherId,
+    Size,    WorldTime,
 };
 use pelago_wire::client::{ServerMessage, server_message};
 use pelago_wire::frame::{Frame, Snapshot, StreamKind};
@@ -21,8 +24,6 @@ use pelago_world::ClientId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// How long a client may take to say hello, in ms.
-pub const HELLO_TIMEOUT_MS: i64 = 10_000;
 /// How long a call to another node may take, in ms.
 const CALL_MS: u32 = 5000;
 
@@ -49,6 +50,13 @@ pub enum ControlInput {
         kind: u8,
         /// Its payload.
         payload: Bytes,
+    },
+    /// A client's bytes did what no message may do. Nothing more is read of them.
+    Offended {
+        /// Who.
+        client: ClientId,
+        /// What.
+        offence: Offence,
     },
     /// A client's connection is gone.
     Disconnected {
@@ -169,6 +177,8 @@ pub struct ControlConfig {
     pub islands: BTreeSet<IslandId>,
     /// Clients at once; more are refused as `full`.
     pub max_clients: usize,
+    /// What each of them may do.
+    pub limits: ClientLimits,
     /// Whether clients may read the books.
     pub audit: bool,
     /// What clients may fetch by hash.
@@ -177,7 +187,7 @@ pub struct ControlConfig {
 
 enum ClientState {
     /// Has said nothing yet; must within its time.
-    New { until: WorldTime },
+    New { until: WorldTime, fetches: Bucket },
     /// Is being logged in.
     Arriving,
     /// Is on a lane.
@@ -202,6 +212,7 @@ pub struct Control {
     next_call: u64,
     links_effects: Vec<LinksEffect>,
     malformed: u64,
+    limits: LimitCounts,
 }
 
 impl Control {
@@ -216,6 +227,7 @@ impl Control {
             next_call: 0,
             links_effects: Vec::new(),
             malformed: 0,
+            limits: LimitCounts::default(),
         }
     }
 
@@ -250,6 +262,13 @@ impl Control {
     /// Messages of clients without a lane that could not be understood.
     pub fn malformed(&self) -> u64 {
         self.malformed
+    }
+
+    /// How often limits were met, here and by the links.
+    pub fn limits(&self) -> LimitCounts {
+        let mut counts = self.limits;
+        counts.merge(&self.links.counters().limits);
+        counts
     }
 
     fn link(&mut self, now: WorldTime, input: LinksInput, effects: &mut Vec<Effect>) {
@@ -361,10 +380,11 @@ impl Control {
     fn wake(&mut self, now: WorldTime, effects: &mut Vec<Effect>) {
         self.link(now, LinksInput::Present(self.config.islands.clone()), effects);
         let silent =
-            |state: &ClientState| matches!(state, ClientState::New { until } if *until <= now);
+            |state: &ClientState| matches!(state, ClientState::New { until, .. } if *until <= now);
         let silent: Vec<ClientId> =
             self.clients.iter().filter(|(_, s)| silent(s)).map(|(client, _)| *client).collect();
         for client in silent {
+            self.limits.note(Limit::HelloTime);
             self.refuse(client, &Refusal::new("idle", "Nothing was said."), effects);
         }
     }
@@ -378,14 +398,19 @@ impl Machine for Control {
         match input {
             ControlInput::Links(input) => self.link(now, input, effects),
             ControlInput::Connected { client } if self.clients.len() >= self.config.max_clients => {
+                self.limits.note(Limit::Clients);
                 self.refuse(client, &Refusal::new("full", "The server is full."), effects);
             }
             ControlInput::Connected { client } => {
-                let until = now.plus(HELLO_TIMEOUT_MS);
-                self.clients.insert(client, ClientState::New { until });
+                let until = now.plus(self.config.limits.hello_ms);
+                let fetches = Bucket::full(self.config.limits.fetches, now);
+                self.clients.insert(client, ClientState::New { until, fetches });
             }
             ControlInput::Received { client, kind, payload } => {
-                self.received(client, kind, payload, effects);
+                self.received(now, client, kind, payload, effects);
+            }
+            ControlInput::Offended { client, offence } => {
+                self.offended(client, offence, effects);
             }
             ControlInput::Disconnected { client } => self.disconnected(client, effects),
             ControlInput::ClientBlocked { client } => {

@@ -13,14 +13,15 @@ pub use players::Session;
 
 use crate::avatar::PlaceDocument;
 use crate::effect::{Effect, Level, Message, Part, Ticket};
+use crate::manners::{ClientLimits, Offence};
 use crate::steward::DurableResult;
 use bytes::{Bytes, BytesMut};
 use pelago_cluster::IncomingCall;
 use pelago_game::{ContentHash, Game, Land, Refusal};
 use pelago_model::time::{DELIVERY_DELAY_MS, TICK_MS};
 use pelago_model::{
-    ChannelId, CommitOutcome, Document, EntityId, Epoch, IslandClock, IslandId, Key, Machine,
-    NodeId, PublisherId, Revision, Tick, WorldTime,
+    ChannelId, CommitOutcome, Document, EntityId, Epoch, IslandClock, IslandId, Key, Limit,
+    LimitCounts, Machine, NodeId, PublisherId, Revision, Tick, WorldTime,
 };
 use pelago_wire::client::{self, ServerMessage, server_message};
 use pelago_wire::frame::{Frame, Snapshot};
@@ -48,6 +49,13 @@ pub enum LaneInput {
         kind: u8,
         /// Its payload.
         payload: Bytes,
+    },
+    /// A client's bytes did what no message may do.
+    Offended {
+        /// Who.
+        client: ClientId,
+        /// What.
+        offence: Offence,
     },
     /// A client's connection is gone.
     Gone {
@@ -180,6 +188,8 @@ pub struct LaneConfig {
     pub clock: IslandClock,
     /// What clients may fetch by hash.
     pub content: Arc<BTreeMap<ContentHash, Bytes>>,
+    /// What clients may do.
+    pub limits: ClientLimits,
 }
 
 /// Numbers for operators.
@@ -203,8 +213,8 @@ pub struct LaneCounters {
     pub malformed: u64,
     /// Sessions ended because a newer one has begun.
     pub superseded: u64,
-    /// Clients closed because they read too slowly.
-    pub too_slow: u64,
+    /// Limits that were met.
+    pub limits: LimitCounts,
 }
 
 enum Request {
@@ -270,7 +280,9 @@ impl Lane {
 
     /// Its numbers.
     pub fn counters(&self) -> LaneCounters {
-        self.counters
+        let mut counters = self.counters;
+        counters.limits.add(Limit::FrameAge, self.delivery.late_frames());
+        counters
     }
 
     /// Players on it.
@@ -322,6 +334,7 @@ impl Lane {
         self.agenda.take(tick, &mut due);
         for client in &due {
             self.end_stance(now, *client);
+            self.release_move(now, *client, effects);
         }
         let published = self.publisher.publish(tick);
         self.counters.frames += published.frames.len() as u64;
@@ -336,6 +349,9 @@ impl Lane {
         due.sort_unstable();
         due.dedup();
         for client in due.drain(..) {
+            if self.close_if_overdue(now, client, effects) {
+                continue;
+            }
             self.look_around(now, client, effects);
             self.checkpoint_if_due(now, client, effects);
             self.plan(client);
@@ -363,9 +379,8 @@ impl Lane {
             Ok(Some(bytes)) => effects.push(Effect::SendClient { client, bytes }),
             Ok(None) => {}
             Err(_) => {
-                self.counters.too_slow += 1;
-                self.remove(client, effects);
-                effects.push(Effect::CloseClient { client });
+                self.counters.limits.note(Limit::WaitingControl);
+                self.close_slow(client, effects);
             }
         }
     }
@@ -373,9 +388,17 @@ impl Lane {
     /// Ends a session from our side.
     fn close(&mut self, client: ClientId, code: &str, sentence: &str, effects: &mut Vec<Effect>) {
         let closing = client::Closing { code: code.into(), sentence: sentence.into() };
-        self.send(client, server_message::Body::Closing(closing), effects);
+        let body = Some(server_message::Body::Closing(closing));
+        let mut bytes = BytesMut::new();
+        put_control(&mut bytes, &ServerMessage { body });
+        let bytes = self.delivery.farewell(client, bytes.freeze());
+        effects.push(Effect::SendClient { client, bytes });
         self.remove(client, effects);
         effects.push(Effect::CloseClient { client });
+    }
+
+    fn close_slow(&mut self, client: ClientId, effects: &mut Vec<Effect>) {
+        self.close(client, "slow", "Your connection is too slow.", effects);
     }
 
     fn ticket(&mut self, request: Request) -> Ticket {
@@ -461,8 +484,12 @@ impl Machine for Lane {
                 self.received(now, client, kind, &payload, effects);
             }
             LaneInput::Gone { client } => self.remove_with_checkpoint(now, client, effects),
-            LaneInput::Blocked { client } => self.delivery.block(client),
-            LaneInput::Writable { client } => self.delivery.unblock(client),
+            LaneInput::Offended { client, offence } => {
+                let Refusal { code, sentence } = offence.refusal();
+                self.close_with_checkpoint(now, client, &code, &sentence, effects);
+            }
+            LaneInput::Blocked { client } => self.blocked(now, client),
+            LaneInput::Writable { client } => self.writable(client),
             LaneInput::Serve { reader, channel, version } => {
                 self.publisher.serve(reader, channel, version);
             }

@@ -8,6 +8,7 @@ pub mod control;
 pub mod effect;
 pub mod lane;
 pub mod login;
+pub mod manners;
 pub mod node;
 pub mod placing;
 pub mod steward;
@@ -17,6 +18,7 @@ pub use control::{Control, ControlConfig, ControlInput};
 pub use effect::{Effect, Level, Message, Part, Ticket};
 pub use lane::{Lane, LaneConfig, LaneInput, Session};
 pub use login::{Login, LoginConfig, LoginInput};
+pub use manners::{ClientLimits, Offence};
 pub use node::{Hub, Node, NodeConfig, bootstrap};
 pub use steward::{
     Caller, DurableCommand, DurableResult, Steward, StewardConfig, StewardInput, StewardSabotage,

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use pelago_game::{Arrival, Game, Land, Refusal, json};
 use pelago_model::limits::MAX_NAME_BYTES;
 use pelago_model::{
-    CommitOutcome, Document, EntityId, IslandClock, IslandId, Key, Machine, NodeId, Revision,
-    Secret, Size, Transaction, WorldNumber, WorldTime, Write,
+    CommitOutcome, Document, EntityId, IslandClock, IslandId, Key, Limit, LimitCounts, Machine,
+    NodeId, Revision, Secret, Size, Transaction, WorldNumber, WorldTime, Write,
 };
 use pelago_world::ClientId;
 use std::collections::BTreeMap;
@@ -133,6 +133,7 @@ pub struct Login {
     leasing: bool,
     /// Players who were given a lane so far.
     placed: u64,
+    limits: LimitCounts,
 }
 
 impl Login {
@@ -146,6 +147,7 @@ impl Login {
             serials: 0..0,
             leasing: false,
             placed: 0,
+            limits: LimitCounts::default(),
         }
     }
 
@@ -155,6 +157,11 @@ impl Login {
             Size::queue("logins", self.arriving.len(), MAX_LOGINS),
             Size::queue("requests of logins", self.tickets.len(), MAX_LOGINS + SERIAL_REQUESTS),
         ]
+    }
+
+    /// How often limits were met.
+    pub fn limits(&self) -> LimitCounts {
+        self.limits
     }
 
     fn ticket(&mut self, request: Request) -> Ticket {
@@ -189,6 +196,7 @@ impl Login {
         }
         // Whoever goes leaves its request to the store behind.
         if self.arriving.len().max(self.tickets.len()) >= MAX_LOGINS {
+            self.limits.note(Limit::Logins);
             let refusal = Refusal::new("busy", "Too many arrive at once. Try again in a moment.");
             return effects.push(refuse(client, refusal));
         }
@@ -205,6 +213,7 @@ impl Login {
         let Some(arriving) = self.arriving.get_mut(&client) else { return };
         arriving.attempts += 1;
         if arriving.attempts > MAX_ATTEMPTS {
+            self.limits.note(Limit::LoginAttempts);
             return self.fail(client, "a login met too many conflicts", effects);
         }
         arriving.step = Step::ReadName;

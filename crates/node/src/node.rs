@@ -7,12 +7,13 @@ use crate::control::{Control, ControlConfig, ControlInput};
 use crate::effect::{Effect, Message};
 use crate::lane::{Lane, LaneConfig, LaneInput};
 use crate::login::{Login, LoginConfig};
+use crate::manners::ClientLimits;
 use crate::steward::{Steward, StewardConfig, StewardSabotage};
 use bytes::Bytes;
 use pelago_cluster::{Links, LinksConfig, LinksSabotage};
 use pelago_game::{ContentHash, Game, IslandSpec, Land, json};
 use pelago_model::{
-    Incarnation, IslandClock, IslandId, Key, Machine, NodeId, PublisherId, Revision, Size,
+    Incarnation, IslandClock, IslandId, Key, LimitCounts, Machine, NodeId, PublisherId, Revision, Size,
     Transaction, WorldNumber, WorldTime, Write,
 };
 use serde::{Deserialize, Serialize};
@@ -79,6 +80,8 @@ pub struct NodeConfig {
     pub secret: [u8; 32],
     /// Clients at once.
     pub max_clients: usize,
+    /// What each of them may do.
+    pub limits: ClientLimits,
     /// Whether clients may read the books.
     pub audit: bool,
     /// Program and version.
@@ -117,6 +120,7 @@ impl NodeConfig {
             lanes: self.lanes,
             islands: self.lands.keys().copied().collect::<BTreeSet<_>>(),
             max_clients: self.max_clients,
+            limits: self.limits.clone(),
             audit: self.audit,
             content: self.content(),
         };
@@ -156,6 +160,7 @@ impl NodeConfig {
             game: self.game.clone(),
             clock: self.clock,
             content: self.content(),
+            limits: self.limits.clone(),
         })
     }
 }
@@ -195,6 +200,14 @@ impl Hub {
     /// How full everything is that can grow.
     pub fn sizes(&self) -> Vec<Size> {
         [self.control.sizes(), self.steward.sizes(), self.login.sizes()].concat()
+    }
+
+    /// How often limits were met, by all three.
+    pub fn limits(&self) -> LimitCounts {
+        let mut counts = self.control.limits();
+        counts.merge(&self.steward.limits());
+        counts.merge(&self.login.limits());
+        counts
     }
 
     /// When it wants to be woken.

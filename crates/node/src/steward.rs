@@ -18,8 +18,8 @@ use objects::ObjectPublisher;
 use pelago_cluster::IncomingCall;
 use pelago_game::{Actor, Game, Land, Refusal};
 use pelago_model::{
-    ChannelId, CommitOutcome, Document, IslandClock, IslandId, Key, Machine, NodeId, PublisherId,
-    Size, WorldTime,
+    ChannelId, CommitOutcome, Document, IslandClock, IslandId, Key, Limit, LimitCounts, Machine,
+    NodeId, PublisherId, Size, WorldTime,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -166,6 +166,7 @@ pub struct Steward {
     tickets: BTreeMap<Ticket, Key>,
     next_ticket: u64,
     objects: ObjectPublisher,
+    limits: LimitCounts,
 }
 
 impl Steward {
@@ -178,6 +179,7 @@ impl Steward {
             remembered: BTreeMap::new(),
             tickets: BTreeMap::new(),
             next_ticket: 0,
+            limits: LimitCounts::default(),
         }
     }
 
@@ -205,6 +207,11 @@ impl Steward {
         ]
     }
 
+    /// How often limits were met.
+    pub fn limits(&self) -> LimitCounts {
+        self.limits
+    }
+
     fn ticket(&mut self, key: &Key) -> Ticket {
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
@@ -223,6 +230,7 @@ impl Steward {
         let is_full = self.queues.len() >= MAX_QUEUES && !self.queues.contains_key(&key);
         if is_full || self.queues.get(&key).is_some_and(|queue| queue.waiting.len() >= MAX_WAITING)
         {
+            self.limits.note(Limit::StewardQueue);
             let refusal = Refusal::new("busy", "Too many are at it. Try again in a moment.");
             effects.push(answer(caller, DurableResult::Refused(refusal)));
             return;
@@ -244,6 +252,7 @@ impl Steward {
             && let Some(turn) = queue.waiting.pop_front()
         {
             if turn.deadline <= now {
+                self.limits.note(Limit::TurnTime);
                 effects.push(answer(turn.caller, DurableResult::Refused(unavailable())));
             } else if turns
                 .iter()
@@ -326,6 +335,7 @@ impl Steward {
             }
             CommitOutcome::Conflict { keys } => {
                 let (ejected, refused) = batch.conflict(key, &keys);
+                self.limits.add(Limit::TurnAttempts, refused.len() as u64);
                 queue.waiting.extend(ejected);
                 effects.extend(refused);
                 for key in &keys {
@@ -335,6 +345,7 @@ impl Steward {
             }
             CommitOutcome::Unknown => {
                 let refused = batch.forget_documents();
+                self.limits.add(Limit::TurnAttempts, refused.len() as u64);
                 effects.extend(refused);
                 self.remembered.remove(key);
                 self.run(now, key, effects);
@@ -382,6 +393,7 @@ impl Steward {
         let new = self.config.game.objects(&document);
         self.objects.changed(now, channel, document.revision, &old, &new, effects);
         if self.remembered.len() >= MAX_REMEMBERED {
+            self.limits.note(Limit::Remembered);
             self.remembered.retain(|key, _| self.queues.contains_key(key));
         }
         self.remembered.insert(key, document);

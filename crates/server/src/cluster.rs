@@ -4,6 +4,7 @@
 mod hostile_network;
 
 use crate::clock::WorldClock;
+use crate::config::LimitsConfig;
 use crate::shell::{NodeListeners, NodeSettings, NodeShell};
 use crate::world::{NewWorld, World, open_world};
 use anyhow::Result;
@@ -43,7 +44,7 @@ pub(crate) struct ClusterSettings {
     /// Encrypts what passes between clients and nodes.
     pub(crate) tls: Option<ServerTls>,
     pub(crate) new_world: NewWorld,
-    pub(crate) max_clients: usize,
+    pub(crate) limits: LimitsConfig,
 }
 
 impl Cluster {
@@ -79,7 +80,9 @@ impl Cluster {
                 node: NodeId(number + 1),
                 lanes: settings.lanes,
                 spread: settings.spread,
-                max_clients: settings.max_clients,
+                max_clients: settings.limits.clients,
+                clients: settings.limits.of_clients(),
+                connections: settings.limits.of_connections(),
                 tls: settings.tls.clone(),
                 // The books are opened to those on this machine only.
                 audit: settings.listen.ip().is_loopback(),
@@ -130,3 +133,6 @@ impl Cluster {
         self.nodes.iter().all(NodeShell::is_ready)
     }
 }
+
+#[cfg(test)]
+mod hostile_peers;

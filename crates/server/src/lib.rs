@@ -5,6 +5,7 @@ mod certificate;
 mod cli;
 mod clock;
 mod cluster;
+mod config;
 mod http;
 mod metrics;
 mod shell;

@@ -3,6 +3,7 @@
 use crate::cluster::Cluster;
 use crate::shell::NodeShell;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use pelago_model::Limit;
 use pelago_store::StoreCounters;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,6 +22,7 @@ pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
     metrics::describe_counter!("pelago_durable_total", "Durable commands acknowledged.");
     metrics::describe_counter!("pelago_refused_total", "Commands refused.");
     metrics::describe_counter!("pelago_malformed_total", "Messages not understood.");
+    metrics::describe_counter!("pelago_limits_total", "Limits met, see docs/limits.md.");
     metrics::describe_counter!("pelago_bytes_total", "Bytes, by peer or client and direction.");
     metrics::describe_counter!("pelago_blocked_writes_total", "Writes not taken whole.");
     metrics::describe_counter!("pelago_link_gaps_total", "Gaps in streams between nodes.");
@@ -99,6 +101,7 @@ fn collect(shell: &NodeShell) {
             .absolute(traffic.blocked.load(Relaxed));
         metrics::counter!("pelago_writes_total", &labels).absolute(traffic.writes.load(Relaxed));
     }
+    collect_limits(&node, shell);
     let links = *status.links.lock().unwrap_or_else(PoisonError::into_inner);
     for (name, value) in [
         ("pelago_link_gaps_total", links.gaps),
@@ -106,5 +109,19 @@ fn collect(shell: &NodeShell) {
         ("pelago_call_retries_total", links.retried),
     ] {
         metrics::counter!(name, "node" => node.clone()).absolute(value);
+    }
+}
+
+fn collect_limits(node: &str, shell: &NodeShell) {
+    let status = &shell.status;
+    let mut counts = *status.limits.lock().unwrap_or_else(PoisonError::into_inner);
+    for lane in &status.lanes {
+        counts.merge(&lane.counters.lock().unwrap_or_else(PoisonError::into_inner).limits);
+    }
+    counts.merge(&status.traffic.limits());
+    counts.merge(&status.peer_traffic.limits());
+    for limit in Limit::ALL {
+        let labels = [("node", node.to_owned()), ("limit", limit.name().to_owned())];
+        metrics::counter!("pelago_limits_total", &labels).absolute(counts.of(limit));
     }
 }

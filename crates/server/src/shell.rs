@@ -13,16 +13,17 @@ use crate::world::World;
 use anyhow::Result;
 use pelago_cluster::{LinkId, Member, Roles};
 use pelago_game::Game;
-use pelago_model::{Incarnation, IslandClock, NodeId};
+use pelago_model::{Allowance, Incarnation, IslandClock, LimitCounts, NodeId};
 use pelago_net::{Listener, Sender, ServerTls, Traffic, Transport};
 use pelago_node::lane::LaneCounters;
-use pelago_node::{ControlInput, LaneInput, Message, NodeConfig};
+use pelago_node::{ClientLimits, ControlInput, LaneInput, Message, NodeConfig};
 use pelago_store::Store;
 use pelago_world::ClientId;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -39,10 +40,25 @@ pub(crate) struct NodeSettings {
     pub(crate) spread: u8,
     /// Clients at once.
     pub(crate) max_clients: usize,
+    /// What each of them may do.
+    pub(crate) clients: ClientLimits,
+    /// What each of their connections may do.
+    pub(crate) connections: ConnectionLimits,
     /// Whether clients may read the books.
     pub(crate) audit: bool,
     /// Encrypts what passes between it and clients.
     pub(crate) tls: Option<ServerTls>,
+}
+
+/// The limits on each connection of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionLimits {
+    /// Messages; who sends more is closed as `flood`.
+    pub(crate) messages: Allowance,
+    /// How long a message may take; then the connection is closed as `stalled`.
+    pub(crate) message_timeout: Duration,
+    /// What the kernel keeps for a reader that lags.
+    pub(crate) send_buffer_bytes: usize,
 }
 
 /// The sockets on which a node listens.
@@ -79,6 +95,8 @@ pub(crate) struct Status {
     pub(crate) backlog: AtomicUsize,
     /// Whether every member is within reach.
     pub(crate) linked: AtomicBool,
+    /// How often limits were met by the hub.
+    pub(crate) limits: Mutex<LimitCounts>,
     /// Numbers of the links.
     pub(crate) links: Mutex<pelago_cluster::LinksCounters>,
     /// Of each lane.
@@ -137,6 +155,7 @@ struct Shared {
     links: Mutex<HashMap<LinkId, Sender>>,
     /// The next number of a connection.
     next_connection: AtomicU64,
+    connections: ConnectionLimits,
     stopping: AtomicBool,
 }
 
@@ -202,6 +221,7 @@ impl NodeShell {
             clock: IslandClock::IDENTITY,
             secret: world.secret(),
             max_clients: settings.max_clients,
+            limits: settings.clients.clone(),
             audit: settings.audit,
             build: concat!("pelago ", env!("CARGO_PKG_VERSION")).to_owned(),
             sabotage: pelago_node::node::Sabotage::default(),
@@ -223,8 +243,15 @@ impl NodeShell {
             clients: Mutex::default(),
             links: Mutex::default(),
             next_connection: AtomicU64::new(0),
+            connections: settings.connections,
             stopping: AtomicBool::new(false),
         });
+        for listener in [&listeners.tcp, &listeners.websocket] {
+            let set = listener.set_send_buffer_bytes(settings.connections.send_buffer_bytes);
+            if let Err(error) = set {
+                tracing::warn!(%error, "send_buffer_bytes");
+            }
+        }
         let (tcp, websocket, peer) =
             (listeners.tcp.address(), listeners.websocket.address(), listeners.peer.address());
         let tls = settings.tls.clone();
@@ -283,10 +310,10 @@ impl NodeShell {
         let clients = || self.shared.clients.lock().unwrap_or_else(PoisonError::into_inner).len();
         let gone = async {
             while clients() > 0 {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        drop(tokio::time::timeout(std::time::Duration::from_secs(3), gone).await);
+        drop(tokio::time::timeout(Duration::from_secs(3), gone).await);
         self.tasks.shutdown().await;
     }
 }

@@ -278,6 +278,7 @@ impl Simulation {
             game: Arc::new(Frontier),
             clock: IslandClock::IDENTITY,
             secret: [7; 32],
+            limits: pelago_node::ClientLimits::default(),
             max_clients: 1000,
             audit: false,
             build: "sim".into(),

@@ -73,6 +73,7 @@ pub struct Delivery {
     bytes: BytesMut,
     /// The most that a delivery has taken of it.
     most_bytes: usize,
+    late_frames: u64,
 }
 
 impl Delivery {
@@ -94,6 +95,7 @@ impl Delivery {
             touched: Vec::new(),
             bytes: BytesMut::new(),
             most_bytes: 0,
+            late_frames: 0,
         }
     }
 
@@ -245,6 +247,22 @@ impl Delivery {
         if out.waiting.len() > MAX_WAITING_BYTES { Err(TooSlow) } else { Ok(None) }
     }
 
+    /// The last message to a client, behind the control messages that wait for it: to be written now, blocked or not.
+    pub fn farewell(&mut self, client: ClientId, message: Bytes) -> Bytes {
+        match self.out(client) {
+            Some((_, out)) if !out.waiting.is_empty() => {
+                out.waiting.extend_from_slice(&message);
+                out.waiting.split().freeze()
+            }
+            _ => message,
+        }
+    }
+
+    /// Frames that came so late that their streams were shown anew.
+    pub fn late_frames(&self) -> u64 {
+        self.late_frames
+    }
+
     /// The client takes no more bytes for now: what it misses it will be shown anew.
     pub fn block(&mut self, client: ClientId) {
         let Some((seat, out)) = self.out(client) else { return };
@@ -287,6 +305,7 @@ impl Delivery {
         let mut frames = std::mem::take(&mut self.frames);
         for (number, frame) in (0u32..).zip(&frames) {
             if frame.tick.0 + MAX_FRAME_AGE_TICKS < tick.0 {
+                self.late_frames += 1;
                 self.make_stale(stream_key(frame));
             }
             self.forward(number, frame);

@@ -28,6 +28,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a bot waits for its last answer.
 const LAST_ANSWER: Duration = Duration::from_secs(3);
 
+/// Longer than anybody plays.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How a bot's session ends by its own will.
+enum End {
+    /// The time is over.
+    Over,
+    /// Without a goodbye.
+    Vanish,
+    /// By a newer one.
+    TakeOver,
+}
+
 /// What a bot has to tell in the end.
 #[derive(Default)]
 pub(super) struct BotLog {
@@ -118,6 +131,8 @@ pub(super) async fn run(
         shared: shared.clone(),
     };
     let mut attempt = number;
+    // Taken over by the next session.
+    let mut old = None;
     while !*end.borrow() {
         let address = &plan.addresses[attempt % plan.addresses.len()];
         let source = (!plan.sources.is_empty()).then(|| plan.sources[number % plan.sources.len()]);
@@ -127,15 +142,22 @@ pub(super) async fn run(
             () = ended(&mut end) => break,
         };
         match session {
-            Ok(session) => bot.play(session, &mut end).await,
+            Ok(session) => {
+                drop(old.take());
+                old = bot.play(session, &mut end).await;
+            }
             Err(error) => {
                 tracing::debug!(bot = bot.name, %error, "a bot was not let in");
                 bot.log.refusals += 1;
+                shared.sessions.refused.fetch_add(1, Ordering::Relaxed);
             }
         }
         if !*end.borrow() {
             // Elsewhere, after a moment: the node may be down.
             attempt += 1;
+            if old.is_some() {
+                continue;
+            }
             let pause = Duration::from_millis(200 + u64::from(bot.rng.next_u32() % 300));
             tokio::select! {
                 () = sleep(pause) => {}
@@ -154,29 +176,59 @@ async fn ended(end: &mut watch::Receiver<bool>) {
 }
 
 impl Bot {
-    /// Plays on one session until it or the time ends.
-    async fn play(&mut self, mut session: Session, end: &mut watch::Receiver<bool>) {
+    /// Plays on one session until it or the time ends. Returns it if the next one is to take over from it.
+    async fn play(
+        &mut self,
+        mut session: Session,
+        end: &mut watch::Receiver<bool>,
+    ) -> Option<Session> {
         let from = session.island_now();
         self.log.entity = Some(session.avatar);
         self.shared.ledger.corrected(session.avatar, &session.path, None);
-        self.log.paths.push(session.path.clone());
+        self.note_path(&session);
         self.home.get_or_insert(session.path.start());
         self.own_moves.clear();
         self.counted = ViewTraffic::default();
         self.shared.playing.fetch_add(1, Ordering::Relaxed);
         self.sequence = session.welcome.sequence;
         let finished = self.play_on(&mut session, end).await;
-        self.log.connected.push((from, session.island_now()));
+        if !self.shared.plan.forgetful {
+            self.log.connected.push((from, session.island_now()));
+        }
         self.log.bytes += session.received();
         self.log.gaps += session.view.gaps();
         self.shared.ledger.left(session.avatar);
         self.shared.playing.fetch_sub(1, Ordering::Relaxed);
         match finished {
-            Ok(()) => session.bye().await,
+            Ok(End::Over) => session.bye().await,
+            Ok(End::Vanish) => {
+                self.shared.sessions.vanished.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(End::TakeOver) => {
+                self.shared.sessions.taken_over.fetch_add(1, Ordering::Relaxed);
+                return Some(session);
+            }
             Err(error) => {
                 tracing::debug!(bot = self.name, error = format!("{error:#}"), "a bot was cut off");
                 self.log.disconnections += 1;
+                self.shared.sessions.cut_off.fetch_add(1, Ordering::Relaxed);
             }
+        }
+        None
+    }
+
+    /// Remembers a path for the report.
+    pub(super) fn note_path(&mut self, session: &Session) {
+        if !self.shared.plan.forgetful {
+            self.log.paths.push(session.path.clone());
+        }
+    }
+
+    /// When the session is to end without a goodbye, if ever.
+    fn kick_after(&mut self) -> Duration {
+        match self.shared.plan.kick_mean {
+            Some(mean) => mean.mul_f64(-self.unit().max(1e-9).ln()),
+            None => NEVER,
         }
     }
 
@@ -184,7 +236,7 @@ impl Bot {
         &mut self,
         session: &mut Session,
         end: &mut watch::Receiver<bool>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<End> {
         if let Some(pending) = &self.pending {
             // Asked before the connection broke: asking again gives the same answer.
             session.act(pending.sequence, pending.payload.clone()).await?;
@@ -198,6 +250,7 @@ impl Bot {
         let mut look_at = now + look_every;
         let mut sample_at = now + SAMPLE_EVERY;
         let mut ping_at = now + self.shared.plan.ping_every;
+        let kick_at = now + self.kick_after();
         loop {
             tokio::select! {
                 incoming = session.next(&mut changes) => {
@@ -237,10 +290,15 @@ impl Bot {
                         session.ping().await?;
                     }
                 }
+                () = sleep_until(kick_at) => {
+                    let takes_over = self.rng.next_u32().is_multiple_of(2);
+                    return Ok(if takes_over { End::TakeOver } else { End::Vanish });
+                }
                 () = ended(end) => break,
             }
         }
-        self.wait_for_answer(session, &mut changes).await
+        self.wait_for_answer(session, &mut changes).await?;
+        Ok(End::Over)
     }
 
     /// What was asked before the end is still answered, if it does not take long.
@@ -284,7 +342,7 @@ impl Bot {
             }
             if let Some((number, sent)) = self.shared.ledger.find(id, at)
                 && window.holds(sent)
-                && self.log.received.insert(number)
+                && (self.shared.plan.forgetful || self.log.received.insert(number))
                 && turned
                 && let Some(meters) = &mut meters
             {
@@ -351,7 +409,7 @@ impl Bot {
             server_message::Body::MoveRefused(refused) => {
                 let number = self.own_moves.remove(&refused.number);
                 self.shared.ledger.corrected(session.avatar, &session.path, number);
-                self.log.paths.push(session.path.clone());
+                self.note_path(session);
                 self.target = None;
                 self.heading = None;
                 Ok(Some(Duration::from_millis(300)))

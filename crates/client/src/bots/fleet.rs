@@ -6,11 +6,12 @@ use super::verify::Line;
 use super::{Plan, Report, bot, report};
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -55,6 +56,44 @@ impl Window {
     }
 }
 
+/// What happened to sessions.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    /// Ended by their bots without a goodbye.
+    pub(super) vanished: AtomicU64,
+    /// Followed by a newer one of the same bot while they were there.
+    pub(super) taken_over: AtomicU64,
+    /// Ended by somebody else.
+    pub(super) cut_off: AtomicU64,
+    /// Not begun.
+    pub(super) refused: AtomicU64,
+}
+
+/// What bots were shown since this was last asked, and what happened to their sessions so far.
+#[derive(Clone, Debug, Serialize)]
+pub struct Interim {
+    /// Bots that are in the world.
+    pub playing: usize,
+    /// Changes decoded.
+    pub decoded: u64,
+    /// From the sender's send to the observer's decoding, median.
+    pub staleness_p50_ms: u64,
+    /// From the sender's send to the observer's decoding, 99th percentile.
+    pub staleness_p99_ms: u64,
+    /// Distance between shown and true places, 99th percentile, in metres.
+    pub position_error_p99_m: f64,
+    /// The longest time, beyond a second, in which a connected bot heard nothing.
+    pub longest_gap_ms: u64,
+    /// Sessions that bots ended without a goodbye, so far.
+    pub vanished: u64,
+    /// Sessions that bots took over from themselves, so far.
+    pub taken_over: u64,
+    /// Sessions that ended against their bots' will, so far.
+    pub cut_off: u64,
+    /// Sessions that were not begun, so far.
+    pub refused: u64,
+}
+
 /// What bots of one process share.
 pub(super) struct Shared {
     pub(super) plan: Plan,
@@ -64,6 +103,8 @@ pub(super) struct Shared {
     pub(super) tiles: Mutex<BTreeMap<Bytes, Bytes>>,
     /// Bots that are in the world.
     pub(super) playing: AtomicUsize,
+    /// What happened to sessions so far.
+    pub(super) sessions: Sessions,
     /// Guards the numbers taken within the window.
     meters: Mutex<Meters>,
     /// Guards the window.
@@ -97,10 +138,11 @@ impl Fleet {
     pub fn start(plan: Plan) -> Result<Self> {
         let journal = plan.journal.as_deref().map(Journal::open).transpose()?;
         let shared = Arc::new(Shared {
-            ledger: Ledger::default(),
+            ledger: Ledger::new(plan.forgetful),
             journal,
             tiles: Mutex::default(),
             playing: AtomicUsize::new(0),
+            sessions: Sessions::default(),
             meters: Mutex::default(),
             window: Mutex::default(),
             plan,
@@ -113,6 +155,28 @@ impl Fleet {
     /// Bots that are in the world.
     pub fn playing(&self) -> usize {
         self.shared.playing.load(Ordering::Relaxed)
+    }
+
+    /// The numbers since this was last asked. Those of the report begin anew.
+    pub fn interim(&self) -> Interim {
+        let meters = {
+            let mut meters = self.shared.meters.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *meters)
+        };
+        let sessions = &self.shared.sessions;
+        let number = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Interim {
+            playing: self.playing(),
+            decoded: meters.decoded,
+            staleness_p50_ms: meters.staleness_ms.value_at_quantile(0.5),
+            staleness_p99_ms: meters.staleness_ms.value_at_quantile(0.99),
+            position_error_p99_m: meters.error_cm.value_at_quantile(0.99) as f64 / 100.0,
+            longest_gap_ms: meters.longest_gap_ms,
+            vanished: number(&sessions.vanished),
+            taken_over: number(&sessions.taken_over),
+            cut_off: number(&sessions.cut_off),
+            refused: number(&sessions.refused),
+        }
     }
 
     /// The numbers of the report are taken from now on.

@@ -1,12 +1,15 @@
 //! The ledger: what bots did, so that what others were shown can be compared with it.
 
 use pelago_model::{ChunkId, EntityId, IslandTime, Position, Trajectory};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How long [`Ledger::places`] gives the same answer, in ms.
 const PLACES_MS: i64 = 50;
+
+/// How long a forgetful ledger remembers a move.
+const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// A move of a bot.
 #[derive(Clone, Copy, Debug)]
@@ -21,17 +24,36 @@ pub(super) struct Moved {
 
 #[derive(Default)]
 struct Inner {
-    moves: Vec<Moved>,
+    moves: VecDeque<Moved>,
+    /// Moves that are forgotten: the number of the first that is not.
+    forgotten: u32,
     index: HashMap<(EntityId, IslandTime), u32>,
     truth: HashMap<EntityId, Trajectory>,
     places: Option<(IslandTime, Arc<Near>)>,
 }
 
+impl Inner {
+    fn forget(&mut self) {
+        while let Some(first) = self.moves.front()
+            && first.sent.elapsed() > REMEMBERED
+        {
+            let (key, number) = ((first.entity, first.at), self.forgotten);
+            // A later move may have the same key.
+            if self.index.get(&key) == Some(&number) {
+                self.index.remove(&key);
+            }
+            self.moves.pop_front();
+            self.forgotten += 1;
+        }
+    }
+}
+
 /// All moves of all bots of this process.
-#[derive(Default)]
 pub(super) struct Ledger {
     /// Guards the moves, their index and the present paths.
     inner: Mutex<Inner>,
+    /// Whether old moves are forgotten: in a long run they would be most of the memory.
+    forgetful: bool,
 }
 
 /// Where everybody is at an instant, by chunk.
@@ -57,6 +79,11 @@ impl Near {
 }
 
 impl Ledger {
+    /// Without a move.
+    pub(super) fn new(forgetful: bool) -> Self {
+        Self { inner: Mutex::default(), forgetful }
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         // Nothing is left half done under the lock.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -66,9 +93,12 @@ impl Ledger {
     pub(super) fn moved(&self, entity: EntityId, path: &Trajectory) -> u32 {
         let (at, position) = (path.start_time(), path.start());
         let mut inner = self.inner();
-        let number = inner.moves.len() as u32;
+        if self.forgetful {
+            inner.forget();
+        }
+        let number = inner.forgotten + inner.moves.len() as u32;
         let moved = Moved { entity, at, position, sent: Instant::now(), refused: false };
-        inner.moves.push(moved);
+        inner.moves.push_back(moved);
         inner.index.insert((entity, at), number);
         inner.truth.insert(entity, path.clone());
         number
@@ -78,7 +108,8 @@ impl Ledger {
     pub(super) fn corrected(&self, entity: EntityId, path: &Trajectory, refused: Option<u32>) {
         let mut inner = self.inner();
         if let Some(number) = refused
-            && let Some(moved) = inner.moves.get_mut(number as usize)
+            && let Some(place) = number.checked_sub(inner.forgotten)
+            && let Some(moved) = inner.moves.get_mut(place as usize)
         {
             moved.refused = true;
         }
@@ -94,7 +125,8 @@ impl Ledger {
     pub(super) fn find(&self, entity: EntityId, at: IslandTime) -> Option<(u32, Instant)> {
         let inner = self.inner();
         let number = *inner.index.get(&(entity, at))?;
-        inner.moves.get(number as usize).map(|moved| (number, moved.sent))
+        let place = number.checked_sub(inner.forgotten)?;
+        inner.moves.get(place as usize).map(|moved| (number, moved.sent))
     }
 
     /// Where an entity truly goes.
@@ -118,6 +150,6 @@ impl Ledger {
 
     /// All moves.
     pub(super) fn moves(&self) -> Vec<Moved> {
-        self.inner().moves.clone()
+        self.inner().moves.iter().copied().collect()
     }
 }

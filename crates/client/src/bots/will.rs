@@ -101,7 +101,7 @@ impl Bot {
         session.walk(self.shared.plan.speed, &[there]).await?;
         let number = self.shared.ledger.moved(session.avatar, &session.path);
         self.own_moves.insert(session.moves(), number);
-        self.log.paths.push(session.path.clone());
+        self.note_path(session);
         Ok(())
     }
 
@@ -172,7 +172,7 @@ impl Bot {
     }
 
     /// Between 0 and 1.
-    fn unit(&mut self) -> f64 {
+    pub(super) fn unit(&mut self) -> f64 {
         f64::from(self.rng.next_u32()) / f64::from(u32::MAX)
     }
 }

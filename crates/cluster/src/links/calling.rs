@@ -5,7 +5,7 @@ use crate::calls::{
     ATTEMPT_MS, CallError, CallTarget, IncomingCall, MAX_INCOMING, MAX_OUTGOING, Outgoing, ROUND_MS,
 };
 use crate::link::LinkId;
-use pelago_model::{NodeId, WorldTime};
+use pelago_model::{Limit, NodeId, WorldTime};
 use pelago_wire::peer::{Answer, Call, Rejected, answer, peer_message};
 use std::collections::BTreeSet;
 
@@ -21,6 +21,7 @@ impl Links {
             return;
         };
         if self.calls.len() >= MAX_OUTGOING {
+            self.counters.limits.note(Limit::OutgoingCalls);
             let result = Err(CallError::Rejected("busy".into()));
             return effects.push(LinksEffect::Ended { number, result });
         }
@@ -142,7 +143,10 @@ impl Links {
                 let trace = call.trace;
                 return effects.push(LinksEffect::Incoming { call: incoming, body, trace });
             }
-            Some(_) => "busy",
+            Some(_) => {
+                self.counters.limits.note(Limit::IncomingCalls);
+                "busy"
+            }
             None => "unknown",
         };
         let body = answer::Body::Rejected(Rejected { code: code.into() });

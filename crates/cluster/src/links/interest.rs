@@ -4,7 +4,7 @@ use super::{Links, LinksEffect};
 use crate::link::{LinkId, NotSent};
 use crate::rendezvous::first;
 use crate::subscriptions::Subject;
-use pelago_model::{IslandId, Key, NodeId, PublisherId};
+use pelago_model::{IslandId, Key, Limit, NodeId, PublisherId};
 use pelago_wire::frame::{Frame, Snapshot, StreamKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -151,6 +151,7 @@ impl Links {
             let NotSent { left_out, too_large } = link.publish(frames.iter().map(|frame| &**frame));
             self.counters.left_out += left_out;
             self.counters.too_large += too_large.len() as u64;
+            self.counters.limits.add(Limit::FrameBytes, too_large.len() as u64);
             anew.extend(too_large.into_iter().map(|subject| (link.id, subject)));
         }
         for (link, subject) in anew {
@@ -175,6 +176,7 @@ impl Links {
                 && !link.answer(&snapshot)
             {
                 self.counters.too_large += 1;
+                self.counters.limits.note(Limit::FrameBytes);
             }
             return;
         }

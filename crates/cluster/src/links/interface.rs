@@ -5,7 +5,7 @@ use crate::calls::{CallError, CallTarget, IncomingCall};
 use crate::link::{HangupReason, LinkId};
 use crate::subscriptions::Subject;
 use bytes::Bytes;
-use pelago_model::{Incarnation, IslandClock, IslandId, NodeId, PublisherId};
+use pelago_model::{Incarnation, IslandClock, IslandId, LimitCounts, NodeId, PublisherId};
 use pelago_wire::frame::{Frame, Snapshot};
 use pelago_wire::peer::{answer, call};
 use std::collections::BTreeSet;
@@ -226,4 +226,6 @@ pub struct LinksCounters {
     pub frames: u64,
     /// Frames and snapshots that do not fit a message; their readers wait for a snapshot that does.
     pub too_large: u64,
+    /// Limits that were met.
+    pub limits: LimitCounts,
 }

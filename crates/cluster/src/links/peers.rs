@@ -4,7 +4,7 @@ use super::{Links, LinksEffect, WAKE_MS, presence};
 use crate::book::Member;
 use crate::link::{HangupReason, Link, LinkId};
 use crate::rendezvous::mix;
-use pelago_model::{Incarnation, NodeId, WorldTime};
+use pelago_model::{Incarnation, Limit, NodeId, WorldTime};
 use pelago_wire::peer::{Heartbeat, PeerHello, peer_message};
 use pelago_wire::{PROTOCOL_NEWEST, PROTOCOL_OLDEST, negotiate};
 
@@ -83,6 +83,7 @@ impl Links {
         }
         let strangers = self.links.values().filter(|link| !link.is_established()).count();
         if strangers >= MAX_STRANGERS {
+            self.counters.limits.note(Limit::Strangers);
             return effects.push(LinksEffect::Hangup { link: id, reason: HangupReason::TooMany });
         }
         let mut link = Link::new(id, toward, now);
@@ -104,6 +105,12 @@ impl Links {
         effects: &mut Vec<LinksEffect>,
     ) {
         if self.links.contains_key(&id) {
+            match reason {
+                HangupReason::TooMany => self.counters.limits.note(Limit::Subscriptions),
+                HangupReason::TooSlow => self.counters.limits.note(Limit::LinkWaiting),
+                HangupReason::Silent => self.counters.limits.note(Limit::LinkTime),
+                _ => {}
+            }
             effects.push(LinksEffect::Hangup { link: id, reason });
             self.closed(now, id, effects);
         }

@@ -4,17 +4,20 @@ use super::{ClientState, Control, send};
 use crate::effect::{Effect, Message};
 use crate::lane::LaneInput;
 use crate::login::LoginInput;
+use crate::manners::{Offence, kibibytes, not_understood, slow_down};
 use bytes::Bytes;
 use pelago_game::{Arrival, ContentHash, Refusal};
-use pelago_model::Secret;
+use pelago_model::{Limit, Secret, WorldTime};
 use pelago_wire::client::{self, ClientMessage, client_message, server_message};
 use pelago_wire::message::{Kind, decode_control};
 use pelago_wire::{PROTOCOL_NEWEST, PROTOCOL_OLDEST, negotiate};
 use pelago_world::ClientId;
+use std::collections::BTreeMap;
 
 impl Control {
     pub(super) fn received(
         &mut self,
+        now: WorldTime,
         client: ClientId,
         kind: u8,
         payload: Bytes,
@@ -25,20 +28,67 @@ impl Control {
                 let input = LaneInput::Received { client, kind, payload };
                 effects.push(Effect::To(Message::Lane(*lane, input)));
             }
-            Some(ClientState::New { .. }) => self.introduced(client, kind, &payload, effects),
+            Some(ClientState::New { .. }) => {
+                self.introduced(now, client, kind, &payload, effects);
+            }
             // What comes between hello and welcome was sent too early.
             Some(ClientState::Arriving) => {
                 self.malformed += 1;
                 let refusal = Refusal::new("malformed", "That comes after the welcome.");
-                self.refuse(client, &refusal, effects);
-                effects.push(Effect::To(Message::Login(LoginInput::Gone { client })));
+                self.refuse_arriving(client, &refusal, effects);
             }
             None => {}
         }
     }
 
+    /// The connection of a client is no stream of messages, or too much of one.
+    pub(super) fn offended(
+        &mut self,
+        client: ClientId,
+        offence: Offence,
+        effects: &mut Vec<Effect>,
+    ) {
+        match offence {
+            Offence::Flood => self.limits.note(Limit::Messages),
+            Offence::Malformed => self.malformed += 1,
+            // Counted where they were met.
+            Offence::EmptyFrames | Offence::Stalled | Offence::TooLong => {}
+        }
+        match self.clients.get(&client) {
+            Some(ClientState::On(lane)) => {
+                let input = LaneInput::Offended { client, offence };
+                effects.push(Effect::To(Message::Lane(*lane, input)));
+            }
+            Some(ClientState::New { .. }) => self.refuse(client, &offence.refusal(), effects),
+            Some(ClientState::Arriving) => {
+                self.refuse_arriving(client, &offence.refusal(), effects);
+            }
+            None => {}
+        }
+    }
+
+    fn refuse_arriving(&mut self, client: ClientId, refusal: &Refusal, effects: &mut Vec<Effect>) {
+        self.refuse(client, refusal, effects);
+        effects.push(Effect::To(Message::Login(LoginInput::Gone { client })));
+    }
+
+    /// Content, if what the client may have of it is not used up.
+    fn fetch(&mut self, now: WorldTime, client: ClientId, hash: Bytes, effects: &mut Vec<Effect>) {
+        let Some(ClientState::New { fetches, .. }) = self.clients.get_mut(&client) else { return };
+        let found = content(&self.config.content, hash);
+        let cost = kibibytes(found.data.len());
+        let answer = if fetches.take(now, self.config.limits.fetches, cost) {
+            found
+        } else {
+            self.limits.note(Limit::Fetches);
+            too_much_content(found.hash)
+        };
+        effects.push(send(client, server_message::Body::Content(answer)));
+    }
+
     pub(super) fn introduced(
         &mut self,
+        now: WorldTime,
         client: ClientId,
         kind: u8,
         payload: &Bytes,
@@ -50,10 +100,7 @@ impl Control {
         match message.and_then(|message| message.body) {
             Some(client_message::Body::Hello(hello)) => self.hello(client, hello, effects),
             Some(client_message::Body::Fetch(fetch)) => {
-                let hash = fetch.hash.as_ref().try_into().map(ContentHash).ok();
-                let data = hash.and_then(|hash| self.config.content.get(&hash).cloned());
-                let content = client::Content { hash: fetch.hash, data: data.unwrap_or_default() };
-                effects.push(send(client, server_message::Body::Content(content)));
+                self.fetch(now, client, fetch.hash, effects);
             }
             Some(client_message::Body::Audit(audit)) if self.config.audit => {
                 effects.push(Effect::Audit { client, name: audit.name });
@@ -65,8 +112,7 @@ impl Control {
             Some(client_message::Body::Bye(_)) => self.forget(client, effects),
             _ => {
                 self.malformed += 1;
-                let refusal = Refusal::new("malformed", "The server did not understand.");
-                self.refuse(client, &refusal, effects);
+                self.refuse(client, &not_understood(), effects);
             }
         }
     }
@@ -138,4 +184,16 @@ impl Control {
             effects.push(Effect::To(Message::Lane(*lane, input)));
         }
     }
+}
+
+/// The answer to who asks for content.
+pub(crate) fn content(known: &BTreeMap<ContentHash, Bytes>, hash: Bytes) -> client::Content {
+    let found = hash.as_ref().try_into().map(ContentHash).ok();
+    let data = found.and_then(|hash| known.get(&hash).cloned()).unwrap_or_default();
+    client::Content { hash, data, code: String::new() }
+}
+
+/// The answer to who asks for more content than it may have now.
+pub(crate) fn too_much_content(hash: Bytes) -> client::Content {
+    client::Content { hash, data: Bytes::new(), code: slow_down().code.into_owned() }
 }

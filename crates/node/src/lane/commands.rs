@@ -1,20 +1,18 @@
 //! What players ask for: moves, speech, live and durable commands.
 
 use super::{Effect, Lane, LiveCaller, LiveCommand, PendingCall};
-use crate::control::ControlInput;
+use crate::control::{ControlInput, content, too_much_content};
 use crate::effect::{Level, Message};
+use crate::manners::{kibibytes, not_understood, slow_down};
 use crate::steward::{DurableCommand, DurableResult};
 use bytes::Bytes;
-use pelago_game::{Actor, ContentHash, LiveContext, Refusal, Route};
+use pelago_game::{Actor, LiveContext, Refusal, Route};
 use pelago_model::limits::{MAX_COMMAND_BYTES, MAX_SAY_BYTES, MAX_SPEED};
-use pelago_model::{EntityId, Position, Sequence, Tick, WorldTime};
+use pelago_model::{EntityId, Limit, Position, Sequence, WorldTime};
 use pelago_wire::client::{self, ClientMessage, client_message, server_message};
 use pelago_wire::message::{Kind, decode_control};
 use pelago_world::{ClientId, MoveRefusal, MoveRequest, check_move};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
-/// Moves of one avatar that are looked at in one tick; the others of that tick are refused.
-const MAX_MOVES_PER_TICK: u32 = 4;
 
 impl Lane {
     pub(super) fn received(
@@ -25,30 +23,34 @@ impl Lane {
         payload: &Bytes,
         effects: &mut Vec<Effect>,
     ) {
-        if !self.players.contains_key(&client) {
-            return;
-        }
+        let Some(player) = self.players.get_mut(&client) else { return };
+        player.heard = now;
         let message = (kind == Kind::Control as u8)
             .then(|| decode_control::<ClientMessage>(payload).ok())
             .flatten();
         let Some(message) = message else {
             self.counters.malformed += 1;
-            return self.close(client, "malformed", "The server did not understand.", effects);
+            let Refusal { code, sentence } = not_understood();
+            return self.close(client, &code, &sentence, effects);
         };
         // An empty body is a message of a newer client, which this server need not know.
         let Some(body) = message.body else { return };
         match body {
-            client_message::Body::Move(request) => self.moved(now, client, &request, effects),
+            client_message::Body::Move(request) => {
+                self.asked_to_move(now, client, request, effects)
+            }
             client_message::Body::Act(act) => self.act(now, client, act, effects),
-            client_message::Body::Say(say) => self.say(client, &say.text),
+            client_message::Body::Say(say) => self.say(now, client, &say.text, effects),
+            client_message::Body::Ping(_) if !self.may(now, client, Limit::Pings, 1) => {}
             client_message::Body::Ping(ping) => {
                 let pong = client::Pong { client_ms: ping.client_ms, world_time_ms: now.0 };
                 self.send(client, server_message::Body::Pong(pong), effects);
             }
             client_message::Body::Fetch(fetch) => {
-                let hash = fetch.hash.as_ref().try_into().map(ContentHash).ok();
-                let data = hash.and_then(|hash| self.config.content.get(&hash).cloned());
-                let content = client::Content { hash: fetch.hash, data: data.unwrap_or_default() };
+                let mut content = content(&self.config.content, fetch.hash);
+                if !self.may(now, client, Limit::Fetches, kibibytes(content.data.len())) {
+                    content = too_much_content(content.hash);
+                }
                 self.send(client, server_message::Body::Content(content), effects);
             }
             client_message::Body::Bye(_) => {
@@ -59,6 +61,62 @@ impl Lane {
                 self.counters.malformed += 1;
                 self.close(client, "malformed", "That comes before the welcome.", effects);
             }
+        }
+    }
+
+    /// Whether a client may do something now. If not, that is counted.
+    fn may(&mut self, now: WorldTime, client: ClientId, what: Limit, cost: u32) -> bool {
+        let Some(player) = self.players.get_mut(&client) else { return false };
+        let (limits, manners) = (&self.config.limits, &mut player.manners);
+        let (bucket, allowance) = match what {
+            Limit::Durable => (&mut manners.durable, limits.durable),
+            Limit::Live => (&mut manners.live, limits.live),
+            Limit::Speech => (&mut manners.speech, limits.speech),
+            Limit::Moves => (&mut manners.moves, limits.moves),
+            Limit::Pings => (&mut manners.pings, limits.pings),
+            Limit::Fetches => (&mut manners.fetches, limits.fetches),
+            _ => return true,
+        };
+        let may = bucket.take(now, allowance, cost);
+        if !may {
+            self.counters.limits.note(what);
+        }
+        may
+    }
+
+    /// Too many moves are one: the last of them, at the next tick.
+    fn asked_to_move(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        request: client::Move,
+        effects: &mut Vec<Effect>,
+    ) {
+        let may = self.may(now, client, Limit::Moves, 1);
+        let Some(player) = self.players.get_mut(&client) else { return };
+        if may {
+            player.held_move = None;
+            self.moved(now, client, &request, effects);
+        } else {
+            player.held_move = Some(Box::new((now, request)));
+            self.plan(client);
+        }
+    }
+
+    /// Looks at the move that was held until this tick.
+    pub(super) fn release_move(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(player) = self.players.get_mut(&client) else { return };
+        if player.held_move.is_some()
+            && player.manners.moves.take(now, self.config.limits.moves, 1)
+            && let Some(held) = player.held_move.take()
+        {
+            let (received, request) = *held;
+            self.moved(received, client, &request, effects);
         }
     }
 
@@ -91,13 +149,7 @@ impl Lane {
         client: ClientId,
         message: &client::Move,
     ) -> Result<(), MoveRefusal> {
-        let player = self.players.get_mut(&client).ok_or(MoveRefusal::Malformed)?;
-        let tick = Tick::at(now);
-        let (last, count) = player.moves;
-        player.moves = (tick, if last == tick { count + 1 } else { 1 });
-        if player.moves.1 > MAX_MOVES_PER_TICK {
-            return Err(MoveRefusal::TooFast);
-        }
+        let player = self.players.get(&client).ok_or(MoveRefusal::Malformed)?;
         if !message.waypoints.len().is_multiple_of(2) {
             return Err(MoveRefusal::Malformed);
         }
@@ -120,8 +172,14 @@ impl Lane {
         Ok(())
     }
 
-    fn say(&mut self, client: ClientId, text: &str) {
+    fn say(&mut self, now: WorldTime, client: ClientId, text: &str, effects: &mut Vec<Effect>) {
+        if !self.may(now, client, Limit::Speech, 1) {
+            return self.refuse(client, false, 0, slow_down(), effects);
+        }
         let Some(player) = self.players.get(&client) else { return };
+        if text.len() > MAX_SAY_BYTES {
+            self.counters.limits.note(Limit::SpeechBytes);
+        }
         let text: String = text.chars().filter(|c| !c.is_control()).collect();
         let mut end = text.len().min(MAX_SAY_BYTES);
         while !text.is_char_boundary(end) {
@@ -139,11 +197,14 @@ impl Lane {
         act: client::Act,
         effects: &mut Vec<Effect>,
     ) {
+        let durable = act.sequence > 0;
+        let number = if durable { act.sequence } else { act.number };
+        if !self.may(now, client, if durable { Limit::Durable } else { Limit::Live }, 1) {
+            return self.refuse(client, durable, number, slow_down(), effects);
+        }
         let Some(player) = self.players.get(&client) else { return };
         let (avatar, epoch, slot, island) =
             (player.avatar, player.epoch, player.slot, player.island);
-        let durable = act.sequence > 0;
-        let number = if durable { act.sequence } else { act.number };
         let received = self.config.clock.at(now);
         let Some(position) =
             self.publisher.shown(slot).map(|shown| shown.trajectory.position_at(received))
@@ -161,6 +222,7 @@ impl Lane {
         let sequence = Sequence(act.sequence);
         let actor = Actor { avatar, epoch, sequence, island, position, received };
         let route = if act.payload.len() > MAX_COMMAND_BYTES {
+            self.counters.limits.note(Limit::CommandBytes);
             Err(Refusal::malformed())
         } else {
             self.config.game.route(&actor, &act.payload)

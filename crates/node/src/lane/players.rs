@@ -4,12 +4,13 @@ use super::{CHECKPOINT_MS, Effect, Lane, Request};
 use crate::avatar::{PLACE_SCHEMA, Place, PlaceDocument};
 use crate::control::ControlInput;
 use crate::effect::Message;
+use crate::manners::Manners;
 use bytes::Bytes;
 use pelago_game::{LiveState, json};
 use pelago_model::time::TICK_MS;
 use pelago_model::{
-    ChannelId, CommitOutcome, EntityId, Epoch, IslandId, Key, Revision, Sequence, Tick, Trajectory,
-    Transaction, WorldTime, Write,
+    ChannelId, CommitOutcome, EntityId, Epoch, IslandId, Key, Limit, Revision, Sequence, Tick,
+    Trajectory, Transaction, WorldTime, Write,
 };
 use pelago_wire::client::{self, server_message};
 use pelago_wire::record::Slot;
@@ -56,8 +57,13 @@ pub(crate) struct Player {
     pub(crate) checkpointing: bool,
     /// Where and on what way it was at the last checkpoint, so that who stands still costs nothing.
     pub(crate) checkpointed: Option<Trajectory>,
-    /// The tick of the last move, and how many there were in it.
-    pub(crate) moves: (Tick, u32),
+    pub(crate) manners: Manners,
+    /// The last of the moves that were too many, and when it came: it counts at the next tick.
+    pub(crate) held_move: Option<Box<(WorldTime, client::Move)>>,
+    /// When it last said something.
+    pub(crate) heard: WorldTime,
+    /// Since when it takes no more bytes.
+    pub(crate) blocked: Option<WorldTime>,
     /// When it is looked at next.
     pub(crate) planned: Option<Tick>,
 }
@@ -81,6 +87,7 @@ impl Lane {
         };
         let client = session.client;
         let Some(slot) = self.publisher.enter(shown, tick) else {
+            self.counters.limits.note(Limit::Slots);
             let refused = client::Refused {
                 code: "full".into(),
                 sentence: "This lane is full. Try again.".into(),
@@ -105,7 +112,10 @@ impl Lane {
             checkpoint_at: now.plus(CHECKPOINT_MS + (client.0 as i64 % 50) * TICK_SPREAD_MS),
             checkpointing: false,
             checkpointed: Some(trajectory.clone()),
-            moves: (tick, 0),
+            manners: Manners::new(&self.config.limits, now),
+            held_move: None,
+            heard: now,
+            blocked: None,
             planned: None,
         };
         self.players.insert(client, player);
@@ -152,11 +162,74 @@ impl Lane {
     pub(super) fn plan(&mut self, client: ClientId) {
         let Some(player) = self.players.get_mut(&client) else { return };
         let release = player.sight.next_release();
-        let soonest = [Some(player.checkpoint_at), release, player.stance_until];
+        let limits = &self.config.limits;
+        let soonest = [
+            Some(player.checkpoint_at),
+            Some(player.heard.plus(limits.idle_ms)),
+            player.blocked.map(|since| since.plus(limits.blocked_ms)),
+            player.held_move.as_ref().map(|_| self.next_publish),
+            player.stance_until,
+            release,
+        ];
         let Some(soonest) = soonest.into_iter().flatten().min() else { return };
         let tick = tick_from(soonest);
         if player.planned.is_none_or(|planned| planned > tick) {
             player.planned = Some(self.agenda.put(tick, client));
+        }
+    }
+
+    /// Takes no more bytes for now.
+    pub(super) fn blocked(&mut self, now: WorldTime, client: ClientId) {
+        self.delivery.block(client);
+        if let Some(player) = self.players.get_mut(&client) {
+            player.blocked.get_or_insert(now);
+            self.plan(client);
+        }
+    }
+
+    /// Takes bytes again.
+    pub(super) fn writable(&mut self, client: ClientId) {
+        self.delivery.unblock(client);
+        if let Some(player) = self.players.get_mut(&client) {
+            player.blocked = None;
+        }
+    }
+
+    /// Closes who has said nothing, or read nothing, for too long.
+    pub(super) fn close_if_overdue(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(player) = self.players.get(&client) else { return false };
+        let limits = &self.config.limits;
+        if player.blocked.is_some_and(|since| now.since(since) >= limits.blocked_ms) {
+            self.counters.limits.note(Limit::BlockedTime);
+            self.checkpoint(now, client, effects);
+            self.close_slow(client, effects);
+        } else if now.since(player.heard) >= limits.idle_ms {
+            self.counters.limits.note(Limit::IdleTime);
+            let sentence = "Nothing was heard of you for too long.";
+            self.close_with_checkpoint(now, client, "idle", sentence, effects);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Ends a session from our side; the place is kept.
+    pub(super) fn close_with_checkpoint(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        code: &str,
+        sentence: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.players.contains_key(&client) {
+            self.checkpoint(now, client, effects);
+            self.close(client, code, sentence, effects);
         }
     }
 

@@ -3,6 +3,7 @@
 
 use crate::certificate::Certificate;
 use crate::cluster::{Cluster, ClusterSettings, MAX_NODES};
+use crate::config::Config;
 use crate::world::{NEW_ISLAND_SIZE, NewWorld};
 use crate::{http, metrics};
 use anyhow::{Context, Result, bail};
@@ -78,9 +79,12 @@ pub(super) struct DevArguments {
     /// Chunks of 30 m along the side of the island of a new world
     #[arg(long, default_value_t = NEW_ISLAND_SIZE, value_parser = clap::value_parser!(u16).range(3..=512))]
     island_size: u16,
-    /// Clients of one node at once
-    #[arg(long, default_value_t = 20_000)]
-    max_clients: usize,
+    /// Clients of one node at once: limits.clients of the configuration
+    #[arg(long)]
+    max_clients: Option<usize>,
+    /// Settings, as docs/limits.md describes them
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Record when how much passes through clients' sockets: SIGUSR1 begins, the next one ends and writes the file
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -90,6 +94,8 @@ pub(super) struct DevArguments {
 }
 
 pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<ExitCode> {
+    let mut limits = Config::read(arguments.config.as_deref())?.limits;
+    limits.clients = arguments.max_clients.unwrap_or(limits.clients);
     let files = pelago_net::raise_open_files();
     tracing::debug!(?files, "limit of open files raised");
     if arguments.reset {
@@ -119,7 +125,7 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
         links: arguments.listen_links,
         tls: tls.clone(),
         new_world: NewWorld { seed: arguments.seed, island_size: arguments.island_size },
-        max_clients: arguments.max_clients,
+        limits,
     };
     let cluster = Arc::new(Cluster::start(&settings, game, store.clone()).context("--listen")?);
     let router = http::router(cluster.clone(), metrics, access);

@@ -1,15 +1,22 @@
 //! Connections of clients.
 
 use super::Shared;
+use pelago_model::Bucket;
 use pelago_model::limits::MAX_CLIENT_MESSAGE_BYTES;
-use pelago_net::{Connection, Event, Listener, ReceiveError, ServerTls, Transport};
-use pelago_node::{ControlInput, Message};
+use pelago_net::{
+    Connection, Event, Listener, Malformed, ReceiveError, ServerTls, Transport,
+};
+use pelago_node::{ControlInput, Message, Offence};
 use pelago_world::ClientId;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+
+/// How long a client that is being closed may take to read why.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Takes connections until the node ends.
 pub(super) async fn listen(
@@ -65,24 +72,53 @@ async fn serve(
     let client = ClientId(shared.next_connection());
     shared.clients.lock().unwrap_or_else(PoisonError::into_inner).insert(client, sender);
     tell(&shared, ControlInput::Connected { client }).await;
-    loop {
-        match connection.next().await {
-            Ok(Some(Event::Message(kind, payload))) => {
-                tell(&shared, ControlInput::Received { client, kind, payload }).await;
-            }
-            Ok(Some(Event::Writable)) => {
-                tell(&shared, ControlInput::ClientWritable { client }).await;
-            }
-            Ok(None) => break,
-            Err(error) => {
-                tracing::debug!(client = client.0, %error, "a client's connection ended");
-                break;
-            }
-        }
+    if let Some(offence) = read(&shared, &mut connection, client).await {
+        tell(&shared, ControlInput::Offended { client, offence }).await;
+        connection.closed(FAREWELL_TIMEOUT).await;
     }
     tell(&shared, ControlInput::Disconnected { client }).await;
     connection.finish().await;
     shared.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&client);
+}
+
+/// Hands on what a client sends, until the end or an offence.
+async fn read(shared: &Shared, connection: &mut Connection, client: ClientId) -> Option<Offence> {
+    let allowance = shared.connections.messages;
+    connection.set_message_timeout(shared.connections.message_timeout);
+    let mut messages = Bucket::full(allowance, shared.clock.now());
+    loop {
+        match connection.next().await {
+            Ok(Some(Event::Message(kind, payload))) => {
+                if !messages.take(shared.clock.now(), allowance, 1) {
+                    return Some(Offence::Flood);
+                }
+                tell(shared, ControlInput::Received { client, kind, payload }).await;
+            }
+            Ok(Some(Event::Writable)) => {
+                tell(shared, ControlInput::ClientWritable { client }).await;
+            }
+            Ok(None) => return None,
+            Err(error) => {
+                tracing::debug!(client = client.0, %error, "a client's connection ended");
+                return offence(&error);
+            }
+        }
+    }
+}
+
+/// What a client is told about the end of what can be read of it; `None` if it is gone or does not listen.
+fn offence(error: &ReceiveError) -> Option<Offence> {
+    match error {
+        ReceiveError::Malformed(Malformed::TooLong) => Some(Offence::TooLong),
+        // A WebSocket has been closed with the code of its own protocol.
+        ReceiveError::Malformed(_) | ReceiveError::WebSocket(_) => Some(Offence::Malformed),
+        ReceiveError::Stalled => Some(Offence::Stalled),
+        ReceiveError::EmptyFrames => Some(Offence::EmptyFrames),
+        ReceiveError::Io(_)
+        | ReceiveError::Origin
+        | ReceiveError::Handshake
+        | ReceiveError::TooSlow => None,
+    }
 }
 
 async fn tell(shared: &Shared, input: ControlInput) {

@@ -1,0 +1,245 @@
+//! Rude guests: connections that do what no honest client does, one kind each, and what a node answers to it.
+//!
+//! The server's tests and its load scenarios use the same guests.
+
+mod bytes;
+mod commands;
+mod guest;
+mod silence;
+
+pub use guest::VisitError;
+pub use silence::Blocked;
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+/// What a guest does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rudeness {
+    /// Connects and says nothing.
+    SaysNothing,
+    /// Says hello and then nothing more.
+    FallsSilent,
+    /// Sends a message byte by byte.
+    Drips,
+    /// Reads nothing, and asks for much.
+    ReadsNothing,
+    /// Sends bytes that are no messages.
+    SendsGarbage,
+    /// Sends bytes that are no messages, after its welcome.
+    SendsGarbageLater,
+    /// Sends a message that is too long.
+    SendsTooLong,
+    /// Sends a message that ends too early.
+    SendsTruncated,
+    /// Sends a message of a kind that does not exist.
+    SendsUnknownKind,
+    /// Sends a message with a field that does not exist.
+    SendsUnknownField,
+    /// Sends a message whose body does not exist.
+    SendsUnknownBody,
+    /// Speaks only versions that do not exist.
+    SpeaksAnotherVersion,
+    /// Says hello with a name that is too long.
+    HasALongName,
+    /// Acts before it is welcomed.
+    ActsEarly,
+    /// Says hello twice.
+    GreetsTwice,
+    /// Sends 10,000 commands in a second.
+    Floods,
+    /// Sends more durable commands than it may.
+    ActsTooOften,
+    /// Sends more live commands than it may.
+    WavesTooOften,
+    /// Speaks more than it may.
+    TalksTooMuch,
+    /// Asks for more content than it may have.
+    FetchesTooMuch,
+    /// Turns more often than it may, and means the last turn.
+    TurnsTooOften,
+    /// Pings more than it may.
+    PingsTooOften,
+    /// Walks where there is no way.
+    WalksThroughWalls,
+    /// Walks faster than it may.
+    WalksTooFast,
+    /// Has walked a while ago.
+    WalksInThePast,
+    /// Will have walked.
+    WalksInTheFuture,
+    /// Walks a path of too many legs.
+    WalksTooFar,
+    /// Gathers what is out of reach.
+    ReachesTooFar,
+    /// Waves to somebody who is not there.
+    WavesToNobody,
+    /// Sends a command that the game does not know.
+    SendsNonsense,
+    /// Sends a command that is too large.
+    SendsALargeCommand,
+    /// Numbers a durable command as if it had sent others before.
+    SkipsNumbers,
+    /// Sends a durable command again that was done already.
+    RepeatsItself,
+    /// Acts in a session whose avatar has a newer one.
+    ActsWithAnOldEpoch,
+}
+
+/// What a node does about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It refuses the connection, with a public code.
+    Refused(Cow<'static, str>),
+    /// It closes the session, with a public code.
+    Closed(Cow<'static, str>),
+    /// It refuses what was asked, with a public code, and goes on.
+    Declined(Cow<'static, str>),
+    /// It goes on as if nothing had been.
+    Served,
+    /// It ends the connection without a word that could be read.
+    Cut,
+}
+
+impl Rudeness {
+    /// All kinds.
+    pub const ALL: [Self; 34] = [
+        Self::SaysNothing,
+        Self::FallsSilent,
+        Self::Drips,
+        Self::ReadsNothing,
+        Self::SendsGarbage,
+        Self::SendsGarbageLater,
+        Self::SendsTooLong,
+        Self::SendsTruncated,
+        Self::SendsUnknownKind,
+        Self::SendsUnknownField,
+        Self::SendsUnknownBody,
+        Self::SpeaksAnotherVersion,
+        Self::HasALongName,
+        Self::ActsEarly,
+        Self::GreetsTwice,
+        Self::Floods,
+        Self::ActsTooOften,
+        Self::WavesTooOften,
+        Self::TalksTooMuch,
+        Self::FetchesTooMuch,
+        Self::TurnsTooOften,
+        Self::PingsTooOften,
+        Self::WalksThroughWalls,
+        Self::WalksTooFast,
+        Self::WalksInThePast,
+        Self::WalksInTheFuture,
+        Self::WalksTooFar,
+        Self::ReachesTooFar,
+        Self::WavesToNobody,
+        Self::SendsNonsense,
+        Self::SendsALargeCommand,
+        Self::SkipsNumbers,
+        Self::RepeatsItself,
+        Self::ActsWithAnOldEpoch,
+    ];
+
+    /// What a node answers: the table of `docs/limits.md`.
+    pub const fn answer(self) -> Answer {
+        const fn refused(code: &'static str) -> Answer {
+            Answer::Refused(Cow::Borrowed(code))
+        }
+        const fn closed(code: &'static str) -> Answer {
+            Answer::Closed(Cow::Borrowed(code))
+        }
+        const fn declined(code: &'static str) -> Answer {
+            Answer::Declined(Cow::Borrowed(code))
+        }
+        match self {
+            Self::SaysNothing => refused("idle"),
+            Self::FallsSilent => closed("idle"),
+            Self::Drips => closed("stalled"),
+            Self::ReadsNothing => closed("slow"),
+            Self::SendsGarbage | Self::ActsEarly => refused("malformed"),
+            Self::SendsGarbageLater
+            | Self::SendsTooLong
+            | Self::SendsTruncated
+            | Self::SendsUnknownKind
+            | Self::GreetsTwice => closed("malformed"),
+            Self::SendsUnknownField
+            | Self::SendsUnknownBody
+            | Self::TurnsTooOften
+            | Self::PingsTooOften
+            | Self::RepeatsItself => Answer::Served,
+            Self::SpeaksAnotherVersion => refused("version"),
+            Self::HasALongName => refused("name"),
+            Self::Floods => closed("flood"),
+            Self::ActsTooOften
+            | Self::WavesTooOften
+            | Self::TalksTooMuch
+            | Self::FetchesTooMuch => declined("slow_down"),
+            Self::WalksThroughWalls => declined("blocked"),
+            Self::WalksTooFast => declined("too_fast"),
+            Self::WalksInThePast => declined("late"),
+            Self::WalksInTheFuture => declined("early"),
+            Self::WalksTooFar => declined("too_long"),
+            Self::ReachesTooFar => declined("too_far"),
+            Self::WavesToNobody => declined("not_here"),
+            Self::SendsNonsense | Self::SendsALargeCommand => declined("malformed"),
+            Self::SkipsNumbers => declined("out_of_order"),
+            Self::ActsWithAnOldEpoch => closed("superseded"),
+        }
+    }
+}
+
+/// A rude guest comes, does what it does, and tells what it was answered. `name` is to be nobody else's.
+///
+/// # Errors
+/// If it is not even let in, or the node does not speak the protocol.
+pub async fn visit(
+    rudeness: Rudeness,
+    address: &str,
+    source: Option<IpAddr>,
+    name: &str,
+) -> Result<Answer, VisitError> {
+    let host = Host { address, source };
+    match rudeness {
+        Rudeness::SaysNothing => silence::says_nothing(host).await,
+        Rudeness::FallsSilent => silence::falls_silent(host, name).await,
+        Rudeness::Drips => silence::drips(host, name).await,
+        Rudeness::ReadsNothing => silence::reads_nothing(host, name).await,
+        Rudeness::SendsGarbage => bytes::garbage(host).await,
+        Rudeness::SendsGarbageLater => bytes::garbage_later(host, name).await,
+        Rudeness::SendsTooLong => bytes::too_long(host, name).await,
+        Rudeness::SendsTruncated => bytes::truncated(host, name).await,
+        Rudeness::SendsUnknownKind => bytes::unknown_kind(host, name).await,
+        Rudeness::SendsUnknownField => bytes::unknown_field(host, name).await,
+        Rudeness::SendsUnknownBody => bytes::unknown_body(host, name).await,
+        Rudeness::SpeaksAnotherVersion => bytes::another_version(host, name).await,
+        Rudeness::HasALongName => bytes::long_name(host).await,
+        Rudeness::ActsEarly => bytes::acts_early(host).await,
+        Rudeness::GreetsTwice => bytes::greets_twice(host, name).await,
+        Rudeness::Floods => commands::floods(host, name).await,
+        Rudeness::ActsTooOften => commands::acts_too_often(host, name, true).await,
+        Rudeness::WavesTooOften => commands::acts_too_often(host, name, false).await,
+        Rudeness::TalksTooMuch => commands::talks_too_much(host, name).await,
+        Rudeness::FetchesTooMuch => commands::fetches_too_much(host, name).await,
+        Rudeness::TurnsTooOften => commands::turns_too_often(host, name).await,
+        Rudeness::PingsTooOften => commands::pings_too_often(host, name).await,
+        Rudeness::WalksThroughWalls
+        | Rudeness::WalksTooFast
+        | Rudeness::WalksInThePast
+        | Rudeness::WalksInTheFuture
+        | Rudeness::WalksTooFar => commands::walks(host, name, rudeness).await,
+        Rudeness::ReachesTooFar
+        | Rudeness::WavesToNobody
+        | Rudeness::SendsNonsense
+        | Rudeness::SendsALargeCommand
+        | Rudeness::SkipsNumbers => commands::acts(host, name, rudeness).await,
+        Rudeness::RepeatsItself => commands::repeats_itself(host, name).await,
+        Rudeness::ActsWithAnOldEpoch => commands::acts_with_an_old_epoch(host, name).await,
+    }
+}
+
+/// Whom a guest visits, and from where.
+#[derive(Clone, Copy)]
+struct Host<'a> {
+    address: &'a str,
+    source: Option<IpAddr>,
+}

@@ -1,0 +1,107 @@
+//! What clients may do, how often, and for how long they may do nothing.
+
+use pelago_game::Refusal;
+use pelago_model::{Allowance, Bucket, WorldTime};
+
+/// The limits on each client that operators may choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// How long a client may take to say hello, in ms; then it is refused as `idle`.
+    pub hello_ms: i64,
+    /// How long a client may say nothing, in ms; then its session is closed as `idle`.
+    pub idle_ms: i64,
+    /// How long a client may be blocked without a pause, in ms; then its session is closed as `slow`.
+    pub blocked_ms: i64,
+    /// Durable commands; more are refused as `slow_down`.
+    pub durable: Allowance,
+    /// Live commands; more are refused as `slow_down`.
+    pub live: Allowance,
+    /// Utterances; more are refused as `slow_down`.
+    pub speech: Allowance,
+    /// Moves; of more, the last one counts at the next tick.
+    pub moves: Allowance,
+    /// Pings; more are not answered.
+    pub pings: Allowance,
+    /// KiB of content, a piece counting at least one; more is refused as `slow_down`.
+    pub fetches: Allowance,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            hello_ms: 10_000,
+            idle_ms: 120_000,
+            blocked_ms: 60_000,
+            durable: Allowance::new(10, 20),
+            live: Allowance::new(10, 20),
+            speech: Allowance::new(2, 5),
+            moves: Allowance::new(10, 10),
+            pings: Allowance::new(2, 10),
+            fetches: Allowance::new(512, 4096),
+        }
+    }
+}
+
+/// What a client has left of its allowances.
+#[derive(Clone, Debug)]
+pub(crate) struct Manners {
+    pub(crate) durable: Bucket,
+    pub(crate) live: Bucket,
+    pub(crate) speech: Bucket,
+    pub(crate) moves: Bucket,
+    pub(crate) pings: Bucket,
+    pub(crate) fetches: Bucket,
+}
+
+impl Manners {
+    pub(crate) fn new(limits: &ClientLimits, now: WorldTime) -> Self {
+        let full = |allowance| Bucket::full(allowance, now);
+        Self {
+            durable: full(limits.durable),
+            live: full(limits.live),
+            speech: full(limits.speech),
+            moves: full(limits.moves),
+            pings: full(limits.pings),
+            fetches: full(limits.fetches),
+        }
+    }
+}
+
+/// What the bytes of a connection did that no message may do: the connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offence {
+    /// Far too many messages.
+    Flood,
+    /// Far too many frames of a WebSocket without data.
+    EmptyFrames,
+    /// A message did not come to its end.
+    Stalled,
+    /// A message is too long.
+    TooLong,
+    /// The bytes are no messages.
+    Malformed,
+}
+
+impl Offence {
+    /// What the client is told.
+    pub(crate) const fn refusal(self) -> Refusal {
+        match self {
+            Self::Flood | Self::EmptyFrames => Refusal::new("flood", "That was far too much."),
+            Self::Stalled => Refusal::new("stalled", "A message did not come to its end."),
+            Self::TooLong | Self::Malformed => not_understood(),
+        }
+    }
+}
+
+pub(crate) const fn not_understood() -> Refusal {
+    Refusal::new("malformed", "The server did not understand.")
+}
+
+/// The bytes of a piece of content as an allowance counts them.
+pub(crate) fn kibibytes(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).max(1)
+}
+
+pub(crate) const fn slow_down() -> Refusal {
+    Refusal::new("slow_down", "Not so fast.")
+}

@@ -1,0 +1,233 @@
+//! What operators may set: defaults, then a file, then the environment, then flags.
+//!
+//! A file is TOML. The environment names a key by `PELAGO_` and its path joined by `__`: `PELAGO_LIMITS__IDLE_MS`.
+
+use anyhow::{Context, Result, bail};
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use pelago_model::Allowance;
+use pelago_node::ClientLimits;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::shell::ConnectionLimits;
+
+/// The configuration of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) limits: LimitsConfig,
+}
+
+/// The limits that `docs/limits.md` describes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LimitsConfig {
+    /// Of a node at once.
+    pub(crate) clients: usize,
+    hello_ms: u32,
+    idle_ms: u32,
+    blocked_ms: u32,
+    message_ms: u32,
+    send_buffer_bytes: u32,
+    messages: Rate,
+    durable: Rate,
+    live: Rate,
+    speech: Rate,
+    moves: Rate,
+    pings: Rate,
+    fetches: Rate,
+}
+
+/// How often something may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Rate {
+    per_second: u32,
+    burst: u32,
+}
+
+impl Rate {
+    const fn allowance(self) -> Allowance {
+        Allowance::new(self.per_second, self.burst)
+    }
+}
+
+impl From<Allowance> for Rate {
+    fn from(Allowance { per_second, burst }: Allowance) -> Self {
+        Self { per_second, burst }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        let limits = ClientLimits::default();
+        let ms = |ms: i64| u32::try_from(ms).unwrap_or(u32::MAX);
+        Self {
+            clients: 20_000,
+            hello_ms: ms(limits.hello_ms),
+            idle_ms: ms(limits.idle_ms),
+            blocked_ms: ms(limits.blocked_ms),
+            message_ms: ms(pelago_net::connection::MESSAGE_TIMEOUT.as_millis() as i64),
+            // A second of a crowd, and less than what a game can be behind and still be played.
+            send_buffer_bytes: 64 * 1024,
+            messages: Rate { per_second: 100, burst: 400 },
+            durable: limits.durable.into(),
+            live: limits.live.into(),
+            speech: limits.speech.into(),
+            moves: limits.moves.into(),
+            pings: limits.pings.into(),
+            fetches: limits.fetches.into(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the configuration: the file, if one is given, and the environment.
+    ///
+    /// # Errors
+    /// Names the key and where it was set.
+    pub(crate) fn read(file: Option<&Path>) -> Result<Self> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(file) = file {
+            if !file.is_file() {
+                bail!("--config: there is no file {}", file.display());
+            }
+            figment = figment.merge(Toml::file(file));
+        }
+        // Other variables of this prefix are not settings.
+        let environment = Env::prefixed("PELAGO_").filter(|key| key.starts_with("limits"));
+        let config: Self =
+            figment.merge(environment.split("__")).extract().context("the configuration")?;
+        config.limits.check()?;
+        Ok(config)
+    }
+}
+
+impl LimitsConfig {
+    fn check(&self) -> Result<()> {
+        for (key, rate) in [
+            ("messages", self.messages),
+            ("durable", self.durable),
+            ("live", self.live),
+            ("speech", self.speech),
+            ("moves", self.moves),
+            ("pings", self.pings),
+            ("fetches", self.fetches),
+        ] {
+            if rate.per_second == 0 || rate.burst == 0 {
+                bail!(
+                    "the configuration: limits.{key} allows nothing: both numbers are at least 1"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Those on each client.
+    pub(crate) fn of_clients(&self) -> ClientLimits {
+        ClientLimits {
+            hello_ms: self.hello_ms.into(),
+            idle_ms: self.idle_ms.into(),
+            blocked_ms: self.blocked_ms.into(),
+            durable: self.durable.allowance(),
+            live: self.live.allowance(),
+            speech: self.speech.allowance(),
+            moves: self.moves.allowance(),
+            pings: self.pings.allowance(),
+            fetches: self.fetches.allowance(),
+        }
+    }
+
+    /// Those on each connection.
+    pub(crate) fn of_connections(&self) -> ConnectionLimits {
+        ConnectionLimits {
+            messages: self.messages.allowance(),
+            message_timeout: Duration::from_millis(self.message_ms.into()),
+            send_buffer_bytes: self.send_buffer_bytes as usize,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config> {
+        let file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Config::read(Some(file.path()))
+    }
+
+    #[test]
+    fn what_a_file_does_not_name_is_as_by_default() {
+        let config = read("[limits]\nidle_ms = 5\nmoves = { burst = 3 }\n").unwrap();
+        let limits = config.limits.of_clients();
+        let default = ClientLimits::default();
+        assert_eq!((limits.idle_ms, limits.hello_ms), (5, default.hello_ms));
+        assert_eq!(limits.moves, Allowance::new(default.moves.per_second, 3));
+        assert_eq!(read("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn an_error_names_the_key_and_the_file() {
+        for (text, expected) in [
+            ("[limits]\nidle_mss = 5\n", "idle_mss"),
+            ("[limits]\nidle_ms = \"long\"\n", "limits.idle_ms"),
+            ("[limits.moves]\nburst = -1\n", "limits.moves.burst"),
+            ("[limits.speech]\nburst = 0\n", "limits.speech"),
+            ("[limit]\n", "limit"),
+            ("limits = ]", "TOML parse error"),
+        ] {
+            let error = format!("{:#}", read(text).unwrap_err());
+            assert!(error.contains(expected), "{text:?}: {error}");
+            if !expected.contains("speech") {
+                assert!(error.contains(".toml"), "{text:?}: {error}");
+            }
+        }
+        let error = Config::read(Some(Path::new("nowhere.toml"))).unwrap_err().to_string();
+        assert!(error.contains("nowhere.toml"), "{error}");
+    }
+
+    /// `1,000` as the page writes it.
+    fn with_commas(number: u64) -> String {
+        let digits = number.to_string();
+        let head = digits.len() % 3;
+        let (head, tail) = digits.split_at(head);
+        let groups = tail.as_bytes().chunks(3).map(|group| std::str::from_utf8(group).unwrap());
+        let parts: Vec<&str> =
+            [head].into_iter().filter(|it| !it.is_empty()).chain(groups).collect();
+        parts.join(",")
+    }
+
+    #[test]
+    fn the_page_names_every_key_with_its_default() {
+        let page = include_str!("../../../docs/limits.md");
+        let limits = serde_json::to_value(LimitsConfig::default()).unwrap();
+        for (key, value) in limits.as_object().unwrap() {
+            let quoted = format!("`limits.{key}`");
+            let row = page.lines().find(|line| line.contains(&quoted)).expect(key);
+            let in_seconds = |ms: u64| format!("{} s", ms / 1000);
+            let expected = match (value.as_u64(), key.as_str()) {
+                (Some(ms), key) if key.ends_with("_ms") => vec![in_seconds(ms)],
+                (Some(bytes), key) if key.ends_with("_bytes") => {
+                    vec![format!("{} KiB", bytes / 1024)]
+                }
+                (Some(number), _) => vec![with_commas(number)],
+                (None, "fetches") => vec!["512 KiB".to_owned(), "4 MiB".to_owned()],
+                (None, _) => vec![
+                    format!("{} in a second", value["per_second"]),
+                    format!("{} at once", value["burst"]),
+                ],
+            };
+            for text in expected {
+                assert!(row.contains(&text), "{key} is {value}, not as in {row}");
+            }
+        }
+        for quoted in page.split('`').filter(|text| text.starts_with("limits.")) {
+            assert!(limits.get(&quoted["limits.".len()..]).is_some(), "there is no key {quoted}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Rude guests at a real server: each gets exactly its answer, and honest players beside them are served.
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::disallowed_methods, reason = "real processes live in real time")]
+
+use pelago_client::rude::{Rudeness, visit};
+use pelago_client::{Change, Session, Transport};
+use pelago_model::Position;
+use pelago_wire::client::Arrival;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// Short times, so that nobody has to wait; everything else as by default.
+const LIMITS: &str = "[limits]\nhello_ms = 700\nidle_ms = 2500\nmessage_ms = 400\n";
+/// How often an honest player turns.
+const TURN_EVERY: Duration = Duration::from_millis(250);
+/// The latest that an honest player is shown a turn of another.
+const SHOWN_WITHIN: Duration = Duration::from_secs(1);
+
+struct World {
+    process: Child,
+    tcp: Vec<String>,
+    http: String,
+    /// Kept until the end.
+    _config: tempfile::NamedTempFile,
+}
+
+impl World {
+    fn start(limits: &str) -> Self {
+        let config = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+        std::fs::write(config.path(), limits).unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_pelago"))
+            .args(["dev", "--nodes", "2", "--store", "memory:", "--http", "127.0.0.1:0", "--json"])
+            .arg("--config")
+            .arg(config.path())
+            .env("PELAGO_LOG", "error")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let tcp = ready["tcp"].as_array().unwrap();
+        Self {
+            tcp: tcp.iter().map(|address| address.as_str().unwrap().to_owned()).collect(),
+            http: ready["http"].as_str().unwrap().trim_start_matches("http://").to_owned(),
+            process,
+            _config: config,
+        }
+    }
+
+    /// How often a limit was met, on all nodes.
+    async fn met(&self, limit: &str) -> f64 {
+        let mut stream = TcpStream::connect(&self.http).await.unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let label = format!("limit=\"{limit}\"");
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("pelago_limits_total{") && line.contains(&label));
+        lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+async fn arrive(address: &str, name: &str) -> Session {
+    Session::open(address, Transport::Tcp, None, name, Arrival::Home).await.unwrap()
+}
+
+/// Two honest players on different nodes: one turns again and again, the other is shown it in time. Returns how often.
+async fn honest_players(world: &World, until: Instant) -> usize {
+    let (mut walker, mut watcher) =
+        (arrive(&world.tcp[0], "walker").await, arrive(&world.tcp[1], "watcher").await);
+    let (mut changes, mut shown) = (Vec::new(), 0);
+    while Instant::now() < until {
+        let here = walker.path.position_at(walker.island_now());
+        let side = if shown % 2 == 0 { 64 } else { -64 };
+        walker.walk(64, &[Position::new(here.x + side, here.y)]).await.unwrap();
+        let seen = async {
+            loop {
+                assert!(watcher.next(&mut changes).await.unwrap().is_some(), "was cut off");
+                let turned = |change: &Change| matches!(change, Change::Turned(id, _) if *id == walker.avatar);
+                if changes.drain(..).any(|change| turned(&change)) {
+                    break;
+                }
+            }
+        };
+        let begun = Instant::now();
+        timeout(SHOWN_WITHIN, seen).await.expect("an honest player was not shown a turn in time");
+        shown += 1;
+        watcher.ping().await.unwrap();
+        // The walker reads, too, whatever it is.
+        let read = async { while walker.next(&mut Vec::new()).await.unwrap().is_some() {} };
+        let rest = TURN_EVERY.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
+        drop(timeout(rest, read).await);
+    }
+    shown
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_rude_guest_gets_its_answer_and_honest_players_are_served() {
+    let world = World::start(LIMITS);
+    let mut visits = JoinSet::new();
+    for (number, rudeness) in Rudeness::ALL.into_iter().enumerate() {
+        let address = world.tcp[number % 2].clone();
+        visits.spawn(async move {
+            let answer = visit(rudeness, &address, None, &format!("rude-{number}")).await;
+            (rudeness, answer)
+        });
+    }
+    let all = async {
+        let mut wrong = Vec::new();
+        while let Some(visit) = visits.join_next().await {
+            let (rudeness, answer) = visit.unwrap();
+            if answer.as_ref().ok() != Some(&rudeness.answer()) {
+                wrong.push((rudeness, answer, rudeness.answer()));
+            }
+        }
+        wrong
+    };
+    let honest = honest_players(&world, Instant::now() + Duration::from_secs(4));
+    let (wrong, shown) = tokio::join!(timeout(Duration::from_secs(60), all), honest);
+    let wrong = wrong.expect("not every guest was answered");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(shown >= 10, "only {shown} turns were shown");
+    for limit in [
+        "hello_time",
+        "idle_time",
+        "message_time",
+        "message_bytes",
+        "messages",
+        "waiting_control",
+        "durable",
+        "live",
+        "speech",
+        "moves",
+        "pings",
+        "fetches",
+        "command_bytes",
+    ] {
+        assert!(world.met(limit).await > 0.0, "{limit} was not counted");
+    }
+    for limit in ["clients", "connections", "strangers", "link_time", "subscriptions"] {
+        assert_eq!(world.met(limit).await, 0.0, "{limit} was met by nobody");
+    }
+}
+
+#[tokio::test]
+async fn who_comes_after_the_last_place_is_taken_is_refused_as_full() {
+    let world = World::start("[limits]\nclients = 2\n");
+    let (_first, _second) =
+        (arrive(&world.tcp[0], "first").await, arrive(&world.tcp[0], "second").await);
+    let third = Session::open(&world.tcp[0], Transport::Tcp, None, "third", Arrival::Home).await;
+    let error = third.err().unwrap().to_string();
+    assert!(error.contains("full"), "{error}");
+    // Another node has room.
+    let _elsewhere = arrive(&world.tcp[1], "third").await;
+    sleep(Duration::from_millis(150)).await;
+    assert_eq!(world.met("clients").await, 1.0);
+}
+
+#[test]
+fn a_wrong_setting_is_named() {
+    let config = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+    std::fs::write(config.path(), "[limits]\nidle_seconds = 5\n").unwrap();
+    let pelago = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pelago"));
+        command.args(["dev", "--store", "memory:", "--http", "127.0.0.1:0"]);
+        command
+    };
+    for (command, expected) in [
+        (pelago().arg("--config").arg(config.path()), "idle_seconds"),
+        (pelago().env("PELAGO_LIMITS__IDLE_MS", "soon"), "limits.idle_ms"),
+        (pelago().args(["--config", "nowhere.toml"]), "nowhere.toml"),
+    ] {
+        let output = command.output().unwrap();
+        assert!(!output.status.success());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+}
