@@ -5,18 +5,21 @@
 mod baseline;
 mod chart;
 mod cores;
+mod guests;
 mod measurement;
 mod micro;
 mod process;
 mod report;
 mod results;
+mod rude;
 mod run;
 mod scenario;
 mod share;
+mod soak;
 mod store;
 mod tables;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::{Parser, Subcommand};
 use measurement::Measurement;
 use scenario::Scenario;
@@ -48,6 +51,11 @@ enum Command {
         #[arg(long, default_value = "docs")]
         docs: PathBuf,
     },
+    /// Hours of spread with kicks, blocked readers and garbage
+    Soak(soak::SoakArguments),
+    /// Rude guests and blocked readers; run by `load rude` and `soak`
+    #[command(hide = true)]
+    Guests(guests::GuestsArguments),
     /// The server's side of the baseline; run by `load`
     #[command(hide = true)]
     Replay {
@@ -114,6 +122,8 @@ fn main() -> ExitCode {
         Command::Store(arguments) => store(&arguments),
         Command::Micro(arguments) => micro(&arguments),
         Command::Report { folder, docs } => report::report(&folder, &docs),
+        Command::Soak(arguments) => soak::soak(&arguments),
+        Command::Guests(arguments) => guests::run(&arguments),
         Command::Replay { file } => baseline::serve(&file),
     };
     match result {
@@ -142,6 +152,17 @@ fn load(arguments: &LoadArguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     pelago_net::raise_open_files();
     println!("{}", scenario.summary);
+    if let Some(guests) = &scenario.guests {
+        let [variant] =
+            scenario.variants().try_into().map_err(|_| anyhow!("rude varies nothing"))?;
+        let rude = rude::run(&variant, guests, &arguments.server, &arguments.scratch);
+        let measured = runtime.block_on(rude)?;
+        println!("{measured}");
+        if arguments.keep {
+            results::keep(&arguments.folder, &arguments.name, &measured)?;
+        }
+        return Ok(());
+    }
     let mut results: Vec<Measurement> = Vec::new();
     for variant in scenario.variants() {
         println!("== {}: {}", arguments.name, variant.label());

@@ -147,6 +147,23 @@ impl Metrics {
         self.values.iter().filter(|(key, _)| matches(key)).map(|(_, value)| value).sum()
     }
 
+    /// The sums over all with this name, by one of their labels.
+    pub(crate) fn by_label(&self, name: &str, label: &str) -> BTreeMap<String, f64> {
+        let mut sums = BTreeMap::new();
+        for (key, value) in &self.values {
+            let (Some((found, labels)), start) = (key.split_once('{'), format!("{label}=\""))
+            else {
+                continue;
+            };
+            let Some((_, after)) = labels.split_once(&start).filter(|_| found == name) else {
+                continue;
+            };
+            let text = after.split('"').next().unwrap_or_default();
+            *sums.entry(text.to_owned()).or_default() += value;
+        }
+        sums
+    }
+
     /// The values of all with this name.
     pub(crate) fn all(&self, name: &str) -> Vec<f64> {
         let matches = |key: &str| key.split('{').next() == Some(name);

@@ -102,7 +102,12 @@ pub(crate) async fn run(variant: &Variant, server: &Path, scratch: &Path) -> Res
     })
 }
 
-fn start(variant: &Variant, server: &Path, scratch: &Path, recording: &Path) -> Result<Process> {
+pub(crate) fn start(
+    variant: &Variant,
+    server: &Path,
+    scratch: &Path,
+    recording: &Path,
+) -> Result<Process> {
     let data = scratch.join("world");
     if data.exists() {
         std::fs::remove_dir_all(&data).with_context(|| format!("{}", data.display()))?;

@@ -33,6 +33,8 @@ pub(crate) struct Scenario {
     pub(crate) stop_when_broken: bool,
     #[serde(default)]
     pub(crate) targets: Targets,
+    /// Rude guests beside the bots.
+    pub(crate) guests: Option<GuestsPart>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -105,6 +107,18 @@ fn four() -> f64 {
 
 fn over_tcp() -> Over {
     Over::Tcp
+}
+
+/// Rude guests, measured beside an undisturbed run.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GuestsPart {
+    /// Of each kind.
+    pub(crate) of_each: usize,
+    /// Readers that read nothing.
+    pub(crate) blocked: usize,
+    /// The bots' staleness p99 with guests over that without.
+    pub(crate) staleness_ratio: f64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "\
 usage: cargo xtask bench load NAME [--keep] [--seconds S] [--no-baseline]
+       cargo xtask bench soak [--minutes 60] [--count 10000]
        cargo xtask bench store [--keep]
        cargo xtask bench micro [--keep]
        cargo xtask bench report";
@@ -23,7 +24,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     let binary = |name: &str| target.join("release").join(name).to_string_lossy().into_owned();
     let mut more: Vec<String> = Vec::new();
     match what.as_str() {
-        "load" => {
+        "load" | "soak" => {
             let server = ["pelago-server", "--features", "count-allocations"];
             cargo(&[&release[..], &server].concat())?;
             more.extend(["--server".into(), binary("pelago")]);

@@ -30,6 +30,7 @@ usage: cargo xtask <command>
   bench store [--keep]              the embedded store beside a bare loop over its engine
   bench micro [--keep]              the benches of the cores
   bench report                      docs/benchmarks.md and its charts from bench/results
+  bench soak [--minutes 60]         spread for an hour with kicks, blocked readers and garbage
   web                               check, test and build web/
   layers                            compare the crates' dependencies with the layer table
 ";
