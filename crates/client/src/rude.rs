@@ -42,6 +42,8 @@ pub enum Rudeness {
     SpeaksAnotherVersion,
     /// Says hello with a name that is too long.
     HasALongName,
+    /// Says hello with a name that is somebody else's.
+    TakesAnothersName,
     /// Acts before it is welcomed.
     ActsEarly,
     /// Says hello twice.
@@ -103,7 +105,7 @@ pub enum Answer {
 
 impl Rudeness {
     /// All kinds.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::SaysNothing,
         Self::FallsSilent,
         Self::Drips,
@@ -117,6 +119,7 @@ impl Rudeness {
         Self::SendsUnknownBody,
         Self::SpeaksAnotherVersion,
         Self::HasALongName,
+        Self::TakesAnothersName,
         Self::ActsEarly,
         Self::GreetsTwice,
         Self::Floods,
@@ -169,6 +172,7 @@ impl Rudeness {
             | Self::RepeatsItself => Answer::Served,
             Self::SpeaksAnotherVersion => refused("version"),
             Self::HasALongName => refused("name"),
+            Self::TakesAnothersName => refused("token"),
             Self::Floods => closed("flood"),
             Self::ActsTooOften
             | Self::WavesTooOften
@@ -213,6 +217,7 @@ pub async fn visit(
         Rudeness::SendsUnknownBody => bytes::unknown_body(host, name).await,
         Rudeness::SpeaksAnotherVersion => bytes::another_version(host, name).await,
         Rudeness::HasALongName => bytes::long_name(host).await,
+        Rudeness::TakesAnothersName => bytes::anothers_name(host, name).await,
         Rudeness::ActsEarly => bytes::acts_early(host).await,
         Rudeness::GreetsTwice => bytes::greets_twice(host, name).await,
         Rudeness::Floods => commands::floods(host, name).await,

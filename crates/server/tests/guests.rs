@@ -3,8 +3,9 @@
 #![allow(clippy::disallowed_methods, reason = "real processes live in real time")]
 
 use pelago_client::rude::{Rudeness, visit};
+use pelago_client::session::Identity;
 use pelago_client::{Change, Session, Transport};
-use pelago_model::Position;
+use pelago_model::{Position, Secret};
 use pelago_wire::client::Arrival;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -75,8 +76,13 @@ impl Drop for World {
     }
 }
 
+fn identity(name: &str) -> Identity {
+    let token = Secret::new(vec![name.len() as u8; 32]);
+    Identity { name: name.to_owned(), token, arrival: Arrival::Home }
+}
+
 async fn arrive(address: &str, name: &str) -> Session {
-    Session::open(address, Transport::Tcp, None, name, Arrival::Home).await.unwrap()
+    Session::open(address, Transport::Tcp, None, &identity(name)).await.unwrap()
 }
 
 /// Two honest players on different nodes: one turns again and again, the other is shown it in time. Returns how often.
@@ -87,11 +93,16 @@ async fn honest_players(world: &World, until: Instant) -> usize {
     while Instant::now() < until {
         let here = walker.path.position_at(walker.island_now());
         let side = if shown % 2 == 0 { 64 } else { -64 };
-        walker.walk(64, &[Position::new(here.x + side, here.y)]).await.unwrap();
+        let at = walker.walk(64, &[Position::new(here.x + side, here.y)]).await.unwrap();
+        let avatar = walker.avatar;
+        // Whoever sees the walker for the first time sees it come, on its new way.
+        let turned = |change: &Change| match change {
+            Change::Turned(id, start) | Change::Entered(id, start) => *id == avatar && *start == at,
+            _ => false,
+        };
         let seen = async {
             loop {
                 assert!(watcher.next(&mut changes).await.unwrap().is_some(), "was cut off");
-                let turned = |change: &Change| matches!(change, Change::Turned(id, _) if *id == walker.avatar);
                 if changes.drain(..).any(|change| turned(&change)) {
                     break;
                 }
@@ -162,7 +173,7 @@ async fn who_comes_after_the_last_place_is_taken_is_refused_as_full() {
     let world = World::start("[limits]\nclients = 2\n");
     let (_first, _second) =
         (arrive(&world.tcp[0], "first").await, arrive(&world.tcp[0], "second").await);
-    let third = Session::open(&world.tcp[0], Transport::Tcp, None, "third", Arrival::Home).await;
+    let third = Session::open(&world.tcp[0], Transport::Tcp, None, &identity("third")).await;
     let error = third.err().unwrap().to_string();
     assert!(error.contains("full"), "{error}");
     // Another node has room.
@@ -182,7 +193,7 @@ fn a_wrong_setting_is_named() {
     };
     for (command, expected) in [
         (pelago().arg("--config").arg(config.path()), "idle_seconds"),
-        (pelago().env("PELAGO_LIMITS__IDLE_MS", "soon"), "limits.idle_ms"),
+        (pelago().env("PELAGO_LIMITS__IDLE_MS", "soon"), "LIMITS.IDLE_MS"),
         (pelago().args(["--config", "nowhere.toml"]), "nowhere.toml"),
     ] {
         let output = command.output().unwrap();

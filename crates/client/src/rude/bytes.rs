@@ -73,6 +73,19 @@ pub(super) async fn long_name(host: Host<'_>) -> Result<Answer, VisitError> {
     guest.end().await
 }
 
+pub(super) async fn anothers_name(host: Host<'_>, name: &str) -> Result<Answer, VisitError> {
+    let (owner, _) = Guest::arrive(host, name, Arrival::Home).await?;
+    let mut guest = Guest::connect(host).await?;
+    let mut greeting = hello(name, Arrival::Home);
+    if let client_message::Body::Hello(hello) = &mut greeting {
+        hello.token = Bytes::from_static(&[7; 32]);
+    }
+    guest.say(greeting).await?;
+    let answer = guest.end().await;
+    owner.vanish();
+    answer
+}
+
 pub(super) async fn acts_early(host: Host<'_>) -> Result<Answer, VisitError> {
     let mut guest = Guest::connect(host).await?;
     let act = Act { sequence: 1, payload: Bytes::from_static(b"{}"), number: 0 };

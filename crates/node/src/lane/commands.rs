@@ -199,6 +199,11 @@ impl Lane {
     ) {
         let durable = act.sequence > 0;
         let number = if durable { act.sequence } else { act.number };
+        let Some(player) = self.players.get(&client) else { return };
+        if durable && player.pending == Some((act.sequence, act.payload.clone())) {
+            // Repeated while it is under way: its outcome answers both.
+            return;
+        }
         if !self.may(now, client, if durable { Limit::Durable } else { Limit::Live }, 1) {
             return self.refuse(client, durable, number, slow_down(), effects);
         }
@@ -211,11 +216,7 @@ impl Lane {
         else {
             return;
         };
-        if durable && let Some((pending, payload)) = &player.pending {
-            if *pending == act.sequence && *payload == act.payload {
-                // Repeated while it is under way: its outcome answers both.
-                return;
-            }
+        if durable && player.pending.is_some() {
             let refusal = Refusal::new("busy", "One thing after the other.");
             return self.refuse(client, durable, number, refusal, effects);
         }
