@@ -89,7 +89,7 @@ pub(crate) fn soak(arguments: &SoakArguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let soak = runtime.block_on(run(arguments))?;
     page::write(&arguments.page, &soak)?;
-    println!("{}", page::section(&soak));
+    println!("{}", page::section(&soak)?);
     Ok(())
 }
 
