@@ -58,7 +58,7 @@ pub(crate) async fn run(
     let process = start(variant, server, scratch, &scratch.join("recording"))?;
     let addresses: Addresses =
         serde_json::from_str(&process.first_line).context("the server's first line")?;
-    let fleet = Fleet::start(variant.plan(addresses.tcp.clone()))?;
+    let fleet = Fleet::start(variant.plan(addresses.tcp.clone(), None)?)?;
     let began = Instant::now();
     while fleet.playing() < variant.bots.count && began.elapsed() < ARRIVAL_TIMEOUT {
         sleep(Duration::from_millis(100)).await;

@@ -113,7 +113,7 @@ async fn run(arguments: &SoakArguments) -> Result<Soak> {
         limits: Vec::new(),
         verdict: None,
     };
-    let plan = variant.plan(addresses.tcp.clone());
+    let plan = variant.plan(addresses.tcp.clone(), None)?;
     let fleet = Fleet::start(Plan { kick_mean: Some(KICK_MEAN), forgetful: true, ..plan })?;
     println!("{} bots arrive", arguments.count);
     let watched = async {

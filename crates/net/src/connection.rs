@@ -151,7 +151,8 @@ impl Connection {
         let open = traffic.open(MAX_CONNECTIONS)?;
         let _handshake = traffic.handshake(MAX_HANDSHAKES)?;
         stream.set_nodelay(true)?;
-        let (stream, session) = accept(stream, tls, Instant::now() + HANDSHAKE_TIMEOUT, &traffic).await?;
+        let (stream, session) =
+            accept(stream, tls, Instant::now() + HANDSHAKE_TIMEOUT, &traffic).await?;
         Self::sealed(stream, session, limit, traffic, open)
     }
 

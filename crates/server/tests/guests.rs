@@ -57,8 +57,9 @@ impl World {
     /// How often a limit was met, on all nodes.
     async fn met(&self, limit: &str) -> f64 {
         let mut stream = TcpStream::connect(&self.http).await.unwrap();
-        let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        stream.write_all(request).await.unwrap();
+        let host = &self.http;
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
         let label = format!("limit=\"{limit}\"");
@@ -82,7 +83,7 @@ fn identity(name: &str) -> Identity {
 }
 
 async fn arrive(address: &str, name: &str) -> Session {
-    Session::open(address, Transport::Tcp, None, &identity(name)).await.unwrap()
+    Session::open(address, &Transport::Tcp, None, &identity(name)).await.unwrap()
 }
 
 /// Two honest players on different nodes: one turns again and again, the other is shown it in time. Returns how often.
@@ -173,7 +174,7 @@ async fn who_comes_after_the_last_place_is_taken_is_refused_as_full() {
     let world = World::start("[limits]\nclients = 2\n");
     let (_first, _second) =
         (arrive(&world.tcp[0], "first").await, arrive(&world.tcp[0], "second").await);
-    let third = Session::open(&world.tcp[0], Transport::Tcp, None, &identity("third")).await;
+    let third = Session::open(&world.tcp[0], &Transport::Tcp, None, &identity("third")).await;
     let error = third.err().unwrap().to_string();
     assert!(error.contains("full"), "{error}");
     // Another node has room.

@@ -414,6 +414,8 @@ impl Bot {
                 self.heading = None;
                 Ok(Some(Duration::from_millis(300)))
             }
+            // It is asked for again.
+            server_message::Body::Content(content) if !content.code.is_empty() => Ok(None),
             server_message::Body::Content(content) => {
                 if content.hash == session.welcome.manifest {
                     self.manifest = Manifest::decode(&content.data).ok();

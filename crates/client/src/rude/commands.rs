@@ -44,7 +44,8 @@ pub(super) async fn acts_too_often(
     let (mut guest, welcome) = Guest::arrive(host, name, Arrival::Home).await?;
     for number in 1..=TOO_MANY {
         let command = if durably {
-            durable(welcome.sequence + 1, r#"{"eat":{"item":"berry"}}"#)
+            // Not the same one: a repetition is not counted while it is under way.
+            durable(welcome.sequence + 1, &format!(r#"{{"eat":{{"item":"berry {number}"}}}}"#))
         } else {
             live(number, r#"{"wave":"0000000000000001"}"#)
         };

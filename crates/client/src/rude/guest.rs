@@ -51,7 +51,7 @@ pub(super) struct Guest {
 impl Guest {
     /// Connects and says nothing.
     pub(super) async fn connect(host: Host<'_>) -> Result<Self, VisitError> {
-        let connection = connect(host.address, Transport::Tcp, host.source).await?;
+        let connection = connect(host.address, &Transport::Tcp, host.source).await?;
         Ok(Self { connection })
     }
 

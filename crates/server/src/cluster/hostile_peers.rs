@@ -67,6 +67,8 @@ async fn hostile_bytes_lose_their_link_and_nothing_else() {
         nodes: 2,
         lanes: 1,
         listen: "127.0.0.1:0".parse().expect("an address"),
+        links: "127.0.0.1".parse().expect("an address"),
+        tls: None,
         new_world: NewWorld { seed: 7, island_size: 8 },
         limits: LimitsConfig::default(),
     };

@@ -3,9 +3,7 @@
 use super::Shared;
 use pelago_model::Bucket;
 use pelago_model::limits::MAX_CLIENT_MESSAGE_BYTES;
-use pelago_net::{
-    Connection, Event, Listener, Malformed, ReceiveError, ServerTls, Transport,
-};
+use pelago_net::{Connection, Event, Listener, Malformed, ReceiveError, ServerTls, Transport};
 use pelago_node::{ControlInput, Message, Offence};
 use pelago_world::ClientId;
 use std::pin::Pin;

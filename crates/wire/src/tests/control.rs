@@ -117,8 +117,9 @@ fn from_servers() -> impl Strategy<Value = client::ServerMessage> {
             client_ms,
             world_time_ms
         })),
-        [blobs(), blobs()]
-            .prop_map(|[hash, data]| FromServer::Content(client::Content { hash, data })),
+        ([blobs(), blobs()], texts()).prop_map(|([hash, data], code)| FromServer::Content(
+            client::Content { hash, data, code }
+        )),
         audit.prop_map(FromServer::Audit),
         [texts(), texts()]
             .prop_map(|[code, sentence]| FromServer::Closing(client::Closing { code, sentence })),
