@@ -266,7 +266,7 @@ mod tests {
             assert!(!scenario.variants().is_empty());
             count += 1;
         }
-        assert_eq!(count, 8);
+        assert_eq!(count, 9);
     }
 
     #[test]

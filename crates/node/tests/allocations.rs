@@ -75,6 +75,7 @@ impl Rig {
             game: Arc::new(Frontier),
             clock: IslandClock::IDENTITY,
             content: Arc::default(),
+            limits: pelago_node::ClientLimits::default(),
         });
         let now = WorldTime(1_000_000);
         let (effects, inputs) = (Vec::new(), Vec::new());

@@ -66,6 +66,7 @@ async fn hostile_bytes_lose_their_link_and_nothing_else() {
     let settings = ClusterSettings {
         nodes: 2,
         lanes: 1,
+        spread: 1,
         listen: "127.0.0.1:0".parse().expect("an address"),
         links: "127.0.0.1".parse().expect("an address"),
         tls: None,
