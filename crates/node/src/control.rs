@@ -14,7 +14,7 @@ use pelago_cluster::{IncomingCall, Links, LinksEffect, LinksInput, Member, Subje
 use pelago_game::{ContentHash, Refusal};
 use pelago_model::{
     Bucket, ChannelId, EntityId, Epoch, IslandId, Limit, LimitCounts, Machine, NodeId, PublisherId,
-    Size,    WorldTime,
+    Size, WorldTime,
 };
 use pelago_wire::client::{ServerMessage, server_message};
 use pelago_wire::frame::{Frame, Snapshot, StreamKind};

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use pelago_cluster::{Links, LinksConfig, LinksSabotage};
 use pelago_game::{ContentHash, Game, IslandSpec, Land, json};
 use pelago_model::{
-    Incarnation, IslandClock, IslandId, Key, LimitCounts, Machine, NodeId, PublisherId, Revision, Size,
-    Transaction, WorldNumber, WorldTime, Write,
+    Incarnation, IslandClock, IslandId, Key, LimitCounts, Machine, NodeId, PublisherId, Revision,
+    Size, Transaction, WorldNumber, WorldTime, Write,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
