@@ -34,7 +34,7 @@ async fn start() -> (Cluster, Proxy) {
         links: "127.0.0.1".parse().unwrap(),
         tls: None,
         new_world: NewWorld { seed: 7, island_size: 6 },
-        max_clients: 100,
+        limits: crate::config::LimitsConfig::default(),
     };
     let store = pelago_store::open("memory:").unwrap();
     let cluster = Cluster::start_apart(&settings, Arc::new(Frontier), store).unwrap();
