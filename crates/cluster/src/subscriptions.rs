@@ -170,10 +170,13 @@ impl Served {
         let add: BTreeSet<Subject> = message.add.iter().map(subject).collect::<Result<_, _>>()?;
         let named: BTreeSet<Subject> =
             message.remove.iter().map(subject).collect::<Result<_, _>>()?;
-        let whole = message.base == 0;
-        let is_removed =
-            |subject: &&Subject| named.contains(subject) || (whole && !add.contains(subject));
-        let remove: BTreeSet<Subject> = self.subjects.keys().filter(is_removed).copied().collect();
+        // A change costs what it changes; only a whole set is compared with everything that is served.
+        let remove: BTreeSet<Subject> = if message.base == 0 {
+            let is_removed = |subject: &&Subject| named.contains(subject) || !add.contains(subject);
+            self.subjects.keys().filter(is_removed).copied().collect()
+        } else {
+            named.iter().filter(|subject| self.subjects.contains_key(subject)).copied().collect()
+        };
         let unmatched = named.difference(&remove).count() as u64;
         let new = add.iter().filter(|subject| !self.subjects.contains_key(subject)).count();
         if self.subjects.len() - remove.len() + new > MAX_SUBSCRIPTIONS {
