@@ -3,7 +3,7 @@
 use crate::cores;
 use crate::process::Process;
 use anyhow::{Context, Result};
-use pelago_client::rude::{Blocked, Rudeness, visit};
+use pelago_client::rude::{Blocked, Rudeness, VisitError, visit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -50,6 +50,8 @@ pub(crate) struct Visits {
     pub(crate) right: BTreeMap<String, u64>,
     /// Those that were not, by kind and answer.
     pub(crate) wrong: BTreeMap<String, u64>,
+    /// Those that found nothing to do.
+    pub(crate) placeless: u64,
     /// Blocked readers: those that stopped reading, read again, and were closed or not let in.
     pub(crate) stopped: u64,
     pub(crate) resumed: u64,
@@ -152,6 +154,8 @@ async fn visit_again(
                 *visits.right.entry(format!("{kind:?}")).or_default() += 1;
             }
             Ok(answer) => *visits.wrong.entry(format!("{kind:?}: {answer:?}")).or_default() += 1,
+            // All that is within its reach is gathered.
+            Err(VisitError::NoPlace) => visits.placeless += 1,
             Err(error) => *visits.wrong.entry(format!("{kind:?}: {error}")).or_default() += 1,
         });
         sleep(PAUSE).await;

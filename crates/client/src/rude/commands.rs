@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep, timeout};
 const TOO_MANY: u64 = 100;
 /// Commands of a flood.
 const FLOOD: u64 = 10_000;
-/// How near something must be to be gathered, in 1/64 m: 1 m.
-const NEAR_UNITS: u64 = 64;
+/// How near something must be to be gathered, in 1/64 m: 2 m.
+const NEAR_UNITS: u64 = 128;
 /// Places at which a guest that wants to gather looks for something.
 const PLACES: usize = 200;
 /// How far those go who go too far, in 1/64 m: 100 m and 5 km.

@@ -26,8 +26,8 @@ pub(super) async fn falls_silent(host: Host<'_>, name: &str) -> Result<Answer, V
 
 pub(super) async fn drips(host: Host<'_>, name: &str) -> Result<Answer, VisitError> {
     let (mut guest, _) = Guest::arrive(host, name, Arrival::Home).await?;
-    // A message of 120 bytes, of which the last one never comes.
-    let mut drops = [120u8, 1].into_iter().chain(std::iter::repeat_n(0, 117));
+    // A message of 400 bytes, of which the last one never comes: 20 s, longer than a message may take.
+    let mut drops = [0x90u8, 3, 1].into_iter().chain(std::iter::repeat_n(0, 398));
     let mut next_drop = Instant::now();
     loop {
         tokio::select! {
