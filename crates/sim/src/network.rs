@@ -13,6 +13,8 @@ pub(crate) struct End {
     last_arrival: WorldTime,
     /// When everything written so far is on its way, if the link is slow.
     busy_until: WorldTime,
+    /// Its node has been told that it is open: before that nothing is written, and nothing can block.
+    pub(crate) opened: bool,
     pub(crate) blocked: bool,
 }
 
@@ -46,6 +48,7 @@ impl Network {
             peer,
             last_arrival: WorldTime(0),
             busy_until: WorldTime(0),
+            opened: false,
             blocked: false,
         };
         self.ends.insert((from, one), end((to, other)));

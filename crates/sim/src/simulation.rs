@@ -388,7 +388,8 @@ impl Simulation {
                 }
             }
             Event::LinkOpened { end: (node, link), toward } => {
-                if self.network.ends.contains_key(&(node, link)) {
+                if let Some(end) = self.network.ends.get_mut(&(node, link)) {
+                    end.opened = true;
                     self.links(node, LinksInput::Opened { link, toward });
                 }
             }

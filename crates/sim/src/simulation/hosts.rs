@@ -143,6 +143,7 @@ impl Simulation {
     /// A link takes no bytes for a while.
     pub(super) fn block_link(&mut self, end: (NodeId, LinkId), until: WorldTime) {
         if let Some(it) = self.network.ends.get_mut(&end)
+            && it.opened
             && !it.blocked
         {
             it.blocked = true;

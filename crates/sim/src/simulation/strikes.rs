@@ -5,6 +5,7 @@ use crate::faults::Kind;
 use crate::network::Slow;
 use crate::player::{self, Player};
 use crate::schedule::{Fault, Strike};
+use pelago_cluster::LinkId;
 use pelago_model::NodeId;
 use pelago_node::{ControlInput, Message};
 
@@ -49,7 +50,8 @@ impl Simulation {
             }
             Fault::BlockLink { node, for_ms } => {
                 let (links, until) = (self.network.of(self.node(node)), until(for_ms));
-                if let Some(end) = links.last().copied() {
+                let is_opened = |end: &&(NodeId, LinkId)| self.network.ends[*end].opened;
+                if let Some(end) = links.iter().rev().find(is_opened).copied() {
                     self.count(Kind::BlockedLink);
                     self.block_link(end, until);
                 }
