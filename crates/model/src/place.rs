@@ -193,6 +193,9 @@ impl Rate {
 }
 
 /// A pub/sub stream of a chunk. Any lane may publish on it and subscribe to it.
+///
+/// Packed: a node keeps tables of hundreds of thousands of streams, whose keys begin with it.
+#[repr(Rust, packed(4))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelId {
     /// The island.
@@ -216,6 +219,11 @@ impl ChannelId {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_channel_with_its_kind_takes_no_more_than_six_words_of_32_bits() {
+        assert!(size_of::<(ChannelId, bool)>() <= 24);
+    }
 
     #[test]
     fn chunks_hold_their_north_west_edges() {

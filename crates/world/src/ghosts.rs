@@ -52,9 +52,8 @@ struct Stream {
     stamp: Stamp,
     /// In order.
     members: Vec<Slot>,
-    lost: Option<WorldTime>,
-    /// The records of a snapshot for clients, as of the last frame.
-    snapshot: Option<Bytes>,
+    /// The records of a snapshot for clients, as of the last frame. Boxed: most streams have none, and there are many.
+    snapshot: Option<Box<Bytes>>,
 }
 
 /// All ghosts of a lane.
@@ -62,6 +61,8 @@ struct Stream {
 pub struct Ghosts {
     clock: IslandClock,
     streams: BTreeMap<StreamId, Stream>,
+    /// Streams of nodes out of reach, and since when.
+    lost: BTreeMap<StreamId, WorldTime>,
     entities: BTreeMap<PublisherId, Slots>,
     /// Who has a ghost, and of whom: for a moment an avatar that moves has two.
     bearers: BTreeSet<(EntityId, PublisherId, Slot)>,
@@ -73,6 +74,7 @@ impl Ghosts {
         Self {
             clock,
             streams: BTreeMap::new(),
+            lost: BTreeMap::new(),
             entities: BTreeMap::new(),
             bearers: BTreeSet::new(),
         }
@@ -87,10 +89,10 @@ impl Ghosts {
                 tick: snapshot.tick,
                 stamp: snapshot.stamp,
                 members: Vec::new(),
-                lost: None,
                 snapshot: None,
             },
         );
+        self.lost.remove(&stream);
         let mut gone = old.map(|old| old.members).unwrap_or_default();
         for record in &snapshot.records {
             if let Record::Enter(enter) = record {
@@ -226,6 +228,7 @@ impl Ghosts {
     /// Drops a stream and those last seen in it.
     pub fn drop_stream(&mut self, stream: StreamId) {
         let Some(dropped) = self.streams.remove(&stream) else { return };
+        self.lost.remove(&stream);
         for slot in dropped.members {
             self.leave(stream, slot);
         }
@@ -254,17 +257,15 @@ impl Ghosts {
 
     /// The node is out of reach: its ghosts stay for [`LOST_LINGER_MS`].
     pub fn lose(&mut self, node: NodeId, now: WorldTime) {
-        for ((_, publisher), stream) in &mut self.streams {
-            if publisher.node() == node {
-                stream.lost.get_or_insert(now);
-            }
+        for stream in self.streams.keys().filter(|(_, publisher)| publisher.node() == node) {
+            self.lost.entry(*stream).or_insert(now);
         }
     }
 
     /// The lost streams whose time is over.
     pub fn overdue(&self, now: WorldTime) -> Vec<StreamId> {
-        let over = |lost: Option<WorldTime>| lost.is_some_and(|at| at.plus(LOST_LINGER_MS) <= now);
-        self.streams.iter().filter(|(_, stream)| over(stream.lost)).map(|(id, _)| *id).collect()
+        let over = |lost: &WorldTime| lost.plus(LOST_LINGER_MS) <= now;
+        self.lost.iter().filter(|(_, lost)| over(lost)).map(|(id, _)| *id).collect()
     }
 
     /// The stamp, tick and records of a snapshot of a stream for clients; cached until it changes.
@@ -288,9 +289,10 @@ impl Ghosts {
                 };
                 Record::Enter(enter).put(&base, &mut records);
             }
-            stream.snapshot = Some(records.freeze());
+            stream.snapshot = Some(Box::new(records.freeze()));
         }
-        Some((stream.tick, stream.stamp, stream.snapshot.clone()?))
+        let records = Bytes::clone(stream.snapshot.as_deref()?);
+        Some((stream.tick, stream.stamp, records))
     }
 
     /// How full everything is that can grow.

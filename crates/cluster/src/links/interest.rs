@@ -196,7 +196,7 @@ fn is_read_from(
     islands: &BTreeSet<IslandId>,
 ) -> bool {
     match subject.1 {
-        StreamKind::Entities => islands.contains(&subject.0.island),
+        StreamKind::Entities => islands.contains(&{ subject.0.island }),
         StreamKind::Objects => node.is_some() && steward == node,
     }
 }
