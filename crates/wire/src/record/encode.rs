@@ -88,7 +88,9 @@ pub fn put_turn(turn: &Turn, base: &Base, out: &mut BytesMut) {
         | u8::from(turn.start.is_some()) << 1
         | count.min(COUNT_FOLLOWS) << 2;
     put_head(TURN, flags, turn.slot, out);
-    put_svarint(out, turn.at.since(base.t0).saturating_add(TURN_LEAD_MS));
+    // The difference alone may be beyond 64 bits where the sum is not.
+    let late = i128::from(turn.at.0) - i128::from(base.t0.0) + i128::from(TURN_LEAD_MS);
+    put_svarint(out, late.clamp(i64::MIN.into(), i64::MAX.into()) as i64);
     if let Some(speed) = turn.speed {
         put_varint(out, u64::from(speed));
     }
