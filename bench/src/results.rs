@@ -34,7 +34,8 @@ impl Machine {
         let kibibytes: u64 = memory.trim_end_matches(" kB").parse().unwrap_or(0);
         Ok(Self {
             processor: after(&processors, "model name").unwrap_or_default(),
-            cores: std::thread::available_parallelism()?.get(),
+            // Of the machine, not those that this process keeps to.
+            cores: processors.lines().filter(|line| line.starts_with("processor")).count(),
             memory_gibibytes: kibibytes >> 20,
             kernel: file("/proc/sys/kernel/osrelease")?.trim().to_owned(),
         })
