@@ -1,8 +1,10 @@
 //! Connections: messages in, a [`Sender`] out, the same over TCP and WebSocket.
 
+mod connect;
+
 use crate::framing::{Deframer, Malformed, Message, SHORT_BYTES};
 use crate::sender::{Drained, SendOutcome, Sender};
-use crate::tls::{ServerTls, TlsSession, Trust, server_name};
+use crate::tls::{ServerTls, TlsSession};
 use crate::traffic::{MAX_CONNECTIONS, MAX_HANDSHAKES, Open, Traffic};
 use crate::websocket::Duplex;
 use bytes::Bytes;
@@ -10,14 +12,13 @@ use futures_util::{SinkExt, StreamExt};
 use pelago_model::Limit;
 use rustls::Connection as Handshaken;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_websockets::{ClientBuilder, Limits, Message as Frame, ServerBuilder, WebSocketStream};
+use tokio_websockets::{Limits, Message as Frame, ServerBuilder, WebSocketStream};
 
 /// How long a handshake may take: of TLS, of WebSocket, or of both.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -236,99 +237,6 @@ impl Connection {
         let inbound = Inbound::Server(Box::new(websocket));
         let deframer = Deframer::new(limit);
         Ok(Self::new(inbound, Some(sender), deframer, traffic, open))
-    }
-
-    /// Connects by TCP to `host:port`, from address `source` of this machine if one is given.
-    ///
-    /// # Errors
-    /// If nobody answers.
-    pub async fn connect_tcp(
-        address: &str,
-        source: Option<IpAddr>,
-        limit: usize,
-    ) -> Result<Self, ReceiveError> {
-        Ok(Self::tcp(dial(address, source).await?, limit, Arc::default())?)
-    }
-
-    /// Connects by TLS to `host:port`, from address `source` of this machine if one is given.
-    ///
-    /// # Errors
-    /// If nobody answers, or nobody who is trusted.
-    pub async fn connect_tls(
-        address: &str,
-        source: Option<IpAddr>,
-        limit: usize,
-        trust: &Trust,
-    ) -> Result<Self, ReceiveError> {
-        let stream = dial(address, source).await?;
-        stream.set_nodelay(true)?;
-        let connecting = trust.connector().connect(server_name(address)?, stream);
-        let (stream, session) = handshaken(connecting).await?.into_inner();
-        let traffic = Arc::<Traffic>::default();
-        let open = traffic.open(MAX_CONNECTIONS)?;
-        Self::sealed(stream, session.into(), limit, traffic, open)
-    }
-
-    /// Connects by WebSocket to `ws://host:port`, from address `source` of this machine if one is given.
-    ///
-    /// # Errors
-    /// If nobody answers, or not as a WebSocket.
-    pub async fn connect_websocket(
-        url: &str,
-        source: Option<IpAddr>,
-        limit: usize,
-    ) -> Result<Self, ReceiveError> {
-        Self::dial_websocket(url, source, limit, None).await
-    }
-
-    /// Connects by WebSocket within TLS to `wss://host:port`.
-    ///
-    /// # Errors
-    /// If nobody answers, or not as a WebSocket, or nobody who is trusted.
-    pub async fn connect_secure_websocket(
-        url: &str,
-        source: Option<IpAddr>,
-        limit: usize,
-        trust: &Trust,
-    ) -> Result<Self, ReceiveError> {
-        Self::dial_websocket(url, source, limit, Some(trust)).await
-    }
-
-    async fn dial_websocket(
-        url: &str,
-        source: Option<IpAddr>,
-        limit: usize,
-        trust: Option<&Trust>,
-    ) -> Result<Self, ReceiveError> {
-        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-        let builder = ClientBuilder::new()
-            .uri(url)
-            .map_err(invalid)?
-            .limits(Limits::default().max_payload_len(Some(2 * limit)));
-        let host = match url.split_once("://") {
-            Some(("ws", rest)) if trust.is_none() => rest,
-            Some(("wss", rest)) if trust.is_some() => rest,
-            _ => {
-                let problem = "expected ws:// without, wss:// with TLS";
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, problem).into());
-            }
-        };
-        let host = host.split('/').next().unwrap_or_default();
-        let stream = dial(host, source).await?;
-        stream.set_nodelay(true)?;
-        let stream: Box<dyn ClientStream> = match trust {
-            Some(trust) => {
-                let connecting = trust.connector().connect(server_name(host)?, stream);
-                Box::new(handshaken(connecting).await?)
-            }
-            None => Box::new(stream),
-        };
-        let (websocket, _) = builder.connect_on(stream).await?;
-        let inbound = Inbound::Client(Box::new(websocket));
-        let traffic = Arc::<Traffic>::default();
-        let open = traffic.open(MAX_CONNECTIONS)?;
-        let deframer = Deframer::new(limit);
-        Ok(Self::new(inbound, None, deframer, traffic, open))
     }
 
     fn new(
@@ -628,17 +536,6 @@ async fn read_sealed(sender: &Sender, deframer: &mut Deframer) -> io::Result<boo
             Err(error) => return Err(error),
         }
     }
-}
-
-/// Connects from an address of this machine, or from one that the system chooses.
-async fn dial(address: &str, source: Option<IpAddr>) -> io::Result<TcpStream> {
-    let Some(source) = source else { return TcpStream::connect(address).await };
-    let nowhere = || io::Error::new(io::ErrorKind::NotFound, "the address has no host of its kind");
-    let found = lookup_host(address).await?.find(|found| found.is_ipv4() == source.is_ipv4());
-    let target = found.ok_or_else(nowhere)?;
-    let socket = if source.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.bind(SocketAddr::new(source, 0))?;
-    socket.connect(target).await
 }
 
 /// The next frame. At the end, the library's answer, a close, is sent with what it leaves in its queue.

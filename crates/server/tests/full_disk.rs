@@ -6,7 +6,8 @@
 mod process;
 
 use pelago_client::ConnectError;
-use process::{PATIENCE, Player, World, goes_to};
+use process::World;
+use process::player::{PATIENCE, Player, goes_to};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,8 @@
 
 mod process;
 
-use process::{PELAGO, Player, World, goes_to};
+use process::player::{Player, goes_to};
+use process::{PELAGO, World};
 use std::process::Command;
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 
 pub(crate) mod player;
 
-pub(crate) use player::{PATIENCE, Player, goes_to};
+use player::PATIENCE;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
