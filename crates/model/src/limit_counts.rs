@@ -9,6 +9,8 @@ pub enum Limit {
     Clients,
     /// Connections of a node at once, those that have said nothing included.
     Connections,
+    /// Files that the connections of a process may take.
+    OpenFiles,
     /// WebSocket handshakes at once.
     Handshakes,
     /// The time of a WebSocket handshake.
@@ -85,9 +87,10 @@ pub enum Limit {
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::Clients,
         Self::Connections,
+        Self::OpenFiles,
         Self::Handshakes,
         Self::HandshakeTime,
         Self::HelloTime,
@@ -131,6 +134,7 @@ impl Limit {
         match self {
             Self::Clients => "clients",
             Self::Connections => "connections",
+            Self::OpenFiles => "open_files",
             Self::Handshakes => "handshakes",
             Self::HandshakeTime => "handshake_time",
             Self::HelloTime => "hello_time",

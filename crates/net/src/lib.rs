@@ -13,7 +13,7 @@ mod websocket;
 pub use connection::{Connection, Event, ReceiveError, Transport};
 pub use framing::{Deframer, Malformed};
 pub use listener::{BindError, Listener};
-pub use open_files::raise_open_files;
+pub use open_files::{OpenFiles, raise_open_files};
 pub use sender::{SendOutcome, Sender};
 pub use tls::{Fingerprint, ServerTls, TlsError, Trust};
 pub use traffic::Traffic;

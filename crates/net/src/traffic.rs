@@ -1,10 +1,12 @@
 //! What passed through connections, and how many of them there may be.
 
+use crate::open_files::OpenFiles;
 use crate::recording::Recorder;
 use pelago_model::{Limit, LimitCounts};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Connections that share one [`Traffic`] and are open at once; one more is refused. It bounds memory: how
 /// many players a node takes is decided elsewhere, and lower.
@@ -34,6 +36,8 @@ pub struct Traffic {
     pub refused: AtomicU64,
     /// Connections that have ended.
     pub closed: AtomicU64,
+    /// Of which each connection takes one; `None` where they are not counted.
+    files: Option<OpenFiles>,
     /// Guards how often limits were met.
     limits: Mutex<LimitCounts>,
     /// What passes, while it is recorded.
@@ -44,6 +48,7 @@ pub struct Traffic {
 #[derive(Debug)]
 pub(crate) struct Open {
     traffic: Arc<Traffic>,
+    _file: Option<OwnedSemaphorePermit>,
     /// Of the connection, for recordings.
     pub(crate) number: u32,
 }
@@ -53,11 +58,20 @@ pub(crate) struct Open {
 pub(crate) struct Handshake(Arc<Traffic>);
 
 impl Traffic {
+    /// Of connections that share their files with others.
+    pub fn sharing(files: OpenFiles) -> Self {
+        Self { files: Some(files), ..Self::default() }
+    }
+
     /// Admits a connection, up to `limit`.
     pub(crate) fn open(self: &Arc<Self>, limit: u64) -> io::Result<Open> {
+        let file = self.files.as_ref().map(OpenFiles::take);
+        if matches!(file, Some(None)) {
+            return Err(self.refuse("too many open files", Limit::OpenFiles));
+        }
         self.enter(&self.open, limit, ("too many connections", Limit::Connections))?;
         let number = self.accepted.fetch_add(1, Ordering::Relaxed) as u32;
-        Ok(Open { traffic: self.clone(), number })
+        Ok(Open { traffic: self.clone(), _file: file.flatten(), number })
     }
 
     /// Admits a handshake, up to `limit`.
@@ -86,9 +100,13 @@ impl Traffic {
             return Ok(());
         }
         gauge.fetch_sub(1, Ordering::Relaxed);
+        Err(self.refuse(problem, met))
+    }
+
+    fn refuse(&self, problem: &'static str, met: Limit) -> io::Error {
         self.refused.fetch_add(1, Ordering::Relaxed);
         self.note(met);
-        Err(io::Error::new(io::ErrorKind::QuotaExceeded, problem))
+        io::Error::new(io::ErrorKind::QuotaExceeded, problem)
     }
 }
 
@@ -119,6 +137,14 @@ mod tests {
         let _third = traffic.open(2).unwrap();
         let counts = [&traffic.open, &traffic.accepted, &traffic.refused, &traffic.closed];
         assert_eq!(counts.map(|count| count.load(Ordering::Relaxed)), [2, 3, 1, 1]);
+
+        let files = OpenFiles::new(Some(1));
+        let nodes = [(); 2].map(|()| Arc::new(Traffic::sharing(files.clone())));
+        let first = nodes[0].open(2).unwrap();
+        assert_eq!(nodes[1].open(2).unwrap_err().to_string(), "too many open files");
+        assert_eq!(nodes[1].limits().of(Limit::OpenFiles), 1);
+        drop(first);
+        assert!(nodes[1].open(2).is_ok());
 
         let handshake = traffic.handshake(1).unwrap();
         assert!(traffic.handshake(1).is_err());

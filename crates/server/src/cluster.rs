@@ -11,8 +11,8 @@ use anyhow::Result;
 use pelago_cluster::Member;
 use pelago_game::Game;
 use pelago_model::NodeId;
-use pelago_net::ServerTls;
 use pelago_net::recording::Passage;
+use pelago_net::{OpenFiles, ServerTls};
 use pelago_store::Store;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -45,6 +45,8 @@ pub(crate) struct ClusterSettings {
     pub(crate) tls: Option<ServerTls>,
     pub(crate) new_world: NewWorld,
     pub(crate) limits: LimitsConfig,
+    /// The files of all connections of clients.
+    pub(crate) files: OpenFiles,
 }
 
 impl Cluster {
@@ -84,6 +86,7 @@ impl Cluster {
                 clients: settings.limits.of_clients(),
                 connections: settings.limits.of_connections(),
                 tls: settings.tls.clone(),
+                files: settings.files.clone(),
                 // The books are opened to those on this machine only.
                 audit: settings.listen.ip().is_loopback(),
             };

@@ -14,7 +14,7 @@ use anyhow::Result;
 use pelago_cluster::{LinkId, Member, Roles};
 use pelago_game::Game;
 use pelago_model::{Allowance, Incarnation, IslandClock, LimitCounts, NodeId};
-use pelago_net::{Listener, Sender, ServerTls, Traffic, Transport};
+use pelago_net::{Listener, OpenFiles, Sender, ServerTls, Traffic, Transport};
 use pelago_node::lane::LaneCounters;
 use pelago_node::{ClientLimits, ControlInput, LaneInput, Message, NodeConfig};
 use pelago_store::Store;
@@ -48,6 +48,8 @@ pub(crate) struct NodeSettings {
     pub(crate) audit: bool,
     /// Encrypts what passes between it and clients.
     pub(crate) tls: Option<ServerTls>,
+    /// The files of its clients' connections.
+    pub(crate) files: OpenFiles,
 }
 
 /// The limits on each connection of a client.
@@ -228,6 +230,7 @@ impl NodeShell {
         };
         let status = Arc::new(Status {
             lanes: (0..settings.lanes).map(|_| LaneStatus::default()).collect(),
+            traffic: Arc::new(Traffic::sharing(settings.files.clone())),
             ..Status::default()
         });
         let (hub, hub_outlet) = inbox();

@@ -12,7 +12,7 @@ use pelago_client::Transport;
 use pelago_client::bots::{self, Behavior, Plan};
 use pelago_game::Game;
 use pelago_net::recording::Passage;
-use pelago_net::{Listener, ServerTls, Trust};
+use pelago_net::{Listener, OpenFiles, ServerTls, Trust};
 use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -96,8 +96,7 @@ pub(super) struct DevArguments {
 pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<ExitCode> {
     let mut limits = Config::read(arguments.config.as_deref())?.limits;
     limits.clients = arguments.max_clients.unwrap_or(limits.clients);
-    let files = pelago_net::raise_open_files();
-    tracing::debug!(?files, "limit of open files raised");
+    let files = OpenFiles::new(pelago_net::raise_open_files());
     if arguments.reset {
         reset(&arguments.data)?;
     }
@@ -126,12 +125,13 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
         tls: tls.clone(),
         new_world: NewWorld { seed: arguments.seed, island_size: arguments.island_size },
         limits,
+        files: files.clone(),
     };
     let cluster = Arc::new(Cluster::start(&settings, game, store.clone()).context("--listen")?);
     let router = http::router(cluster.clone(), metrics, access);
     let (stopping, stop) = watch::channel(false);
     let http_tls = tls.clone().filter(|_| !arguments.plain_http);
-    let server = tokio::spawn(http::serve(listener, router, http_tls, stop));
+    let server = tokio::spawn(http::serve(listener, router, http_tls, files.reserve(), stop));
     wait_until_ready(&cluster).await?;
     // Whoever reads the announcement may signal at once.
     let mut terminate = signal(SignalKind::terminate())?;

@@ -17,6 +17,7 @@ use pelago_client::bots::{self, Behavior, Plan};
 use pelago_cluster::Member;
 use pelago_frontier::Frontier;
 use pelago_model::NodeId;
+use pelago_net::OpenFiles;
 use player::{PATIENCE, Player, goes_to};
 use proxy::{Proxy, Weather};
 use std::sync::Arc;
@@ -35,6 +36,7 @@ async fn start() -> (Cluster, Proxy) {
         tls: None,
         new_world: NewWorld { seed: 7, island_size: 6 },
         limits: crate::config::LimitsConfig::default(),
+        files: OpenFiles::new(None),
     };
     let store = pelago_store::open("memory:").unwrap();
     let cluster = Cluster::start_apart(&settings, Arc::new(Frontier), store).unwrap();

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::LimitsConfig;
 use bytes::{BufMut, BytesMut};
+use pelago_net::OpenFiles;
 use pelago_wire::message::{Kind, put_control, put_message};
 use pelago_wire::peer::{Heartbeat, PeerHello, PeerMessage, peer_message};
 use pelago_wire::{PROTOCOL_NEWEST, PROTOCOL_OLDEST};
@@ -72,6 +73,7 @@ async fn hostile_bytes_lose_their_link_and_nothing_else() {
         tls: None,
         new_world: NewWorld { seed: 7, island_size: 8 },
         limits: LimitsConfig::default(),
+        files: OpenFiles::new(None),
     };
     let game = Arc::new(pelago_frontier::Frontier);
     let cluster = Cluster::start(&settings, game, store).expect("a cluster");

@@ -14,8 +14,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// HTTP connections at once; one more is closed at once.
-const MAX_CONNECTIONS: usize = 1024;
+/// HTTP connections at once; one more is closed at once. Never more than a quarter of the files that are kept for them,
+/// the links and the store.
+const MAX_CONNECTIONS: u64 = 1024;
 /// Bytes of a request's line and headers; a longer one is answered 431.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Headers of a request; more are answered 431.
@@ -31,9 +32,10 @@ pub(crate) async fn serve(
     listener: Listener,
     router: Router,
     tls: Option<ServerTls>,
+    reserve: u64,
     mut stop: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS.min(reserve / 4).max(1) as usize));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

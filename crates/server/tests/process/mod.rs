@@ -16,12 +16,25 @@ pub(crate) const PELAGO: &str = env!("CARGO_BIN_EXE_pelago");
 pub(crate) struct World {
     pub(crate) process: Child,
     pub(crate) tcp: Vec<String>,
+    /// Where the page and the API are.
+    pub(crate) http: String,
 }
 
 impl World {
     /// Starts a world and waits until it says where it is.
     pub(crate) fn start(data: &Path) -> Self {
-        let mut process = Command::new(PELAGO)
+        Self::start_by(Command::new(PELAGO), data)
+    }
+
+    /// The same with no more open files than `limit`.
+    pub(crate) fn start_with_files(data: &Path, limit: u32) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\""), PELAGO]);
+        Self::start_by(shell, data)
+    }
+
+    fn start_by(mut pelago: Command, data: &Path) -> Self {
+        let mut process = pelago
             .args(["dev", "--http", "127.0.0.1:0", "--json", "--data"])
             .arg(data)
             .env("PELAGO_LOG", "error")
@@ -33,7 +46,8 @@ impl World {
         let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
         let tcp = ready["tcp"].as_array().unwrap();
         let tcp = tcp.iter().map(|address| address.as_str().unwrap().to_owned()).collect();
-        Self { process, tcp }
+        let http = ready["http"].as_str().unwrap().to_owned();
+        Self { process, tcp, http }
     }
 
     /// Sends a signal by its name.
