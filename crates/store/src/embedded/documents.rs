@@ -13,6 +13,10 @@ use std::sync::Arc;
 /// written again and again, are most of them; a quarter of fjall's default is a quarter of the memory they take.
 const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Bytes of blocks of files that are kept in memory. What is watched is kept by who watches it, and the kernel keeps the
+/// files: a larger cache mostly holds what nobody reads twice.
+const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+
 /// An open database. When its last clone goes, the directory is free.
 #[derive(Clone)]
 pub(super) struct Documents {
@@ -29,7 +33,8 @@ impl Documents {
             fjall::Error::Locked => OpenError::InUse(directory.to_owned()),
             error => directory::engine(directory, error),
         };
-        let database = Database::builder(directory.join(DOCUMENTS)).open().map_err(problem)?;
+        let builder = Database::builder(directory.join(DOCUMENTS)).cache_size(CACHE_BYTES);
+        let database = builder.open().map_err(problem)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let keyspace = database.keyspace(DOCUMENTS, options).map_err(problem)?;
         directory::sync(directory).map_err(|error| directory::engine(directory, error))?;
