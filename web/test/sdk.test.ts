@@ -6,8 +6,9 @@ import { Trajectory } from "../src/sdk/trajectory";
 import { View } from "../src/sdk/view";
 
 const bytes = (hex: string) => Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
-const base = { t0: 1000, corner: { x: 1920, y: 0 } };
-/** enter: slot 5, id 1, epoch 2, kind 0, name "Bo", at t0 - 10, at corner + (10, 20), speed 128, one leg of (640, 0). */
+const HOME = "0000100000000001";
+const base = { t0: 1000, corner: { x: 1920, y: 0 }, world: "00001" };
+/** enter: slot 5, id 1 of no world, epoch 2, kind 0, name "Bo", at t0 - 10, at corner + (10, 20), speed 128, one leg of (640, 0). */
 const ENTER = "6005" + "0100000000000000" + "0200" + "02426f" + "13" + "1428" + "800101" + "800a00";
 
 describe("varints", () => {
@@ -37,6 +38,13 @@ describe("records", () => {
     expect(trajectory.positionAt(990 + 2500)).toEqual({ x: 2250, y: 20 });
   });
 
+  it("name those of the island's world by their serial", () => {
+    const id = (serial: string) => decodeRecords(bytes("8005" + serial + "0200" + "000000"), base)[0];
+    expect(id("ac02")).toMatchObject({ id: "000010000000012c" });
+    expect(id("ffffffffffff03")).toMatchObject({ id: "00001fffffffffff" });
+    expect(() => id("80808080808004")).toThrow(Malformed);
+  });
+
   it("are malformed beyond the page", () => {
     for (const hex of ["03", "0a00", "4405"]) expect(() => decodeRecords(bytes(hex), base)).toThrow(Malformed);
     expect(decodeRecords(bytes("0c02ffff"), base)).toEqual([]);
@@ -58,7 +66,7 @@ describe("the view", () => {
   const snapshot = (alias: string, x: string, records: string) => bytes(alias + "00" + x + "00" + "01" + "0a" + "a0" + records);
 
   it("lets an entity walk from channel to channel", () => {
-    const view = new View(clock, 10);
+    const view = new View(HOME, clock, 10);
     view.receive(3, snapshot("00", "02", ENTER), []);
     view.receive(3, snapshot("01", "04", ""), []);
     expect(view.seen().size).toBe(1);
@@ -71,8 +79,17 @@ describe("the view", () => {
     expect(view.seen().size).toBe(0);
   });
 
+  it("takes the world of those it names from the island of their stream", () => {
+    const view = new View(HOME, clock, 10);
+    const native = "8005" + "07" + "0200" + "000000";
+    view.receive(3, snapshot("00", "02", native), []);
+    // The same records on an island of world 2.
+    view.receive(3, bytes("01" + "04" + "0200" + "0900000000200000" + "02" + "0a" + "a0" + native), []);
+    expect([...view.seen().keys()]).toEqual(["0000100000000007", "0000200000000007"]);
+  });
+
   it("counts a gap", () => {
-    const view = new View(clock, 10);
+    const view = new View(HOME, clock, 10);
     view.receive(3, snapshot("00", "02", ENTER), []);
     view.receive(2, bytes("01" + "00" + "04" + "b3" + "050501"), []);
     expect(view.gaps).toBe(1);

@@ -33,9 +33,10 @@ describe("trajectories.json", () => {
 });
 
 describe("records.json", () => {
-  for (const { name, t0, corner, hex, record } of read("records")) {
+  for (const { name, t0, corner, world, hex, record } of read("records")) {
     it(name, () => {
-      const found = decodeRecords(bytes(hex), { t0, corner })[0] as Record<string, unknown> | undefined;
+      const base = { t0, corner, world: (world as number).toString(16).padStart(5, "0") };
+      const found = decodeRecords(bytes(hex), base)[0] as Record<string, unknown> | undefined;
       if (record === null) {
         expect(found).toBeUndefined();
         return;

@@ -6,7 +6,7 @@
 
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pelago_model::{IslandTime, Position, Trajectory};
+use pelago_model::{IslandTime, Position, Trajectory, WorldNumber};
 use pelago_wire::record::{Base, Record, Turn, decode_records};
 use std::hint::black_box;
 
@@ -25,7 +25,8 @@ fn turns() -> Vec<Record> {
 }
 
 fn frames(criterion: &mut Criterion) {
-    let base = Base { t0: IslandTime(100_000), corner: Position::new(0, 0) };
+    let world = WorldNumber::new(1).unwrap();
+    let base = Base { t0: IslandTime(100_000), corner: Position::new(0, 0), world };
     let records = turns();
     let mut out = BytesMut::with_capacity(4096);
     records.iter().for_each(|record| record.put(&base, &mut out));

@@ -154,5 +154,9 @@ impl Snapshot {
 
 /// What the records of a channel and tick are relative to.
 pub fn base(channel: &ChannelId, tick: Tick, clock: &IslandClock) -> Base {
-    Base { t0: clock.at(tick.starts()), corner: channel.chunk.corner() }
+    Base {
+        t0: clock.at(tick.starts()),
+        corner: channel.chunk.corner(),
+        world: channel.island.world(),
+    }
 }

@@ -10,7 +10,9 @@ use arrayvec::ArrayVec;
 use bytes::Bytes;
 use pelago_model::limits::MAX_WAYPOINTS;
 use pelago_model::trajectory::InvalidTrajectory;
-use pelago_model::{Direction, EntityId, Epoch, IslandTime, Position, Revision, Trajectory};
+use pelago_model::{
+    Direction, EntityId, Epoch, IslandTime, Position, Revision, Trajectory, WorldNumber,
+};
 use std::sync::Arc;
 
 /// The short name of an entity, given by its publisher.
@@ -35,13 +37,15 @@ const COUNT_FOLLOWS: u8 = 3;
 /// mostly take one byte.
 const TURN_LEAD_MS: i64 = 50;
 
-/// What times and places of a body are relative to.
+/// What times, places and ids of a body are relative to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Base {
     /// The island time at which the body's tick begins.
     pub t0: IslandTime,
     /// The corner of the channel's chunk.
     pub corner: Position,
+    /// The world of the channel's island: who was made in it is told by the serial alone.
+    pub world: WorldNumber,
 }
 
 /// An entity comes into a channel, or all that is known of it.

@@ -8,7 +8,7 @@ from pelago.bits import Malformed
 from pelago.blake3 import blake3
 from pelago.clock import IslandClock
 from pelago.proto import Schema
-from pelago.records import read_records
+from pelago.records import Base, read_records
 from pelago.session import SCHEMA
 from pelago.streams import CHUNK, CLOSE, CONTROL, FRAMES, ONE_FRAME, Deframer, body_tick, put_message
 from pelago.streams import is_frames, read_close, read_frames, read_snapshot
@@ -66,7 +66,8 @@ class Vectors(unittest.TestCase):
     def test_records(self):
         for vector in vectors("records"):
             with self.subTest(vector["name"]):
-                records = read_records(bytes.fromhex(vector["hex"]), vector["t0"], point(vector["corner"]))
+                base = Base(vector["t0"], point(vector["corner"]), vector["world"])
+                records = read_records(bytes.fromhex(vector["hex"]), base)
                 expected = [vector["record"]] if vector["record"] else []
                 self.assertEqual(records, [self.record(dict(record)) for record in expected])
 
@@ -163,7 +164,7 @@ class Vectors(unittest.TestCase):
 
     def read(self, what: str, data: bytes):
         if what == "records":
-            return read_records(data, 1_700_000_000_000, (-3840, 5760))
+            return read_records(data, Base(1_700_000_000_000, (-3840, 5760), 1))
         if what == "stream":
             return Deframer(4096).feed(data)
         return {

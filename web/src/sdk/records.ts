@@ -1,10 +1,12 @@
 import { Malformed, Reader } from "./reader";
 import { Trajectory, type Point } from "./trajectory";
 
-/** What times and places of a body are relative to. */
+/** What times, places and ids of a body are relative to. */
 export interface Base {
   t0: number;
   corner: Point;
+  /** The world of the channel's island: the first five digits of its id. */
+  world: string;
 }
 
 export type Record =
@@ -28,6 +30,7 @@ export type Record =
   | { kind: "headCount"; count: number };
 
 const MAX_WAYPOINTS = 8;
+const MAX_SERIAL = 2 ** 44 - 1;
 /** A turn's time is told from this long before its tick. */
 const TURN_LEAD_MS = 50;
 
@@ -86,7 +89,7 @@ export function decodeRecords(bytes: Uint8Array, base: Base): Record[] {
 
 function enter(reader: Reader, flags: number, base: Base): Record {
   const slot = reader.varint();
-  const id = reader.id();
+  const id = flags & 8 ? native(reader, base) : reader.id();
   const epoch = reader.varint();
   const entityKind = reader.varint();
   const stance = flags & 1 ? reader.varint() : 0;
@@ -97,6 +100,13 @@ function enter(reader: Reader, flags: number, base: Base): Record {
   const waypoints = flags & 4 ? points(start, deltas(reader, reader.varint())) : [];
   const trajectory = new Trajectory(time, start, speed, waypoints);
   return { kind: "enter", slot, id, epoch, entityKind, stance, name, trajectory };
+}
+
+/** The id of what was made in the world of the island. */
+function native(reader: Reader, base: Base): string {
+  const serial = reader.varint();
+  if (serial > MAX_SERIAL) throw new Malformed("a serial beyond 44 bits");
+  return base.world + serial.toString(16).padStart(11, "0");
 }
 
 function turn(reader: Reader, flags: number, base: Base): Record {

@@ -49,7 +49,7 @@ export class Session {
   manifest = "";
   content = "";
   state: unknown = {};
-  view = new View({ worldMs: 0, islandMs: 0, speedPermille: 1000 }, 0);
+  view = new View("", { worldMs: 0, islandMs: 0, speedPermille: 1000 }, 0);
   path = new Trajectory(0, { x: 0, y: 0 }, 0, []);
   roundTripMs = Infinity;
   bytes = 0;
@@ -152,7 +152,7 @@ export class Session {
       this.manifest = bytesToHex(welcome.manifest ?? new Uint8Array());
       this.content = bytesToHex(welcome.content ?? new Uint8Array());
       this.state = parse(welcome.state);
-      this.view = new View(this.clock, toNumber(welcome.tick));
+      this.view = new View(toId(welcome.island), this.clock, toNumber(welcome.tick));
       this.path = toTrajectory(welcome.path);
       this.setOffset(toNumber(welcome.worldTimeMs) - performance.now());
       this.roundTripMs = Infinity;

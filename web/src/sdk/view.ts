@@ -20,6 +20,7 @@ export type Change =
   | { kind: "object"; x: number; y: number; slot: number };
 
 interface Stream {
+  island: string;
   x: number;
   y: number;
   objects: boolean;
@@ -50,6 +51,7 @@ export class View {
   private readonly entities = new Map<string, Seen>();
 
   constructor(
+    private readonly home: string,
     private readonly clock: IslandClock,
     private tick: number,
   ) {}
@@ -105,12 +107,12 @@ export class View {
       reader.varint();
       reader.u8();
     }
-    if (flags & 4) reader.id();
+    const island = flags & 4 ? reader.id() : this.home;
     const publisher = reader.varint();
     const tick = reader.varint();
     const stamp = reader.u8();
     this.forget(alias);
-    const stream = { x, y, objects: (flags & 1) !== 0, publisher, sequence: stamp & 15 };
+    const stream = { island, x, y, objects: (flags & 1) !== 0, publisher, sequence: stamp & 15 };
     this.streams.set(alias, stream);
     if (stream.objects) changes.push({ kind: "object", x, y, slot: -1 });
     this.apply(alias, stream, decodeRecords(reader.rest(), this.base(stream, tick)), changes);
@@ -120,6 +122,7 @@ export class View {
     return {
       t0: Math.floor(islandTime(this.clock, tick * 100)),
       corner: { x: stream.x * CHUNK_UNITS, y: stream.y * CHUNK_UNITS },
+      world: stream.island.slice(0, 5),
     };
   }
 

@@ -61,8 +61,9 @@ fn bodies(bytes: &Bytes) {
     records(bytes, base(&usual, TICK, &IslandClock::IDENTITY));
     // Those with the least room for a sum.
     let corner = Position { x: i32::MIN, y: i32::MAX };
-    records(bytes, Base { t0: IslandTime(i64::MIN), corner });
-    records(bytes, Base { t0: IslandTime(i64::MAX), corner });
+    let world = HOME.world();
+    records(bytes, Base { t0: IslandTime(i64::MIN), corner, world });
+    records(bytes, Base { t0: IslandTime(i64::MAX), corner, world });
 }
 
 /// A stream of messages, as a client's view takes it in until something is malformed.

@@ -7,6 +7,7 @@ use super::{
 use crate::Malformed;
 use crate::varint::Reader;
 use bytes::Bytes;
+use pelago_model::id::SERIAL_BITS;
 use pelago_model::limits::{
     MAX_LEG_UNITS, MAX_NAME_BYTES, MAX_OBJECT_BYTES, MAX_SAY_BYTES, MAX_SPEED, MAX_WAYPOINTS,
 };
@@ -58,8 +59,8 @@ impl Records<'_> {
         }
         // A flag without a meaning may have fields that we do not know.
         let allowed = match kind {
-            ENTER | ARRIVE => 7,
-            TURN => 15,
+            ENTER | TURN => 15,
+            ARRIVE => 7,
             LEAVE | STANCE | SAY | OBJECT | GESTURE | HEAD_COUNT => 0,
             _ => return Err(Malformed::UnknownRecord),
         };
@@ -98,7 +99,7 @@ impl Records<'_> {
     }
 
     fn enter(&mut self, slot: Slot, flags: u8) -> Result<Enter, Malformed> {
-        let id = EntityId(self.reader.u64()?);
+        let id = if flags & 8 != 0 { self.native()? } else { EntityId(self.reader.u64()?) };
         let epoch = Epoch(self.reader.varint()?);
         let kind = self.reader.number()?;
         let stance = if flags & 1 != 0 { self.reader.number()? } else { 0 };
@@ -114,6 +115,15 @@ impl Records<'_> {
             Trajectory::still(time, start)
         };
         Ok(Enter { slot, id, epoch, kind, stance, name, trajectory })
+    }
+
+    /// The id of what was made in the world of the island.
+    fn native(&mut self) -> Result<EntityId, Malformed> {
+        let serial = self.reader.varint()?;
+        if serial >> SERIAL_BITS != 0 {
+            return Err(Malformed::OutOfRange);
+        }
+        Ok(EntityId::new(self.base.world, serial))
     }
 
     fn turn(&mut self, slot: Slot, flags: u8) -> Result<Turn, Malformed> {

@@ -60,10 +60,17 @@ pub fn put_enter(enter: &Enter, base: &Base, out: &mut BytesMut) {
     let path = &enter.trajectory;
     // A speed is told also of what stands: the next turn may leave it out.
     let moving = path.speed() != 0;
-    let flags =
-        u8::from(enter.stance != 0) | u8::from(!enter.name.is_empty()) << 1 | u8::from(moving) << 2;
+    let native = enter.id.world() == base.world;
+    let flags = u8::from(enter.stance != 0)
+        | u8::from(!enter.name.is_empty()) << 1
+        | u8::from(moving) << 2
+        | u8::from(native) << 3;
     put_head(ENTER, flags, enter.slot, out);
-    out.put_u64_le(enter.id.0);
+    if native {
+        put_varint(out, enter.id.serial());
+    } else {
+        out.put_u64_le(enter.id.0);
+    }
     put_varint(out, enter.epoch.0);
     put_varint(out, u64::from(enter.kind));
     if enter.stance != 0 {

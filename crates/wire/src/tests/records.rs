@@ -7,11 +7,12 @@ use crate::record::{Base, Enter, ObjectRecord, Record, Turn, decode_records};
 use bytes::BytesMut;
 use pelago_model::limits::{MAX_NAME_BYTES, MAX_OBJECT_BYTES, MAX_SAY_BYTES};
 use pelago_model::{
-    Direction, EntityId, Epoch, IslandTime, Position, Revision, Trajectory, trajectory,
+    Direction, EntityId, Epoch, IslandTime, Position, Revision, Trajectory, WorldNumber, trajectory,
 };
 use proptest::prelude::*;
 
-const BASE: Base = Base { t0: IslandTime(1000), corner: Position { x: 1920, y: 0 } };
+const WORLD: WorldNumber = WorldNumber::new(1).unwrap();
+const BASE: Base = Base { t0: IslandTime(1000), corner: Position { x: 1920, y: 0 }, world: WORLD };
 
 fn written(record: &Record, base: &Base) -> bytes::Bytes {
     let mut out = BytesMut::new();
@@ -30,13 +31,14 @@ fn records_have_the_bytes_of_the_page() {
     let walk = Trajectory::new(IslandTime(990), place, 128, &[Position::new(2570, 20)]).unwrap();
     let enter = Enter {
         slot: 5,
-        id: EntityId(1),
+        id: EntityId::new(WORLD, 300),
         epoch: Epoch(2),
         kind: 0,
         stance: 0,
         name: "Bo".into(),
         trajectory: walk,
     };
+    let foreign = Enter { id: EntityId(1), ..enter.clone() };
     let turn = Turn {
         slot: 300,
         at: IslandTime(1037),
@@ -48,7 +50,8 @@ fn records_have_the_bytes_of_the_page() {
         ObjectRecord { slot: 200, revision: Revision(3), payload: bytes::Bytes::from("{}") };
     let target = Some(EntityId(0x0000_1000_0000_0002));
     for (record, page) in [
-        (Record::Enter(enter), "60 05 0100000000000000 02 00 02426f 13 14 28 8001 01 800a 00"),
+        (Record::Enter(enter), "e0 05 ac02 02 00 02426f 13 14 28 8001 01 800a 00"),
+        (Record::Enter(foreign), "60 05 0100000000000000 02 00 02426f 13 14 28 8001 01 800a 00"),
         (Record::Turn(turn), "f4 ac02 ae01 8002 01 fe1d 03 8001 7f 00 02 01 00"),
         (Record::Leave { slot: 128 }, "01 8001"),
         (Record::Arrive { slot: 9, from: Direction::West }, "62 09"),
@@ -70,6 +73,13 @@ fn reserved_kinds_are_skipped() {
 }
 
 #[test]
+fn an_id_of_the_own_world_may_be_written_in_full() {
+    let long = all("00 01 2c01000000100000 00 00 00 00 00");
+    assert_eq!(long, all("80 01 ac02 00 00 00 00 00"));
+    assert!(matches!(long.as_deref(), Ok([Record::Enter(enter)]) if enter.id.serial() == 300));
+}
+
+#[test]
 fn what_the_page_does_not_know_is_malformed() {
     use Malformed::{OutOfRange, Text, TooLong, Truncated, UnknownRecord, Varint};
     let still = "0100000000000000 00 00";
@@ -78,22 +88,22 @@ fn what_the_page_does_not_know_is_malformed() {
         ("0a 00", UnknownRecord),
         ("0b 00", UnknownRecord),
         ("03", UnknownRecord),
-        ("01 808004", OutOfRange),                        // slot 65536
-        ("01 8100", Varint),                              // slot 1 in two bytes
-        ("01 8080808080808080808000", Varint),            // eleven bytes
-        ("01 ffffffffffffffffff02", Varint),              // 65 bits
-        ("82 09", OutOfRange),                            // direction 8
-        ("11 01", OutOfRange),                            // a flag of leave
-        ("15 01 02", OutOfRange),                         // a flag of stance
-        ("19 01", OutOfRange),                            // a flag of head count
-        ("09 8080808010", OutOfRange),                    // 2^32 heads
-        (&format!("80 01 {still} 00 00 00"), OutOfRange), // flag 8 of enter
+        ("01 808004", OutOfRange),                           // slot 65536
+        ("01 8100", Varint),                                 // slot 1 in two bytes
+        ("01 8080808080808080808000", Varint),               // eleven bytes
+        ("01 ffffffffffffffffff02", Varint),                 // 65 bits
+        ("82 09", OutOfRange),                               // direction 8
+        ("11 01", OutOfRange),                               // a flag of leave
+        ("15 01 02", OutOfRange),                            // a flag of stance
+        ("19 01", OutOfRange),                               // a flag of head count
+        ("09 8080808010", OutOfRange),                       // 2^32 heads
+        ("80 01 80808080808004 00 00 00 00 00", OutOfRange), // serial 2^44
         (&format!("40 01 {still} 00 00 00 8827 00"), OutOfRange), // speed 5000
         (&format!("40 01 {still} 00 00 00 01 09"), OutOfRange), // nine waypoints
         (&format!("40 01 {still} 00 00 00 00 01 02 02"), Malformed::Trajectory), // speed 0
         (&format!("00 01 {still} 00 8080808010 00"), OutOfRange), // x beyond 32 bits
         (&format!("00 01 {still} feffffffffffffffff01 00 00"), OutOfRange), // time beyond 64 bits
-        (&format!("20 01 {still} 31"), TooLong),          // a name of 49 bytes
+        (&format!("20 01 {still} 31"), TooLong),             // a name of 49 bytes
         (&format!("20 01 {still} 01 ff 00 00 00"), Text),
         ("14 01 00 8120 00", OutOfRange),   // speed 4097
         ("54 01 00 00 02 02", OutOfRange),  // speed 0 with a waypoint

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use pelago_model::limits::{MAX_LEG_UNITS, MAX_OBJECT_BYTES, MAX_SPEED, MAX_WAYPOINTS};
 use pelago_model::{
     Cell, ChannelId, ChunkId, Direction, EntityId, Epoch, IslandId, IslandTime, Position, Rate,
-    Revision, Trajectory,
+    Revision, Trajectory, WorldNumber,
 };
 use proptest::prelude::*;
 
@@ -28,7 +28,19 @@ pub(super) fn channels() -> impl Strategy<Value = ChannelId> {
 }
 
 pub(super) fn bases() -> impl Strategy<Value = Base> {
-    (times(), chunks()).prop_map(|(t0, chunk)| Base { t0, corner: chunk.corner() })
+    let base = |(t0, chunk, world): (_, ChunkId, _)| Base { t0, corner: chunk.corner(), world };
+    (times(), chunks(), worlds()).prop_map(base)
+}
+
+/// So few that two are often the same.
+fn worlds() -> impl Strategy<Value = WorldNumber> {
+    prop_oneof![0..2u32, Just(WorldNumber::MAX)]
+        .prop_map(|number| WorldNumber::new(number).unwrap())
+}
+
+fn ids() -> impl Strategy<Value = EntityId> {
+    let serial = prop_oneof![0u64..1000, any::<u64>()];
+    (worlds(), serial).prop_map(|(world, serial)| EntityId::new(world, serial))
 }
 
 pub(super) fn times() -> impl Strategy<Value = IslandTime> {
@@ -72,12 +84,12 @@ pub(super) fn payloads(limit: usize) -> impl Strategy<Value = Bytes> {
 }
 
 fn enters() -> impl Strategy<Value = Enter> {
-    let identity = (any::<u16>(), any::<u64>(), any::<u64>(), any::<u16>());
+    let identity = (any::<u16>(), ids(), any::<u64>(), any::<u16>());
     let stance = prop_oneof![Just(0u16), any::<u16>()];
     (identity, stance, "\\PC{0,12}", trajectories()).prop_map(
         |((slot, id, epoch, kind), stance, name, trajectory)| Enter {
             slot,
-            id: EntityId(id),
+            id,
             epoch: Epoch(epoch),
             kind,
             stance,

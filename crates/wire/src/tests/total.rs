@@ -14,14 +14,18 @@ use crate::{client, peer};
 use bytes::{Bytes, BytesMut};
 use pelago_model::{
     ChannelId, ChunkId, IslandClock, IslandId, IslandTime, Position, PublisherId, Tick, Trajectory,
+    WorldNumber,
 };
 use proptest::prelude::*;
 
 /// The bases with the least room for a sum.
-const EXTREMES: [Base; 2] = [
-    Base { t0: IslandTime(i64::MIN), corner: Position { x: i32::MIN, y: i32::MIN } },
-    Base { t0: IslandTime(i64::MAX), corner: Position { x: i32::MAX, y: i32::MAX } },
-];
+const EXTREMES: [Base; 2] =
+    [extreme(i64::MIN, i32::MIN, 0), extreme(i64::MAX, i32::MAX, WorldNumber::MAX)];
+
+const fn extreme(t0: i64, corner: i32, world: u32) -> Base {
+    let corner = Position { x: corner, y: corner };
+    Base { t0: IslandTime(t0), corner, world: WorldNumber::new(world).unwrap() }
+}
 
 /// Reads the bytes as everything that there is, and uses what comes out.
 fn read_as_everything(bytes: &Bytes) {

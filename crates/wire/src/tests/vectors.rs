@@ -11,6 +11,9 @@ use pelago_model::{
     Trajectory, WorldNumber, WorldTime,
 };
 
+/// That of the island where the records are.
+const WORLD: WorldNumber = WorldNumber::new(1).unwrap();
+
 fn trajectory(start_ms: i64, start: (i32, i32), speed: u16, points: &[(i32, i32)]) -> Trajectory {
     let points: Vec<_> = points.iter().map(|(x, y)| Position::new(*x, *y)).collect();
     let start = Position::new(start.0, start.1);
@@ -20,7 +23,7 @@ fn trajectory(start_ms: i64, start: (i32, i32), speed: u16, points: &[(i32, i32)
 fn enter(slot: u16, name: &str, trajectory: Trajectory) -> Enter {
     Enter {
         slot,
-        id: EntityId::new(WorldNumber::new(1).unwrap(), 42),
+        id: EntityId::new(WORLD, 42),
         epoch: Epoch(3),
         kind: 0,
         stance: 0,
@@ -39,7 +42,7 @@ fn turn(at: i64, speed: Option<u16>, start: Option<(i32, i32)>, deltas: &[(i32, 
     })
 }
 
-/// All near chunk (-2, 3) at 1 700 000 000 000 ms.
+/// All near chunk (-2, 3) of an island of world 1 at 1 700 000 000 000 ms.
 fn records() -> Vec<(&'static str, Record)> {
     let t0 = 1_700_000_000_000;
     let still = trajectory(t0 - 5000, (-3000, 6000), 0, &[]);
@@ -50,6 +53,9 @@ fn records() -> Vec<(&'static str, Record)> {
         stance: 65_535,
         ..enter(65_535, "", still.clone())
     };
+    let last = Enter { id: EntityId::new(WORLD, u64::MAX), ..enter(5, "", still.clone()) };
+    let foreign = EntityId::new(WorldNumber::new(2).unwrap(), 42);
+    let foreign = Enter { id: foreign, ..enter(5, "Ida", still.clone()) };
     let old = Enter { epoch: Epoch(u64::MAX), ..enter(128, "Ada", still.clone()) };
     let walk = trajectory(t0 - 12, (-3840, 7679), 128, &[(-3000, 7000), (-3000, 6000)]);
     let long: Vec<_> = (1..=8).map(|leg| (-3000 - leg * MAX_LEG_UNITS, 6000 + leg)).collect();
@@ -68,6 +74,8 @@ fn records() -> Vec<(&'static str, Record)> {
     vec![
         ("enter: stands", Record::Enter(enter(5, "", still))),
         ("enter: stance, no name, greatest slot and id", Record::Enter(wild)),
+        ("enter: greatest serial of the island's world", Record::Enter(last)),
+        ("enter: of another world, with a name", Record::Enter(foreign)),
         ("enter: greatest epoch", Record::Enter(old)),
         ("enter: walks through two waypoints", Record::Enter(enter(5, "Béla", walk))),
         (
@@ -98,7 +106,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("object", natural(200, 17, b"{\"b\":2}")),
         ("object: as the tile says, greatest revision", natural(0, u64::MAX, b"")),
         ("gesture at nobody", gesture(None)),
-        ("gesture at somebody", gesture(Some(EntityId::new(WorldNumber::new(1).unwrap(), 43)))),
+        ("gesture at somebody", gesture(Some(EntityId::new(WORLD, 43)))),
         ("head count", Record::HeadCount { count: u32::MAX }),
     ]
 }
@@ -106,12 +114,13 @@ fn records() -> Vec<(&'static str, Record)> {
 #[test]
 fn the_vectors_of_records_are_what_the_code_does() {
     let chunk = ChunkId::new(-2, 3);
-    let base = Base { t0: IslandTime(1_700_000_000_000), corner: chunk.corner() };
+    let base = Base { t0: IslandTime(1_700_000_000_000), corner: chunk.corner(), world: WORLD };
     let vector = |name: &str, base: &Base, bytes: &[u8], plain: Json| {
         object([
             ("name", text(name)),
             ("t0", number(base.t0.0)),
             ("corner", point(base.corner)),
+            ("world", number(base.world.get())),
             ("hex", text(hex(bytes))),
             ("record", plain),
         ])
@@ -125,6 +134,10 @@ fn the_vectors_of_records_are_what_the_code_does() {
         assert_eq!(read, [Ok(plain.clone())], "{name}");
         vectors.push(vector(name, &base, &out, record(&plain)));
     }
+    let full = bytes("00 05 2a00000000100000 03 00 00 00 00");
+    let read = decode_records(&full, base).next().unwrap().unwrap();
+    let name = "enter: of the island's world, but in full, as no node writes it";
+    vectors.push(vector(name, &base, &full, record(&read)));
     for (name, hex) in
         [("reserved kind, skipped", "0c 02 ffff"), ("reserved kind with flags, skipped", "ff 00")]
     {

@@ -1,28 +1,43 @@
 """Records, what bodies of frames and snapshots are made of (section 4). Each becomes a dictionary with its kind."""
 
+from dataclasses import dataclass
+
 from .bits import Malformed, Reader
 from .trajectory import Point, Trajectory, through_differences
 
 ENTER, LEAVE, ARRIVE, TURN, STANCE, SAY, OBJECT, GESTURE, HEAD_COUNT = 0, 1, 2, 4, 5, 6, 7, 8, 9
 RESERVED = range(12, 16)
 #: The flags that each kind may have.
-FLAGS = {ENTER: 7, LEAVE: 0, ARRIVE: 7, TURN: 15, STANCE: 0, SAY: 0, OBJECT: 0, GESTURE: 0, HEAD_COUNT: 0}
+FLAGS = {ENTER: 15, LEAVE: 0, ARRIVE: 7, TURN: 15, STANCE: 0, SAY: 0, OBJECT: 0, GESTURE: 0, HEAD_COUNT: 0}
 #: Turns are told from the middle of their tick.
 TURN_MIDDLE_MS = 50
 MAX_WAYPOINTS, MAX_LEG, MAX_SPEED, MAX_OBJECT = 8, 2**19, 4096, 64
+SERIAL_BITS = 44
 
 
-def read_records(data: bytes, t0: int, corner: Point) -> list[dict]:
-    """All records of a body. `t0` is the island time of its tick, `corner` that of its channel's chunk."""
+@dataclass(frozen=True)
+class Base:
+    """What the records of a body are relative to."""
+
+    #: The island time of the body's tick.
+    t0: int
+    #: That of the channel's chunk.
+    corner: Point
+    #: That of the channel's island.
+    world: int
+
+
+def read_records(data: bytes, base: Base) -> list[dict]:
+    """All records of a body."""
     reader, records = Reader(data), []
     while not reader.is_empty():
-        record = _record(reader, t0, corner)
+        record = _record(reader, base)
         if record is not None:
             records.append(record)
     return records
 
 
-def _record(reader: Reader, t0: int, corner: Point) -> dict | None:
+def _record(reader: Reader, base: Base) -> dict | None:
     head = reader.u8()
     kind, flags = head & 15, head >> 4
     if kind in RESERVED:
@@ -34,13 +49,13 @@ def _record(reader: Reader, t0: int, corner: Point) -> dict | None:
         return {"kind": "head_count", "count": reader.varint(2**32 - 1)}
     slot = reader.varint(2**16 - 1)
     if kind == ENTER:
-        return _enter(reader, flags, slot, t0, corner)
+        return _enter(reader, flags, slot, base)
     if kind == LEAVE:
         return {"kind": "leave", "slot": slot}
     if kind == ARRIVE:
         return {"kind": "arrive", "slot": slot, "from": flags}
     if kind == TURN:
-        return _turn(reader, flags, slot, t0, corner)
+        return _turn(reader, flags, slot, base)
     if kind == STANCE:
         return {"kind": "stance", "slot": slot, "stance": reader.varint(2**16 - 1)}
     if kind == SAY:
@@ -52,13 +67,14 @@ def _record(reader: Reader, t0: int, corner: Point) -> dict | None:
     return {"kind": "gesture", "slot": slot, "gesture": gesture, "target": target or None}
 
 
-def _enter(reader: Reader, flags: int, slot: int, t0: int, corner: Point) -> dict:
-    record = {"kind": "enter", "slot": slot, "id": reader.u64(), "epoch": reader.varint()}
+def _enter(reader: Reader, flags: int, slot: int, base: Base) -> dict:
+    record = {"kind": "enter", "slot": slot, "id": _native(reader, base) if flags & 8 else reader.u64()}
+    record["epoch"] = reader.varint()
     record["entity_kind"] = reader.varint(2**16 - 1)
     record["stance"] = reader.varint(2**16 - 1) if flags & 1 else 0
     record["name"] = reader.text() if flags & 2 else ""
-    start_ms = _time(t0 + reader.svarint())
-    start = _place(reader, corner)
+    start_ms = _time(base.t0 + reader.svarint())
+    start = _place(reader, base.corner)
     speed, points = 0, ()
     if flags & 4:
         speed = reader.varint(MAX_SPEED)
@@ -67,10 +83,15 @@ def _enter(reader: Reader, flags: int, slot: int, t0: int, corner: Point) -> dic
     return record
 
 
-def _turn(reader: Reader, flags: int, slot: int, t0: int, corner: Point) -> dict:
-    record = {"kind": "turn", "slot": slot, "at": _time(t0 + reader.svarint() - TURN_MIDDLE_MS)}
+def _native(reader: Reader, base: Base) -> int:
+    """The id of what was made in the world of the island."""
+    return base.world << SERIAL_BITS | reader.varint(2**SERIAL_BITS - 1)
+
+
+def _turn(reader: Reader, flags: int, slot: int, base: Base) -> dict:
+    record = {"kind": "turn", "slot": slot, "at": _time(base.t0 + reader.svarint() - TURN_MIDDLE_MS)}
     record["speed"] = reader.varint(MAX_SPEED) if flags & 1 else None
-    record["start"] = _place(reader, corner) if flags & 2 else None
+    record["start"] = _place(reader, base.corner) if flags & 2 else None
     count = reader.varint(MAX_WAYPOINTS) if flags >> 2 == 3 else flags >> 2
     record["deltas"] = _differences(reader, count)
     return record

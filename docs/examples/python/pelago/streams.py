@@ -58,6 +58,10 @@ class Channel:
     def corner(self) -> tuple[int, int]:
         return self.x * CHUNK, self.y * CHUNK
 
+    @property
+    def world(self) -> int:
+        return self.island >> 44
+
 
 @dataclass(frozen=True)
 class Snapshot:

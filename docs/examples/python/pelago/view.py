@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .clock import IslandClock
-from .records import read_records, turned
+from .records import Base, read_records, turned
 from .streams import CLOSE, SNAPSHOT, Channel, is_frames, read_close, read_frames, read_snapshot
 from .trajectory import Trajectory
 
@@ -84,7 +84,7 @@ class View:
         self._apply(snapshot.alias, stream, records, changes)
 
     def _read(self, channel: Channel, tick: int, data: bytes) -> list[dict]:
-        return read_records(data, self.clock.at(100 * tick), channel.corner)
+        return read_records(data, Base(self.clock.at(100 * tick), channel.corner, channel.world))
 
     def _forget(self, alias: int):
         stream = self.streams.get(alias)
