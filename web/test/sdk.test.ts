@@ -9,7 +9,7 @@ const bytes = (hex: string) => Uint8Array.from(hex.match(/../g) ?? [], (pair) =>
 const HOME = "0000100000000001";
 const base = { t0: 1000, corner: { x: 1920, y: 0 }, world: "00001" };
 /** enter: slot 5, id 1 of no world, epoch 2, kind 0, name "Bo", at t0 - 10, at corner + (10, 20), speed 128, one leg of (640, 0). */
-const ENTER = "6005" + "0100000000000000" + "0200" + "02426f" + "13" + "1428" + "800101" + "800a00";
+const ENTER = "6005" + "0100000000000000" + "0200" + "02426f" + "13" + "1428" + "8110" + "800a00";
 
 describe("varints", () => {
   it("are read in their shortest form only", () => {

@@ -33,6 +33,9 @@ const HEAD_COUNT: u8 = 9;
 const RESERVED: u8 = 12;
 /// A turn with this many waypoints or more writes their number.
 const COUNT_FOLLOWS: u8 = 3;
+/// An enter's speed and number of waypoints are one number, `speed << 4 | count`: at a walker's speed, from 128 to
+/// 1023, both take two bytes.
+const COUNT_BITS: u32 = 4;
 /// A turn's time is told from this long before its tick, in ms: most turns began within the tick before, and so
 /// mostly take one byte.
 const TURN_LEAD_MS: i64 = 50;

@@ -96,9 +96,9 @@ function enter(reader: Reader, flags: number, base: Base): Record {
   const name = flags & 2 ? reader.text() : "";
   const time = base.t0 + reader.svarint();
   const start = place(reader, base);
-  const speed = flags & 4 ? reader.varint() : 0;
-  const waypoints = flags & 4 ? points(start, deltas(reader, reader.varint())) : [];
-  const trajectory = new Trajectory(time, start, speed, waypoints);
+  const pace = flags & 4 ? reader.varint() : 0;
+  const waypoints = points(start, deltas(reader, pace & 15));
+  const trajectory = new Trajectory(time, start, pace >> 4, waypoints);
   return { kind: "enter", slot, id, epoch, entityKind, stance, name, trajectory };
 }
 

@@ -1,8 +1,8 @@
 //! Reads records: any bytes become records or [`Malformed`].
 
 use super::{
-    ARRIVE, Base, COUNT_FOLLOWS, Deltas, ENTER, Enter, GESTURE, HEAD_COUNT, LEAVE, OBJECT,
-    ObjectRecord, RESERVED, Record, SAY, STANCE, Slot, TURN, TURN_LEAD_MS, Turn, points,
+    ARRIVE, Base, COUNT_BITS, COUNT_FOLLOWS, Deltas, ENTER, Enter, GESTURE, HEAD_COUNT, LEAVE,
+    OBJECT, ObjectRecord, RESERVED, Record, SAY, STANCE, Slot, TURN, TURN_LEAD_MS, Turn, points,
 };
 use crate::Malformed;
 use crate::varint::Reader;
@@ -107,9 +107,11 @@ impl Records<'_> {
         let time = self.time(0)?;
         let start = self.place()?;
         let trajectory = if flags & 4 != 0 {
-            let speed = self.speed()?;
-            let count = self.reader.number()?;
-            let points = points(start, &self.deltas(count)?).ok_or(Malformed::OutOfRange)?;
+            let pace = self.reader.varint()?;
+            let speed = speed(pace >> COUNT_BITS)?;
+            let count = pace & ((1 << COUNT_BITS) - 1);
+            let points =
+                points(start, &self.deltas(count as usize)?).ok_or(Malformed::OutOfRange)?;
             Trajectory::new(time, start, speed, &points).map_err(|_| Malformed::Trajectory)?
         } else {
             Trajectory::still(time, start)
@@ -128,7 +130,7 @@ impl Records<'_> {
 
     fn turn(&mut self, slot: Slot, flags: u8) -> Result<Turn, Malformed> {
         let at = self.time(TURN_LEAD_MS)?;
-        let speed = if flags & 1 != 0 { Some(self.speed()?) } else { None };
+        let speed = if flags & 1 != 0 { Some(speed(self.reader.varint()?)?) } else { None };
         let start = if flags & 2 != 0 { Some(self.place()?) } else { None };
         let count = match flags >> 2 {
             COUNT_FOLLOWS => self.reader.number()?,
@@ -138,11 +140,6 @@ impl Records<'_> {
             return Err(Malformed::OutOfRange);
         }
         Ok(Turn { slot, at, speed, start, deltas: self.deltas(count)? })
-    }
-
-    fn speed(&mut self) -> Result<u16, Malformed> {
-        let speed = self.reader.number()?;
-        if speed > MAX_SPEED { Err(Malformed::OutOfRange) } else { Ok(speed) }
     }
 
     fn time(&mut self, lead_ms: i64) -> Result<IslandTime, Malformed> {
@@ -180,4 +177,9 @@ impl Records<'_> {
         let bytes = self.reader.prefixed(limit)?;
         std::str::from_utf8(&bytes).map(Arc::from).map_err(|_| Malformed::Text)
     }
+}
+
+fn speed(number: u64) -> Result<u16, Malformed> {
+    let speed = u16::try_from(number).ok().filter(|speed| *speed <= MAX_SPEED);
+    speed.ok_or(Malformed::OutOfRange)
 }

@@ -1,8 +1,8 @@
 //! Writes records. Nothing is allocated beyond the buffer that is written to.
 
 use super::{
-    ARRIVE, Base, COUNT_FOLLOWS, Deltas, ENTER, Enter, GESTURE, HEAD_COUNT, LEAVE, OBJECT, Record,
-    SAY, STANCE, Slot, TURN, TURN_LEAD_MS, Turn, deltas,
+    ARRIVE, Base, COUNT_BITS, COUNT_FOLLOWS, Deltas, ENTER, Enter, GESTURE, HEAD_COUNT, LEAVE,
+    OBJECT, Record, SAY, STANCE, Slot, TURN, TURN_LEAD_MS, Turn, deltas,
 };
 use crate::varint::{put_svarint, put_varint};
 use bytes::{BufMut, BytesMut};
@@ -82,8 +82,7 @@ pub fn put_enter(enter: &Enter, base: &Base, out: &mut BytesMut) {
     put_svarint(out, path.start_time().since(base.t0));
     put_place(path.start(), base, out);
     if moving {
-        put_varint(out, u64::from(path.speed()));
-        put_varint(out, path.waypoints().len() as u64);
+        put_varint(out, u64::from(path.speed()) << COUNT_BITS | path.waypoints().len() as u64);
         put_deltas(&deltas(path), out);
     }
 }

@@ -50,8 +50,8 @@ fn records_have_the_bytes_of_the_page() {
         ObjectRecord { slot: 200, revision: Revision(3), payload: bytes::Bytes::from("{}") };
     let target = Some(EntityId(0x0000_1000_0000_0002));
     for (record, page) in [
-        (Record::Enter(enter), "e0 05 ac02 02 00 02426f 13 14 28 8001 01 800a 00"),
-        (Record::Enter(foreign), "60 05 0100000000000000 02 00 02426f 13 14 28 8001 01 800a 00"),
+        (Record::Enter(enter), "e0 05 ac02 02 00 02426f 13 14 28 8110 800a 00"),
+        (Record::Enter(foreign), "60 05 0100000000000000 02 00 02426f 13 14 28 8110 800a 00"),
         (Record::Turn(turn), "f4 ac02 ae01 8002 01 fe1d 03 8001 7f 00 02 01 00"),
         (Record::Leave { slot: 128 }, "01 8001"),
         (Record::Arrive { slot: 9, from: Direction::West }, "62 09"),
@@ -98,9 +98,9 @@ fn what_the_page_does_not_know_is_malformed() {
         ("19 01", OutOfRange),                               // a flag of head count
         ("09 8080808010", OutOfRange),                       // 2^32 heads
         ("80 01 80808080808004 00 00 00 00 00", OutOfRange), // serial 2^44
-        (&format!("40 01 {still} 00 00 00 8827 00"), OutOfRange), // speed 5000
-        (&format!("40 01 {still} 00 00 00 01 09"), OutOfRange), // nine waypoints
-        (&format!("40 01 {still} 00 00 00 00 01 02 02"), Malformed::Trajectory), // speed 0
+        (&format!("40 01 {still} 00 00 00 908004"), OutOfRange), // speed 4097
+        (&format!("40 01 {still} 00 00 00 19"), OutOfRange), // nine waypoints
+        (&format!("40 01 {still} 00 00 00 01 02 02"), Malformed::Trajectory), // speed 0
         (&format!("00 01 {still} 00 8080808010 00"), OutOfRange), // x beyond 32 bits
         (&format!("00 01 {still} feffffffffffffffff01 00 00"), OutOfRange), // time beyond 64 bits
         (&format!("20 01 {still} 31"), TooLong),             // a name of 49 bytes

@@ -77,8 +77,10 @@ def _enter(reader: Reader, flags: int, slot: int, base: Base) -> dict:
     start = _place(reader, base.corner)
     speed, points = 0, ()
     if flags & 4:
-        speed = reader.varint(MAX_SPEED)
-        points = _waypoints(start, _differences(reader, reader.varint(MAX_WAYPOINTS)))
+        speed, count = divmod(reader.varint(16 * MAX_SPEED + MAX_WAYPOINTS), 16)
+        if count > MAX_WAYPOINTS:
+            raise Malformed("too many waypoints")
+        points = _waypoints(start, _differences(reader, count))
     record["trajectory"] = _trajectory(start_ms, start, speed, points)
     return record
 
