@@ -2,6 +2,9 @@
 
 import struct
 
+#: The bits of an id that count within its world; those above are the world.
+SERIAL_BITS = 44
+
 
 class Malformed(Exception):
     """Bytes that are not what the protocol says."""

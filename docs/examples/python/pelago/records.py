@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .bits import Malformed, Reader
+from .bits import SERIAL_BITS, Malformed, Reader
 from .trajectory import Point, Trajectory, through_differences
 
 ENTER, LEAVE, ARRIVE, TURN, STANCE, SAY, OBJECT, GESTURE, HEAD_COUNT = 0, 1, 2, 4, 5, 6, 7, 8, 9
@@ -12,7 +12,6 @@ FLAGS = {ENTER: 15, LEAVE: 0, ARRIVE: 7, TURN: 15, STANCE: 0, SAY: 0, OBJECT: 0,
 #: Turns are told from the middle of their tick.
 TURN_MIDDLE_MS = 50
 MAX_WAYPOINTS, MAX_LEG, MAX_SPEED, MAX_OBJECT = 8, 2**19, 4096, 64
-SERIAL_BITS = 44
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .bits import Malformed, Reader, put_varint
+from .bits import SERIAL_BITS, Malformed, Reader, put_varint
 
 CONTROL, FRAMES, SNAPSHOT, CLOSE = 1, 2, 3, 4
 #: Kinds that say how many ticks have gone by: of one frame, of any number.
@@ -60,7 +60,7 @@ class Channel:
 
     @property
     def world(self) -> int:
-        return self.island >> 44
+        return self.island >> SERIAL_BITS
 
 
 @dataclass(frozen=True)
