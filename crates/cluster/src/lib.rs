@@ -8,10 +8,12 @@ mod calls;
 mod link;
 mod links;
 pub mod rendezvous;
+mod subjects;
 mod subscriptions;
+mod table;
 
 pub use book::{Member, Roles};
 pub use calls::{CallError, CallTarget, IncomingCall};
 pub use link::{HangupReason, LinkId};
 pub use links::{Links, LinksConfig, LinksCounters, LinksEffect, LinksInput, LinksSabotage};
-pub use subscriptions::Subject;
+pub use subjects::Subject;

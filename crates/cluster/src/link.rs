@@ -1,7 +1,8 @@
 //! One link to another node: its greeting, what waits to be written, what is read and served on it.
 
-use crate::aliases::{InStreams, OutStreams};
-use crate::subscriptions::{Served, Subject, Wanted};
+use crate::aliases::{InStreams, OutStreams, Stream};
+use crate::subjects::{Subject, SubjectNumber};
+use crate::subscriptions::{Served, Wanted};
 use bytes::{Bytes, BytesMut};
 use pelago_model::limits::MAX_MESSAGE_BYTES;
 use pelago_model::{Incarnation, IslandId, NodeId, PublisherId, WorldTime};
@@ -58,7 +59,7 @@ pub(crate) struct NotSent {
     /// Frames left out because the link was blocked.
     pub(crate) left_out: u64,
     /// Subjects with a frame that does not fit a message: to be answered anew.
-    pub(crate) too_large: BTreeSet<Subject>,
+    pub(crate) too_large: BTreeSet<SubjectNumber>,
 }
 
 #[derive(Debug)]
@@ -81,7 +82,7 @@ pub(crate) struct Link {
     pub(crate) served: Served,
     out_streams: OutStreams,
     /// Subjects whose answer fell into the time when it was blocked.
-    unanswered: BTreeSet<Subject>,
+    unanswered: BTreeSet<SubjectNumber>,
     /// On which islands the other has somebody, and the version of that.
     pub(crate) islands: BTreeSet<IslandId>,
     pub(crate) islands_version: u64,
@@ -116,10 +117,9 @@ impl Link {
         self.incarnation.is_some()
     }
 
-    /// Whether a publisher is a part of this life of the other node.
-    pub(crate) fn is_of_peer(&self, publisher: PublisherId) -> bool {
-        let Some((node, incarnation)) = self.node.zip(self.incarnation) else { return false };
-        PublisherId::new(node, publisher.part(), incarnation) == publisher
+    /// The publisher that is a part of this life of the other node.
+    pub(crate) fn publisher(&self, part: u8) -> Option<PublisherId> {
+        Some(PublisherId::new(self.node?, part, self.incarnation?))
     }
 
     /// Bytes that are to be written.
@@ -147,18 +147,13 @@ impl Link {
     }
 
     /// From the next write on we read the subject (anew), or read it no more.
-    pub(crate) fn want(&mut self, subject: Subject, wanted: bool) {
-        self.wanted.want(subject, wanted);
-        if !wanted {
-            self.in_streams.forget(subject);
+    pub(crate) fn want(&mut self, number: SubjectNumber, subject: Subject, wanted: bool) {
+        if wanted {
+            self.wanted.want(number, subject);
+        } else {
+            self.wanted.let_go(number, subject);
+            self.in_streams.forget(number);
         }
-    }
-
-    /// Makes the set that we read equal to `desired`.
-    pub(crate) fn reconcile(&mut self, desired: &BTreeSet<Subject>) {
-        let planned = self.wanted.subjects();
-        desired.difference(&planned).for_each(|subject| self.want(*subject, true));
-        planned.difference(desired).for_each(|subject| self.want(*subject, false));
     }
 
     /// Queues what has changed in what we read.
@@ -169,21 +164,24 @@ impl Link {
     }
 
     /// Queues frames that the other reads. A blocked link leaves them out.
-    pub(crate) fn publish<'a>(&mut self, frames: impl Iterator<Item = &'a Frame>) -> NotSent {
+    pub(crate) fn publish<'a>(
+        &mut self,
+        frames: impl Iterator<Item = (SubjectNumber, &'a Frame)>,
+    ) -> NotSent {
         let mut not_sent = NotSent::default();
         let mut entries = BytesMut::new();
         let mut message_tick = None;
-        for frame in frames {
-            let stream = ((frame.channel, frame.stream), frame.publisher);
+        for (subject, frame) in frames {
+            let stream = Stream::new(subject, frame.publisher.part());
             let bytes = frame.core.len() + frame.sections.iter().map(Bytes::len).sum::<usize>();
             let too_large = bytes + HEADER_BYTES > MAX_MESSAGE_BYTES;
-            let alias = match self.out_streams.alias(&stream, self.blocked || too_large) {
+            let alias = match self.out_streams.alias(stream, self.blocked || too_large) {
                 Ok(Some(alias)) => alias,
                 Ok(None) => continue,
                 Err(_) => {
                     not_sent.left_out += 1;
                     if too_large && !self.blocked {
-                        not_sent.too_large.insert(stream.0);
+                        not_sent.too_large.insert(subject);
                     }
                     continue;
                 }
@@ -204,9 +202,8 @@ impl Link {
     }
 
     /// Queues the answer to a subscription, which opens the stream. False if it does not fit a message.
-    pub(crate) fn answer(&mut self, snapshot: &Snapshot) -> bool {
-        let subject = (snapshot.channel, snapshot.stream);
-        let Some(answers) = self.served.answered(&subject, snapshot.answers) else { return true };
+    pub(crate) fn answer(&mut self, subject: SubjectNumber, snapshot: &Snapshot) -> bool {
+        let Some(answers) = self.served.answered(subject, snapshot.answers) else { return true };
         if self.blocked {
             self.unanswered.insert(subject);
             return true;
@@ -214,14 +211,14 @@ impl Link {
         if snapshot.bytes.len() + HEADER_BYTES > MAX_MESSAGE_BYTES {
             return false;
         }
-        let alias = self.out_streams.open((subject, snapshot.publisher));
+        let alias = self.out_streams.open(Stream::new(subject, snapshot.publisher.part()));
         let bytes = PeerSnapshot { answers, ..snapshot.to_peer(alias) };
         put_peer_snapshot(&mut self.out, &bytes);
         true
     }
 
     /// The other reads a subject no more: its aliases end.
-    pub(crate) fn end_streams(&mut self, subject: Subject) {
+    pub(crate) fn end_streams(&mut self, subject: SubjectNumber) {
         self.unanswered.remove(&subject);
         let aliases = self.out_streams.close(subject);
         if !aliases.is_empty() {
@@ -231,12 +228,12 @@ impl Link {
 
     /// The link takes bytes again. Returns the subjects that are to be answered anew: those of which a
     /// frame or an answer was left out.
-    pub(crate) fn unblock(&mut self) -> BTreeSet<Subject> {
+    pub(crate) fn unblock(&mut self) -> BTreeSet<SubjectNumber> {
         self.blocked = false;
         self.out.unsplit(std::mem::take(&mut self.waiting));
         let mut anew = self.out_streams.stale();
         anew.append(&mut self.unanswered);
-        anew.retain(|subject| self.served.contains(subject));
+        anew.retain(|subject| self.served.contains(*subject));
         anew
     }
 

@@ -13,6 +13,11 @@
 //! nothing. What comes on a subject before the snapshot that answers its last subscription is ignored. This node reads
 //! from itself in the same way, without a link.
 //!
+//! **Subjects** have numbers at a node, by which all tables of all links know them: a node with many players holds every
+//! subject in each of them. A subject has its number for as long as this node is interested in it or serves it to
+//! anybody, and all that names it on a link ends before that. Effects of what happens to many subjects at once come in the
+//! order of subjects or of numbers.
+//!
 //! **Streams** have an alias per link, opened by a snapshot. A gap in one leads to a new subscription and thus to a
 //! fresh snapshot, before which nothing more is taken from it. Every `Serve` has a number of its own, so that the
 //! late answer to what one link asked is not taken for the answer to the next. A frame or snapshot that does not fit a
@@ -41,12 +46,14 @@ use crate::book::{Member, Roles};
 use crate::calls::Outgoing;
 use crate::link::{Link, LinkId};
 use crate::rendezvous::preferred;
-use crate::subscriptions::Subject;
+use crate::subjects::{Subject, Subjects};
+use crate::table::Table;
 use interest::Own;
 use peers::Dialling;
 use pelago_model::{IslandId, Key, Machine, NodeId, WorldTime};
 use pelago_wire::peer::{Presence, peer_message};
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 
 /// How often the machine looks at its clocks, in ms.
 const WAKE_MS: i64 = 100;
@@ -59,11 +66,13 @@ pub struct Links {
     links: BTreeMap<LinkId, Link>,
     /// The link in use to each node.
     peers: BTreeMap<NodeId, LinkId>,
+    /// What has a number: all of `interests`, and what is served on any link.
+    subjects: Subjects,
     /// What this node wants to read; of objects with the steward to read it from.
-    interests: BTreeMap<Subject, Option<NodeId>>,
+    interests: Table<Option<NodeId>>,
     own: Own,
-    /// The number of the last `Serve`.
-    next_serve: u64,
+    /// The number of the next `Serve`.
+    next_serve: NonZeroU64,
     present: BTreeSet<IslandId>,
     presence_version: u64,
     /// By their numbers on links.
@@ -82,9 +91,10 @@ impl Links {
             dialling: BTreeMap::new(),
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
-            interests: BTreeMap::new(),
+            subjects: Subjects::default(),
+            interests: Table::default(),
             own: Own::default(),
-            next_serve: 0,
+            next_serve: NonZeroU64::MIN,
             present: BTreeSet::new(),
             presence_version: 0,
             calls: BTreeMap::new(),
@@ -118,7 +128,7 @@ impl Links {
     /// What a peer reads from this node.
     pub fn served(&self, node: NodeId) -> Option<impl Iterator<Item = Subject> + '_> {
         let link = self.links.get(self.peers.get(&node)?)?;
-        Some(link.served.subjects())
+        Some(link.served.numbers().map(|number| self.subjects.subject(number)))
     }
 
     /// The stewards of a key in order of preference.

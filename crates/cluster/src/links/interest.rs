@@ -1,21 +1,24 @@
 //! What this node wants to read, and what its parts publish.
 
 use super::{Links, LinksEffect};
+use crate::aliases::Stream;
 use crate::link::{LinkId, NotSent};
 use crate::rendezvous::first;
-use crate::subscriptions::Subject;
+use crate::subjects::{Subject, SubjectNumber};
+use crate::table::Table;
 use pelago_model::{IslandId, Key, Limit, NodeId, PublisherId};
 use pelago_wire::frame::{Frame, Snapshot, StreamKind};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// What this node reads from itself, without a link.
 #[derive(Debug, Default)]
 pub(super) struct Own {
-    /// Subject to the number under which its parts were last asked to answer from the beginning.
-    served: BTreeMap<Subject, u64>,
+    /// With the number under which its parts were last asked to answer from the beginning.
+    served: Table<NonZeroU64>,
     /// Streams of which the answer has come.
-    open: BTreeSet<(Subject, PublisherId)>,
+    open: BTreeSet<Stream>,
 }
 
 impl Own {
@@ -29,13 +32,12 @@ impl Own {
         self.open.len()
     }
 
-    fn end(&mut self, subject: Subject) -> bool {
-        let of_subject = (subject, PublisherId(0))..=(subject, PublisherId(u64::MAX));
-        let open: Vec<_> = self.open.range(of_subject).copied().collect();
+    fn end(&mut self, subject: SubjectNumber) -> bool {
+        let open: Vec<_> = self.open.range(Stream::all_of(subject)).copied().collect();
         for stream in open {
             self.open.remove(&stream);
         }
-        self.served.remove(&subject).is_some()
+        self.served.remove(subject.0).is_some()
     }
 }
 
@@ -46,23 +48,39 @@ impl Links {
         wanted: bool,
         effects: &mut Vec<LinksEffect>,
     ) {
-        if wanted == self.interests.contains_key(&subject) {
-            return;
+        let number = self.subjects.number(&subject);
+        let interested = number.filter(|number| self.interests.contains(number.0));
+        match (interested, wanted) {
+            (None, true) => self.begin_interest(subject, effects),
+            (Some(number), false) => self.end_interest(number, subject, effects),
+            _ => {}
         }
+    }
+
+    fn begin_interest(&mut self, subject: Subject, effects: &mut Vec<LinksEffect>) {
         let steward = self.steward_of(&subject);
-        if wanted {
-            self.interests.insert(subject, steward);
-        } else {
-            self.interests.remove(&subject);
-        }
+        let number = self.subjects.take(subject);
+        self.interests.insert(number.0, steward);
         for link in self.links.values_mut().filter(|link| link.is_established()) {
-            if !wanted {
-                link.want(subject, false);
-            } else if is_read_from(&subject, steward, link.node, &link.islands) {
-                link.want(subject, true);
+            if is_read_from(&subject, steward, link.node, &link.islands) {
+                link.want(number, subject, true);
             }
         }
-        self.reconcile_own(subject, wanted && self.is_own(&subject, steward), effects);
+        self.reconcile_own(number, self.is_own(&subject, steward), effects);
+    }
+
+    fn end_interest(
+        &mut self,
+        number: SubjectNumber,
+        subject: Subject,
+        effects: &mut Vec<LinksEffect>,
+    ) {
+        for link in self.links.values_mut().filter(|link| link.is_established()) {
+            link.want(number, subject, false);
+        }
+        self.reconcile_own(number, false, effects);
+        self.interests.remove(number.0);
+        self.subjects.release(number);
     }
 
     /// The steward of the chunk's document; entities have none.
@@ -79,28 +97,47 @@ impl Links {
         subject.1 == StreamKind::Entities || steward == Some(self.config.node)
     }
 
-    fn reconcile_own(&mut self, subject: Subject, wanted: bool, effects: &mut Vec<LinksEffect>) {
-        if wanted && !self.own.served.contains_key(&subject) {
-            self.serve_own(subject, effects);
-        } else if !wanted && self.own.end(subject) {
+    fn reconcile_own(
+        &mut self,
+        number: SubjectNumber,
+        wanted: bool,
+        effects: &mut Vec<LinksEffect>,
+    ) {
+        if wanted && !self.own.served.contains(number.0) {
+            self.serve_own(number, effects);
+        } else if !wanted && self.own.end(number) {
+            let subject = self.subjects.subject(number);
             effects.push(LinksEffect::Unserve { reader: self.config.node, subject });
         }
     }
 
-    fn serve_own(&mut self, subject: Subject, effects: &mut Vec<LinksEffect>) {
-        self.next_serve += 1;
-        self.own.served.insert(subject, self.next_serve);
-        let (reader, version) = (self.config.node, self.next_serve);
+    fn serve_own(&mut self, number: SubjectNumber, effects: &mut Vec<LinksEffect>) {
+        let serve = self.next_serve();
+        self.own.served.insert(number.0, serve);
+        let (reader, version) = (self.config.node, serve.get());
+        let subject = self.subjects.subject(number);
         effects.push(LinksEffect::Serve { reader, subject, version });
     }
 
     /// Asks the parts of this node to answer a link's reader.
-    pub(super) fn serve(&mut self, id: LinkId, subject: Subject, effects: &mut Vec<LinksEffect>) {
+    pub(super) fn serve(
+        &mut self,
+        id: LinkId,
+        number: SubjectNumber,
+        effects: &mut Vec<LinksEffect>,
+    ) {
+        let version = self.next_serve().get();
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some(reader) = link.node else { return };
-        self.next_serve += 1;
-        link.served.asked(&subject, self.next_serve);
-        effects.push(LinksEffect::Serve { reader, subject, version: self.next_serve });
+        link.served.asked(number, version);
+        let subject = self.subjects.subject(number);
+        effects.push(LinksEffect::Serve { reader, subject, version });
+    }
+
+    /// Never the same again.
+    fn next_serve(&mut self) -> NonZeroU64 {
+        let next = self.next_serve.saturating_add(1);
+        std::mem::replace(&mut self.next_serve, next)
     }
 
     pub(super) fn again(
@@ -109,46 +146,60 @@ impl Links {
         publisher: PublisherId,
         effects: &mut Vec<LinksEffect>,
     ) {
+        let Some(number) = self.subjects.number(&subject) else { return };
         if publisher.node() == self.config.node {
-            if self.own.served.contains_key(&subject) {
-                self.serve_own(subject, effects);
+            if self.own.served.contains(number.0) {
+                self.serve_own(number, effects);
             }
             return;
         }
         let link = self.peers.get(&publisher.node()).and_then(|link| self.links.get_mut(link));
         if let Some(link) = link
-            && link.wanted.contains(&subject)
+            && link.wanted.contains(number, &subject)
         {
-            link.want(subject, true);
+            link.want(number, subject, true);
         }
     }
 
     /// The members have changed, and with them perhaps the stewards.
     pub(super) fn reconcile_all(&mut self, effects: &mut Vec<LinksEffect>) {
-        for subject in self.interests.keys().copied().collect::<Vec<_>>() {
+        let interests: Vec<SubjectNumber> =
+            self.interests.iter().map(|(number, _)| SubjectNumber(number)).collect();
+        for number in interests {
+            let subject = self.subjects.subject(number);
             let steward = self.steward_of(&subject);
-            self.interests.insert(subject, steward);
-            self.reconcile_own(subject, self.is_own(&subject, steward), effects);
+            self.interests.insert(number.0, steward);
+            self.reconcile_own(number, self.is_own(&subject, steward), effects);
         }
         for link in self.peers.values().copied().collect::<Vec<_>>() {
             self.reconcile(link);
         }
     }
 
-    /// Makes what is read on a link what is to be read on it.
+    /// Makes what is read on a link what is to be read on it. What this node has no interest in is not read on any.
     pub(super) fn reconcile(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        let wanted = |(subject, steward): &(&Subject, &Option<NodeId>)| {
-            is_read_from(subject, **steward, link.node, &link.islands)
-        };
-        let desired = self.interests.iter().filter(wanted).map(|(subject, _)| *subject).collect();
-        link.reconcile(&desired);
+        for (number, steward) in self.interests.iter() {
+            let number = SubjectNumber(number);
+            let subject = self.subjects.subject(number);
+            let wanted = is_read_from(&subject, *steward, link.node, &link.islands);
+            if wanted != link.wanted.contains(number, &subject) {
+                link.want(number, subject, wanted);
+            }
+        }
     }
 
-    pub(super) fn publish(&mut self, mut frames: Vec<Arc<Frame>>, effects: &mut Vec<LinksEffect>) {
-        let mut anew: Vec<(LinkId, Subject)> = Vec::new();
+    pub(super) fn publish(&mut self, frames: Vec<Arc<Frame>>, effects: &mut Vec<LinksEffect>) {
+        // What has no number is not read by anybody.
+        let number = |frame: Arc<Frame>| {
+            Some((self.subjects.number(&(frame.channel, frame.stream))?, frame))
+        };
+        let frames: Vec<(SubjectNumber, Arc<Frame>)> =
+            frames.into_iter().filter_map(number).collect();
+        let mut anew: Vec<(LinkId, SubjectNumber)> = Vec::new();
         for link in self.links.values_mut().filter(|link| link.is_established()) {
-            let NotSent { left_out, too_large } = link.publish(frames.iter().map(|frame| &**frame));
+            let numbered = frames.iter().map(|(number, frame)| (*number, &**frame));
+            let NotSent { left_out, too_large } = link.publish(numbered);
             self.counters.left_out += left_out;
             self.counters.too_large += too_large.len() as u64;
             self.counters.limits.add(Limit::FrameBytes, too_large.len() as u64);
@@ -157,11 +208,13 @@ impl Links {
         for (link, subject) in anew {
             self.serve(link, subject, effects);
         }
-        frames.retain(|frame| {
-            self.own.open.contains(&((frame.channel, frame.stream), frame.publisher))
+        let own = frames.into_iter().filter_map(|(number, frame)| {
+            let stream = Stream::new(number, frame.publisher.part());
+            self.own.open.contains(&stream).then_some(frame)
         });
-        if !frames.is_empty() {
-            effects.push(LinksEffect::Frames(frames));
+        let own: Vec<Arc<Frame>> = own.collect();
+        if !own.is_empty() {
+            effects.push(LinksEffect::Frames(own));
         }
     }
 
@@ -171,18 +224,20 @@ impl Links {
         snapshot: Arc<Snapshot>,
         effects: &mut Vec<LinksEffect>,
     ) {
+        let number = self.subjects.number(&(snapshot.channel, snapshot.stream));
+        let Some(number) = number else { return };
         if to != self.config.node {
             if let Some(link) = self.peers.get(&to).and_then(|link| self.links.get_mut(link))
-                && !link.answer(&snapshot)
+                && !link.answer(number, &snapshot)
             {
                 self.counters.too_large += 1;
                 self.counters.limits.note(Limit::FrameBytes);
             }
             return;
         }
-        let subject = (snapshot.channel, snapshot.stream);
-        if self.own.served.get(&subject).is_some_and(|number| *number <= snapshot.answers) {
-            self.own.open.insert((subject, snapshot.publisher));
+        let asked = self.own.served.get(number.0);
+        if asked.is_some_and(|asked| asked.get() <= snapshot.answers) {
+            self.own.open.insert(Stream::new(number, snapshot.publisher.part()));
             effects.push(LinksEffect::Snapshot(snapshot));
         }
     }

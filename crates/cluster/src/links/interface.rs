@@ -3,7 +3,7 @@
 use crate::book::Member;
 use crate::calls::{CallError, CallTarget, IncomingCall};
 use crate::link::{HangupReason, LinkId};
-use crate::subscriptions::Subject;
+use crate::subjects::Subject;
 use bytes::Bytes;
 use pelago_model::{Incarnation, IslandClock, IslandId, LimitCounts, NodeId, PublisherId};
 use pelago_wire::frame::{Frame, Snapshot};

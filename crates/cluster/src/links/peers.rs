@@ -7,6 +7,7 @@ use crate::rendezvous::mix;
 use pelago_model::{Incarnation, Limit, NodeId, WorldTime};
 use pelago_wire::peer::{Heartbeat, PeerHello, peer_message};
 use pelago_wire::{PROTOCOL_NEWEST, PROTOCOL_OLDEST, negotiate};
+use std::collections::BTreeSet;
 
 /// A link on which nothing else was sent gets a heartbeat this often, in ms.
 const HEARTBEAT_MS: i64 = 500;
@@ -120,9 +121,14 @@ impl Links {
         let Some(link) = self.links.remove(&id) else { return };
         // Whatever was to be done about it is looked at now.
         self.next_wake = now;
+        let mut served = BTreeSet::new();
+        for number in link.served.numbers() {
+            served.insert(self.subjects.subject(number));
+            self.subjects.release(number);
+        }
         let Some(node) = link.node.filter(|node| self.peers.get(node) == Some(&id)) else { return };
         self.peers.remove(&node);
-        for subject in link.served.subjects() {
+        for subject in served {
             effects.push(LinksEffect::Unserve { reader: node, subject });
         }
         effects.push(LinksEffect::PeerLost { node });

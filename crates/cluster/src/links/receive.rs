@@ -1,8 +1,9 @@
 //! What other nodes send. Whatever it is, it ends one link at worst.
 
 use super::{Links, LinksEffect};
-use crate::aliases::Taken;
+use crate::aliases::{Stream, Taken};
 use crate::link::{HangupReason, LinkId};
+use crate::subjects::SubjectNumber;
 use bytes::Bytes;
 use pelago_model::{IslandId, WorldTime};
 use pelago_wire::Malformed;
@@ -86,16 +87,17 @@ impl Links {
     ) -> Result<(), HangupReason> {
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         let Some(reader) = link.node else { return Ok(()) };
-        let change = link.served.apply(message)?;
+        let change = link.served.apply(message, &mut self.subjects)?;
         self.counters.unmatched_removals += change.unmatched;
-        for subject in change.remove {
-            link.end_streams(subject);
+        for (subject, number) in change.remove {
+            link.end_streams(number);
+            self.subjects.release(number);
             effects.push(LinksEffect::Unserve { reader, subject });
         }
         let version = link.served.version();
         link.control(peer_message::Body::Held(SubscriptionsHeld { version }));
-        for subject in change.add {
-            self.serve(id, subject, effects);
+        for number in change.add {
+            self.serve(id, number, effects);
         }
         Ok(())
     }
@@ -123,14 +125,16 @@ impl Links {
         let mut frames = Vec::new();
         for bytes in encoded {
             match link.in_streams.take(bytes.alias, bytes.sequence) {
-                Taken::Next(((channel, kind), publisher)) => {
+                Taken::Next(Stream { subject, part }) => {
+                    let Some(publisher) = link.publisher(part) else { continue };
+                    let (channel, kind) = self.subjects.subject(subject);
                     let whose = (publisher, channel, kind);
                     let frame = Frame::decode(whose, tick, &self.config.clock, bytes)?;
                     frames.push(Arc::new(frame));
                 }
-                Taken::Gap((subject, _)) => {
+                Taken::Gap(Stream { subject, .. }) => {
                     self.counters.gaps += 1;
-                    link.want(subject, true);
+                    link.want(subject, self.subjects.subject(subject), true);
                 }
                 Taken::Unknown => self.counters.unknown_frames += 1,
                 Taken::Ignored => {}
@@ -154,18 +158,20 @@ impl Links {
         let snapshot = Snapshot::decode(bytes, &self.config.clock)?;
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         // Also bounds how many streams there can be of one subject.
-        if !link.is_of_peer(snapshot.publisher) {
+        let part = snapshot.publisher.part();
+        if link.publisher(part) != Some(snapshot.publisher) {
             return Err(HangupReason::Malformed);
         }
-        let subject = (snapshot.channel, snapshot.stream);
-        if !link.wanted.accepts(&subject, snapshot.answers) {
-            link.in_streams.close(alias);
+        link.in_streams.name(alias)?;
+        let subject = self.subjects.number(&(snapshot.channel, snapshot.stream));
+        let accepts = |number: &SubjectNumber| link.wanted.accepts(*number, snapshot.answers);
+        let Some(subject) = subject.filter(accepts) else {
             self.counters.stale_snapshots += 1;
             return Ok(());
-        }
+        };
         let ahead = u64::from(self.config.sabotage.snapshot_off_by_one);
         let sequence = snapshot.sequence.saturating_add(ahead);
-        link.in_streams.open(alias, (subject, snapshot.publisher), sequence);
+        link.in_streams.open(alias, Stream::new(subject, part), sequence);
         effects.push(LinksEffect::Snapshot(Arc::new(snapshot)));
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! How much the links of a node hold.
 
 use super::Links;
+use crate::aliases::MAX_STREAMS;
 use crate::calls::{MAX_INCOMING, MAX_OUTGOING};
 use crate::link::{Link, MAX_WAITING_BYTES};
 use crate::subscriptions::MAX_SUBSCRIPTIONS;
@@ -8,8 +9,6 @@ use pelago_model::{NodeId, Size};
 
 use super::peers::MAX_STRANGERS;
 
-/// Publishers of one node, and thus streams of one subject on one link.
-const MAX_PARTS: usize = 256;
 /// Bytes of a control message that one more input may add before a link is found to be too slow.
 const MAX_ADDED_BYTES: usize = pelago_model::limits::MAX_MESSAGE_BYTES;
 
@@ -18,7 +17,8 @@ impl Links {
     pub fn sizes(&self) -> Vec<Size> {
         let most = |held: fn(&Link) -> usize| self.links.values().map(held).max().unwrap_or(0);
         let peers = self.members.len().saturating_sub(1);
-        let streams = MAX_SUBSCRIPTIONS * MAX_PARTS;
+        let served: usize = self.links.values().map(|link| link.served.len()).sum();
+        let named = self.interests.len() + served;
         vec![
             Size::table("links", self.links.len(), self.members.len() + MAX_STRANGERS, peers),
             Size::table("dialled nodes", self.dialling.len(), self.members.len(), peers),
@@ -47,7 +47,8 @@ impl Links {
                 MAX_SUBSCRIPTIONS,
                 self.interests.len(),
             ),
-            Size::table("own streams", self.own.streams(), streams, streams),
+            Size::table("own streams", self.own.streams(), MAX_STREAMS, MAX_STREAMS),
+            Size::table("subjects with a number", self.subjects.len(), named, named),
         ]
     }
 

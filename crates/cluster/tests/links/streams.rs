@@ -297,5 +297,15 @@ proptest! {
                 (0, 0, 0)
             );
         }
+        for node in 1..=3 {
+            subjects().into_iter().for_each(|subject| cluster.want(node, subject, false));
+        }
+        cluster.pass(300);
+        for node in 1..=3 {
+            prop_assert_eq!(cluster.links(node).streams(NodeId(node % 3 + 1)), Some((0, 0)));
+            let sizes = cluster.links(node).sizes();
+            let numbered = sizes.iter().find(|size| size.of == "subjects with a number").unwrap();
+            prop_assert_eq!((numbered.held, numbered.limit), (0, 0));
+        }
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Peer {
     /// What the node wants to read from it, and the version of that.
     wanted: Vec<(ChannelId, bool)>,
     version: u64,
+    /// How many aliases it has named.
+    named: u32,
     /// The last sequence number on each of its aliases.
     sequences: BTreeMap<u32, u64>,
     /// The last call that the node made.
@@ -123,9 +125,15 @@ impl World {
 
     /// A snapshot of something that the node wants, with any records.
     pub(super) fn peer_shows(&mut self, input: &mut Input<'_>) {
-        let (which, alias, lane) = (usize::from(input.u8()), u32::from(input.u8()), input.u8());
+        let (which, alias, lane) = (usize::from(input.u8()), input.u8(), input.u8());
         let records = Bytes::copy_from_slice(input.piece());
         let Some((channel, objects)) = self.peer.wanted.get(which).copied() else { return };
+        // Mostly one that it may name.
+        let alias = match alias {
+            u8::MAX => u32::MAX,
+            alias => u32::from(alias) % (self.peer.named + 1),
+        };
+        self.peer.named = self.peer.named.max(alias.saturating_add(1));
         let tick = Tick::at(self.now);
         let snapshot = PeerSnapshot {
             alias,
