@@ -16,7 +16,7 @@ pub(crate) const MAX_PARTS: usize = 256;
 /// Streams on one link.
 pub(crate) const MAX_STREAMS: usize = MAX_SUBSCRIPTIONS * MAX_PARTS;
 
-/// What one part of a node says about one subject. Packed: there are tables with hundreds of thousands of them as keys.
+/// What one part of a node says about one subject. Packed: it is the key of two tables of every link.
 #[repr(Rust, packed)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Stream {

@@ -194,7 +194,7 @@ impl Rate {
 
 /// A pub/sub stream of a chunk. Any lane may publish on it and subscribe to it.
 ///
-/// Packed: a node keeps tables of hundreds of thousands of streams, whose keys begin with it.
+/// Packed: a node keeps many tables with tens of thousands of channels.
 #[repr(Rust, packed(4))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelId {
