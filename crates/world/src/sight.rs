@@ -1,7 +1,6 @@
 //! Sight: which chunks an avatar's client holds.
 
 use pelago_model::{ChunkId, WorldTime};
-use std::collections::BTreeMap;
 
 /// Chunks in every direction that are in sight: 3 x 3.
 pub const SIGHT_RADIUS: i16 = 1;
@@ -12,11 +11,23 @@ pub const LINGER_MS: i64 = 2000;
 #[derive(Debug, Default)]
 pub struct Sight {
     centre: Option<ChunkId>,
-    /// Since when each held chunk is out of sight; `None` if it is in sight.
-    held: BTreeMap<ChunkId, Option<WorldTime>>,
+    /// In the order of their ids.
+    held: Vec<Held>,
     /// The earliest instant at which a chunk is to be let go.
     next_release: Option<WorldTime>,
 }
+
+/// A chunk that is held. Every player has a dozen, so they are packed.
+#[repr(Rust, packed(4))]
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    chunk: ChunkId,
+    /// Since when it is out of sight; [`IN_SIGHT`] while it is not.
+    out_since: WorldTime,
+}
+
+/// Later than all times.
+const IN_SIGHT: WorldTime = WorldTime(i64::MAX);
 
 /// What changed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -33,22 +44,23 @@ impl Sight {
         let mut change = SightChange::default();
         if self.centre != Some(centre) {
             self.centre = Some(centre);
-            for (chunk, since) in &mut self.held {
-                let out = chunk.distance(centre) > SIGHT_RADIUS as u16;
-                *since = if out { since.or(Some(now)) } else { None };
+            for held in &mut self.held {
+                let out = held.chunk.distance(centre) > SIGHT_RADIUS as u16;
+                held.out_since = if out { now.min(held.out_since) } else { IN_SIGHT };
             }
-            for chunk in centre.around(SIGHT_RADIUS) {
-                self.held.entry(chunk).or_insert_with(|| {
-                    change.entered.push(chunk);
-                    None
-                });
-            }
+            let is_held =
+                |chunk: &ChunkId| self.held.binary_search_by_key(chunk, |held| held.chunk).is_ok();
+            change.entered.extend(centre.around(SIGHT_RADIUS).filter(|chunk| !is_held(chunk)));
+            let entered = change.entered.iter();
+            self.held.reserve_exact(entered.len());
+            self.held.extend(entered.map(|chunk| Held { chunk: *chunk, out_since: IN_SIGHT }));
+            self.held.sort_unstable_by_key(|held| held.chunk);
             self.schedule();
         }
         if self.next_release.is_some_and(|release| release <= now) {
-            let due = |since: &Option<WorldTime>| since.is_some_and(|at| at.plus(LINGER_MS) <= now);
-            change.left = self.held.iter().filter(|(_, at)| due(at)).map(|(id, _)| *id).collect();
-            self.held.retain(|_, since| !due(since));
+            let is_due = |held: &Held| held.release().is_some_and(|release| release <= now);
+            change.left.extend(self.held.iter().filter(|held| is_due(held)).map(|held| held.chunk));
+            self.held.retain(|held| !is_due(held));
             self.schedule();
         }
         change
@@ -61,11 +73,19 @@ impl Sight {
 
     /// The chunks that are held.
     pub fn held(&self) -> impl Iterator<Item = ChunkId> + '_ {
-        self.held.keys().copied()
+        self.held.iter().map(|held| held.chunk)
     }
 
     fn schedule(&mut self) {
-        self.next_release = self.held.values().flatten().min().map(|since| since.plus(LINGER_MS));
+        self.next_release = self.held.iter().filter_map(Held::release).min();
+    }
+}
+
+impl Held {
+    /// When it is to be let go, if it is out of sight.
+    fn release(&self) -> Option<WorldTime> {
+        let out_since = self.out_since;
+        (out_since != IN_SIGHT).then(|| out_since.plus(LINGER_MS))
     }
 }
 
