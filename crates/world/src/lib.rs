@@ -4,6 +4,7 @@
 
 pub mod agenda;
 pub mod delivery;
+mod few;
 pub mod ghosts;
 pub mod movement;
 pub mod objects;

@@ -4,11 +4,13 @@
 //! nobody reads, and nobody is looked at who cannot have left its chunk. Subscriptions are answered after the frames of the tick, so that a
 //! snapshot at sequence `k` is exactly what frames up to `k` lead to.
 
+mod channel;
 mod frames;
 
 use crate::agenda::Agenda;
 use crate::slots::Slots;
 use bytes::BytesMut;
+use channel::OutChannel;
 use frames::{FramePool, Put};
 use pelago_model::limits::MAX_SLOTS;
 use pelago_model::{
@@ -65,16 +67,6 @@ enum Event {
     Stance(Slot),
     Say(Slot, Arc<str>),
     Gesture(Slot, u16, Option<EntityId>),
-}
-
-#[derive(Debug, Default)]
-struct OutChannel {
-    /// In order.
-    readers: Vec<NodeId>,
-    /// In order.
-    members: Vec<Slot>,
-    sequence: u64,
-    core_sequence: u64,
 }
 
 /// What a tick brought forth.
@@ -210,7 +202,7 @@ impl Publisher {
 
     /// A node reads a channel from now on, or wants to be answered again.
     pub fn serve(&mut self, reader: NodeId, channel: ChannelId, version: u64) {
-        insert(&mut self.channels.entry(channel).or_default().readers, reader);
+        self.channels.entry(channel).or_default().readers.insert(reader);
         self.answers.retain(|(node, other, _)| (*node, *other) != (reader, channel));
         self.answers.push((reader, channel, version));
     }
@@ -219,7 +211,7 @@ impl Publisher {
     pub fn unserve(&mut self, reader: NodeId, channel: ChannelId) {
         self.answers.retain(|(node, other, _)| (*node, *other) != (reader, channel));
         if let Some(out) = self.channels.get_mut(&channel) {
-            remove(&mut out.readers, &reader);
+            out.readers.remove(reader);
             self.forget_if_idle(channel);
         }
     }
@@ -311,7 +303,7 @@ impl Publisher {
             self.remove_member(old_channel, slot);
             self.put(old_channel, old.direction_to(new), Record::Leave { slot });
         }
-        insert(&mut self.channels.entry(channel).or_default().members, slot);
+        self.channels.entry(channel).or_default().members.insert(slot);
         if let Some(from) = from {
             self.put(channel, None, Record::Arrive { slot, from });
         }
@@ -377,10 +369,7 @@ impl Publisher {
         let whose = (self.id, tick, &self.clock);
         self.pool.encode(&mut self.puts, whose, |channel, has_core| {
             // A channel that somebody reads is there.
-            let out = channels.entry(channel).or_default();
-            out.sequence += 1;
-            out.core_sequence += u64::from(has_core);
-            (out.sequence, out.core_sequence)
+            channels.entry(channel).or_default().count(has_core)
         })
     }
 
@@ -391,7 +380,7 @@ impl Publisher {
             let Some(out) = self.channels.get(&channel) else { continue };
             let base = base(&channel, tick, &self.clock);
             let mut records = BytesMut::new();
-            for slot in &out.members {
+            for slot in out.members.as_slice() {
                 Record::Enter(self.enter_record(*slot)).put(&base, &mut records);
             }
             let bytes = PeerSnapshot {
@@ -400,9 +389,9 @@ impl Publisher {
                 channel,
                 publisher: self.id,
                 tick,
-                sequence: out.sequence,
+                sequence: out.sequence(),
                 answers: version,
-                stamp: Stamp::new(tick, out.core_sequence),
+                stamp: Stamp::new(tick, out.core_sequence()),
                 records: records.freeze(),
             };
             let snapshot = Snapshot::decode(bytes, &self.clock)
@@ -428,16 +417,13 @@ impl Publisher {
 
     fn remove_member(&mut self, channel: ChannelId, slot: Slot) {
         if let Some(out) = self.channels.get_mut(&channel) {
-            remove(&mut out.members, &slot);
+            out.members.remove(slot);
             self.forget_if_idle(channel);
         }
     }
 
     fn forget_if_idle(&mut self, channel: ChannelId) {
-        if let Some(out) = self.channels.get(&channel)
-            && out.members.is_empty()
-            && out.readers.is_empty()
-        {
+        if self.channels.get(&channel).is_some_and(OutChannel::is_idle) {
             self.channels.remove(&channel);
         }
     }
@@ -446,19 +432,5 @@ impl Publisher {
     pub fn position(&self, slot: Slot, tick: Tick) -> Option<Position> {
         let now = self.clock.at(tick.starts());
         self.shown(slot).map(|shown| shown.trajectory.position_at(now))
-    }
-}
-
-/// Inserts into a vector in order.
-fn insert<T: Ord>(ordered: &mut Vec<T>, item: T) {
-    if let Err(place) = ordered.binary_search(&item) {
-        ordered.insert(place, item);
-    }
-}
-
-/// Removes from a vector in order.
-fn remove<T: Ord>(ordered: &mut Vec<T>, item: &T) {
-    if let Ok(place) = ordered.binary_search(item) {
-        ordered.remove(place);
     }
 }

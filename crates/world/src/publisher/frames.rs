@@ -44,7 +44,7 @@ impl FramePool {
     }
 
     /// Makes one frame per channel. `count` says how many frames of a channel there were with this one, and how
-    /// many of them with a core.
+    /// many of them with a core, modulo 16.
     pub(super) fn encode(
         &mut self,
         puts: &mut Vec<Put>,
