@@ -4,20 +4,24 @@
 //! missed some of it while it was blocked, gets a snapshot made from ghosts instead. What a tick costs
 //! depends on what happens in it, not on how many clients there are.
 
+mod alias;
+mod channel;
 mod client;
-mod readers;
+mod publishers;
 mod sizes;
 
 use crate::ghosts::{Ghosts, StreamId};
 use crate::objects::Objects;
+use alias::{Alias, Seat};
 use arrayvec::ArrayVec;
 use bytes::{Bytes, BytesMut};
+use channel::{Channel, OBJECTS, Readers};
 use client::{ClientOut, Forward};
 use pelago_model::{ChannelId, Direction, IslandClock, IslandId, PublisherId, Tick};
 use pelago_wire::client_stream::{ClientSnapshotHeader, put_client_snapshot};
 use pelago_wire::frame::{Frame, StreamKind};
 use pelago_wire::stamp::Stamp;
-use readers::{Alias, Readers, Seat, Streams};
+use publishers::Publishers;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -34,11 +38,13 @@ pub const MAX_WAITING_BYTES: usize = 64 * 1024;
 /// Frames that wait for the next delivery; the streams of those beyond it are shown anew instead.
 pub const MAX_FRAMES: usize = 65_536;
 
-/// A stream as clients know it: objects of a chunk are one, whoever is steward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum StreamKey {
-    Entities(StreamId),
-    Objects(ChannelId),
+/// A client is to be shown a stream: objects of a chunk are one, whoever is steward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wanted {
+    channel: ChannelId,
+    /// Its name on the channel.
+    stream: u32,
+    seat: Seat,
 }
 
 /// More control messages wait for a blocked client than [`MAX_WAITING_BYTES`].
@@ -55,16 +61,12 @@ pub struct Delivery {
     /// By seat.
     clients: Vec<Option<ClientOut>>,
     free: Vec<Seat>,
-    /// Who watches a channel, in order.
-    watchers: BTreeMap<ChannelId, Vec<Seat>>,
-    streams: Streams,
-    /// The numbers by which clients know publishers.
-    publishers: BTreeMap<PublisherId, u32>,
-    /// The last such number: none is used again.
-    last_publisher: u32,
+    /// Those that somebody watches.
+    channels: BTreeMap<ChannelId, Channel>,
+    publishers: Publishers,
     frames: Vec<Arc<Frame>>,
     /// Who is to be shown a stream with the next delivery; may name some twice.
-    wanted: Vec<(StreamKey, Seat)>,
+    wanted: Vec<Wanted>,
     /// Who gets which frame with this delivery.
     forwards: Vec<Forward>,
     /// Who gets something else with the next delivery.
@@ -85,10 +87,8 @@ impl Delivery {
             seats: BTreeMap::new(),
             clients: Vec::new(),
             free: Vec::new(),
-            watchers: BTreeMap::new(),
-            streams: Streams::default(),
-            publishers: BTreeMap::new(),
-            last_publisher: 0,
+            channels: BTreeMap::new(),
+            publishers: Publishers::default(),
             frames: Vec::new(),
             wanted: Vec::new(),
             forwards: Vec::new(),
@@ -116,31 +116,20 @@ impl Delivery {
         let Some(out) = self.clients[seat.index()].take() else { return Vec::new() };
         self.free.push(seat);
         self.touched.retain(|other| *other != seat);
-        self.wanted.retain(|(_, other)| *other != seat);
-        let mut idle = Vec::new();
-        for channel in out.watching {
-            self.streams.of_channel_mut(channel, |_, readers| {
-                readers.remove(seat);
-            });
-            if self.leave_channel(seat, channel) {
-                idle.push(channel);
-            }
-        }
-        idle
+        self.wanted.retain(|wanted| wanted.seat != seat);
+        let watching = out.watching().iter().copied();
+        watching.filter(|channel| self.leave_channel(seat, *channel)).collect()
     }
 
     /// Takes a client off those who watch a channel; `true` if it was the last.
     fn leave_channel(&mut self, seat: Seat, channel: ChannelId) -> bool {
-        let Some(watchers) = self.watchers.get_mut(&channel) else { return false };
-        if let Ok(place) = watchers.binary_search(&seat) {
-            watchers.remove(place);
+        let Some(table) = self.channels.get_mut(&channel) else { return false };
+        table.unwatch(seat);
+        let last = !table.is_watched();
+        if last {
+            self.channels.remove(&channel);
         }
-        if !watchers.is_empty() {
-            return false;
-        }
-        self.watchers.remove(&channel);
-        self.streams.remove(StreamKey::Objects(channel));
-        true
+        last
     }
 
     fn out(&mut self, client: ClientId) -> Option<(Seat, &mut ClientOut)> {
@@ -157,74 +146,75 @@ impl Delivery {
         objects: &Objects,
     ) -> bool {
         let Some((seat, out)) = self.out(client) else { return false };
-        if out.watching.contains(&channel) {
+        if !out.watch(channel) {
             return false;
         }
-        out.watching.push(channel);
-        let watchers = self.watchers.entry(channel).or_default();
-        let first = watchers.is_empty();
-        if let Err(place) = watchers.binary_search(&seat) {
-            watchers.insert(place, seat);
+        let table = self.channels.entry(channel).or_insert_with(Channel::new);
+        let first = !table.is_watched();
+        table.watch(seat);
+        for (channel, publisher) in ghosts.streams_of(channel) {
+            let stream = self.add_stream(channel, publisher);
+            if ghosts.is_inhabited(&(channel, publisher)) {
+                self.wanted.push(Wanted { channel, stream, seat });
+            }
         }
-        for stream in ghosts.streams_of(channel) {
-            let key = StreamKey::Entities(stream);
-            self.add_reader(key, seat, ghosts.is_inhabited(&stream));
+        if objects.is_changed(&channel) {
+            self.wanted.push(Wanted { channel, stream: OBJECTS, seat });
         }
-        self.add_reader(StreamKey::Objects(channel), seat, objects.is_changed(&channel));
         first
     }
 
     /// A client watches a channel no more; `true` if it was the last.
     pub fn unwatch(&mut self, client: ClientId, channel: ChannelId) -> bool {
-        let Self { seats, clients, streams, touched, .. } = self;
+        let Self { seats, clients, channels, touched, .. } = self;
         let Some(seat) = seats.get(&client).copied() else { return false };
         let Some(out) = clients[seat.index()].as_mut() else { return false };
-        out.watching.retain(|other| *other != channel);
-        streams.of_channel_mut(channel, |_, readers| {
-            if let Some(alias) = readers.remove(seat) {
-                out.close(alias, seat, touched);
-            }
-        });
+        out.unwatch(channel);
+        let Some(table) = channels.get(&channel) else { return false };
+        for (_, alias) in table.known_to(seat) {
+            out.close(alias, seat, touched);
+        }
         self.leave_channel(seat, channel)
     }
 
     /// Whether anybody watches a channel.
     pub fn is_watched(&self, channel: ChannelId) -> bool {
-        self.watchers.contains_key(&channel)
+        self.channels.contains_key(&channel)
     }
 
     /// The channels that somebody watches.
     pub fn watched(&self) -> impl Iterator<Item = ChannelId> + '_ {
-        self.watchers.keys().copied()
+        self.channels.keys().copied()
     }
 
     /// A stream of entities has been replaced by a snapshot: its readers are shown it anew.
-    pub fn stream_replaced(&mut self, stream: StreamId, inhabited: bool) {
-        let key = StreamKey::Entities(stream);
-        let watchers = self.watchers.get(&stream.0).cloned().unwrap_or_default();
-        for seat in watchers {
-            self.add_reader(key, seat, inhabited);
+    pub fn stream_replaced(&mut self, (channel, publisher): StreamId, inhabited: bool) {
+        if !self.is_watched(channel) {
+            return;
         }
-        self.make_stale(key);
+        let stream = self.add_stream(channel, publisher);
+        self.make_stale(channel, stream);
+        if inhabited {
+            self.want(channel, stream);
+        }
     }
 
     /// The objects of a chunk have been read anew.
     pub fn objects_replaced(&mut self, channel: ChannelId) {
-        let key = StreamKey::Objects(channel);
-        self.make_stale(key);
-        let readers = self.streams.get(key).into_iter().flat_map(Readers::iter);
-        self.wanted.extend(readers.map(|(seat, _)| (key, seat)));
+        self.make_stale(channel, OBJECTS);
+        self.want(channel, OBJECTS);
     }
 
     /// A stream of entities is no more.
-    pub fn stream_dropped(&mut self, stream: StreamId) {
-        let key = StreamKey::Entities(stream);
-        let Some(readers) = self.streams.remove(key) else { return };
-        for (seat, alias) in readers.iter() {
+    pub fn stream_dropped(&mut self, (channel, publisher): StreamId) {
+        let Some(stream) = self.publishers.number(publisher) else { return };
+        let Some(table) = self.channels.get_mut(&channel) else { return };
+        for (seat, alias) in table.readers(stream).iter().flat_map(Readers::iter) {
             if let Some(out) = &mut self.clients[seat.index()] {
                 out.close(alias, seat, &mut self.touched);
             }
         }
+        table.remove_stream(stream);
     }
 
     /// A frame for the next delivery.
@@ -232,7 +222,7 @@ impl Delivery {
         if self.frames.len() < MAX_FRAMES {
             self.frames.push(frame);
         } else {
-            self.make_stale(stream_key(&frame));
+            self.make_stale_by(&frame);
         }
     }
 
@@ -243,16 +233,17 @@ impl Delivery {
         if !out.blocked {
             return Ok(Some(message));
         }
-        out.waiting.extend_from_slice(&message);
-        if out.waiting.len() > MAX_WAITING_BYTES { Err(TooSlow) } else { Ok(None) }
+        out.pending().waiting.extend_from_slice(&message);
+        if out.waiting_bytes() > MAX_WAITING_BYTES { Err(TooSlow) } else { Ok(None) }
     }
 
     /// The last message to a client, behind the control messages that wait for it: to be written now, blocked or not.
     pub fn farewell(&mut self, client: ClientId, message: Bytes) -> Bytes {
         match self.out(client) {
-            Some((_, out)) if !out.waiting.is_empty() => {
-                out.waiting.extend_from_slice(&message);
-                out.waiting.split().freeze()
+            Some((_, out)) if out.waiting_bytes() > 0 => {
+                let waiting = &mut out.pending().waiting;
+                waiting.extend_from_slice(&message);
+                waiting.split().freeze()
             }
             _ => message,
         }
@@ -265,32 +256,28 @@ impl Delivery {
 
     /// The client takes no more bytes for now: what it misses it will be shown anew.
     pub fn block(&mut self, client: ClientId) {
-        let Some((seat, out)) = self.out(client) else { return };
+        let Self { seats, clients, channels, .. } = self;
+        let Some(seat) = seats.get(&client).copied() else { return };
+        let Some(out) = clients[seat.index()].as_mut() else { return };
         out.blocked = true;
-        let watching = std::mem::take(&mut out.watching);
-        for channel in &watching {
-            self.streams.of_channel_mut(*channel, |_, readers| {
-                readers.make_stale(seat);
-            });
-        }
-        if let Some((_, out)) = self.out(client) {
-            out.watching = watching;
+        for channel in out.watching() {
+            if let Some(table) = channels.get_mut(channel) {
+                table.make_stale_for(seat);
+            }
         }
     }
 
     /// The client takes bytes again.
     pub fn unblock(&mut self, client: ClientId) {
-        let Self { seats, clients, streams, touched, wanted, .. } = self;
+        let Self { seats, clients, channels, touched, wanted, .. } = self;
         let Some(seat) = seats.get(&client).copied() else { return };
         let Some(out) = clients[seat.index()].as_mut() else { return };
         out.blocked = false;
         out.touch(seat, touched);
-        for channel in &out.watching {
-            streams.of_channel_mut(*channel, |key, readers| {
-                if matches!(readers.get(seat), Some(Alias::Stale(_) | Alias::Unopened)) {
-                    wanted.push((key, seat));
-                }
-            });
+        for channel in out.watching() {
+            let known = channels.get(channel).into_iter().flat_map(|table| table.known_to(seat));
+            let missed = known.filter(|(_, alias)| !matches!(alias, Alias::Open(_)));
+            wanted.extend(missed.map(|(stream, _)| Wanted { channel: *channel, stream, seat }));
         }
     }
 
@@ -306,16 +293,18 @@ impl Delivery {
         for (number, frame) in (0u32..).zip(&frames) {
             if frame.tick.0 + MAX_FRAME_AGE_TICKS < tick.0 {
                 self.late_frames += 1;
-                self.make_stale(stream_key(frame));
+                self.make_stale_by(frame);
             }
             self.forward(number, frame);
         }
         // After the frames: whether a client holds a neighbour is as it was before this delivery.
         let mut wanted = std::mem::take(&mut self.wanted);
-        wanted.sort_unstable();
+        wanted.sort_unstable_by_key(|wanted| {
+            (wanted.stream == OBJECTS, wanted.channel, wanted.stream, wanted.seat)
+        });
         wanted.dedup();
-        for (key, seat) in wanted.drain(..) {
-            self.show(key, seat, tick, ghosts, objects);
+        for wanted in wanted.drain(..) {
+            self.show(wanted, tick, ghosts, objects);
         }
         self.wanted = wanted;
         self.assemble(tick, &frames, send);
@@ -361,16 +350,18 @@ impl Delivery {
 
     /// Notes a frame for everybody who has the stream; the others are to be shown it.
     fn forward(&mut self, number: u32, frame: &Frame) {
-        let key = stream_key(frame);
-        let Some(readers) = self.streams.get(key) else { return };
-        let neighbours = neighbours(&self.streams, frame);
+        let channel = frame.channel;
+        let Some(stream) = self.stream_of(frame) else { return };
+        let table = self.channels.get(&channel);
+        let Some(readers) = table.and_then(|table| table.readers(stream)) else { return };
+        let neighbours = neighbours(&self.channels, frame, stream);
         for (seat, alias) in readers.iter() {
             let Some(out) = &self.clients[seat.index()] else { continue };
             if out.blocked {
                 continue;
             }
             let Alias::Open(alias) = alias else {
-                self.wanted.push((key, seat));
+                self.wanted.push(Wanted { channel, stream, seat });
                 continue;
             };
             let mut sections = 0;
@@ -385,106 +376,96 @@ impl Delivery {
         }
     }
 
-    fn show(
-        &mut self,
-        key: StreamKey,
-        seat: Seat,
-        tick: Tick,
-        ghosts: &mut Ghosts,
-        objects: &Objects,
-    ) {
-        let Some(alias) = self.streams.get_mut(key).and_then(|readers| readers.get_mut(seat))
-        else {
-            return;
-        };
+    fn show(&mut self, wanted: Wanted, tick: Tick, ghosts: &mut Ghosts, objects: &Objects) {
+        let Wanted { channel, stream, seat } = wanted;
+        let Some(table) = self.channels.get_mut(&channel) else { return };
+        let readers = table.readers(stream);
+        let Some(alias) = readers.and_then(|readers| readers.get(seat)) else { return };
         let Some(out) = &mut self.clients[seat.index()] else { return };
         if out.blocked || matches!(alias, Alias::Open(_)) {
             return;
         }
-        let (channel, publisher, found) = match key {
-            StreamKey::Entities(stream) => (stream.0, Some(stream.1), ghosts.snapshot(stream)),
-            StreamKey::Objects(channel) => {
-                let records = objects.snapshot(channel, tick, &self.clock);
-                (channel, None, records.map(|records| (tick, Stamp::new(tick, 0), records)))
-            }
+        let objects = match stream {
+            OBJECTS => objects.snapshot(channel, tick, &self.clock),
+            _ => None,
+        };
+        let found = match self.publishers.id(stream) {
+            Some(publisher) => ghosts.snapshot((channel, publisher)),
+            None => objects.as_deref().map(|records| (tick, Stamp::new(tick, 0), records)),
         };
         let Some((tick, stamp, records)) = found else { return };
-        let number = match *alias {
+        let number = match alias {
             Alias::Unopened => out.take_alias(),
             Alias::Stale(number) | Alias::Open(number) => number,
         };
-        *alias = Alias::Open(number);
-        let publisher = match publisher {
-            Some(id) => {
-                publisher_number(&mut self.publishers, &mut self.last_publisher, id, &self.streams)
-            }
-            None => 0,
-        };
+        table.set(stream, seat, Alias::Open(number));
+        let is_objects = stream == OBJECTS;
         let header = ClientSnapshotHeader {
             alias: number,
-            objects: matches!(key, StreamKey::Objects(_)),
+            objects: is_objects,
             channel,
-            publisher,
+            publisher: stream,
             tick,
         };
-        put_client_snapshot(&mut out.rest, &header, self.home, stamp, &records);
+        put_client_snapshot(&mut out.pending().snapshots, &header, self.home, stamp, records);
         out.touch(seat, &mut self.touched);
     }
 
-    fn add_reader(&mut self, key: StreamKey, seat: Seat, show: bool) {
-        self.streams.entry(key).add(seat);
-        if show {
-            self.wanted.push((key, seat));
+    /// Begins a stream of entities on a channel that is watched, unless it is there. Returns its name.
+    fn add_stream(&mut self, channel: ChannelId, publisher: PublisherId) -> u32 {
+        let stream = self.publishers.number(publisher).unwrap_or_else(|| {
+            let read = self.channels.values().flat_map(Channel::names).copied().collect();
+            self.publishers.add(publisher, &read)
+        });
+        if let Some(table) = self.channels.get_mut(&channel) {
+            table.add_stream(stream);
+        }
+        stream
+    }
+
+    /// All who watch a channel are to be shown a stream.
+    fn want(&mut self, channel: ChannelId, stream: u32) {
+        let watchers = self.channels.get(&channel).into_iter().flat_map(Channel::watchers);
+        self.wanted.extend(watchers.map(|seat| Wanted { channel, stream, seat }));
+    }
+
+    /// All who know a stream have missed something of it: they are to be shown it anew.
+    fn make_stale(&mut self, channel: ChannelId, stream: u32) {
+        if let Some(table) = self.channels.get_mut(&channel) {
+            let wanted = &mut self.wanted;
+            table.make_stale(stream, |seat| wanted.push(Wanted { channel, stream, seat }));
         }
     }
 
-    fn make_stale(&mut self, key: StreamKey) {
-        let Some(readers) = self.streams.get_mut(key) else { return };
-        for (seat, alias) in readers.iter_mut() {
-            if let Alias::Open(number) = *alias {
-                *alias = Alias::Stale(number);
-                self.wanted.push((key, seat));
-            }
+    /// The same for the stream of a frame that is not delivered.
+    fn make_stale_by(&mut self, frame: &Frame) {
+        if let Some(stream) = self.stream_of(frame) {
+            self.make_stale(frame.channel, stream);
         }
     }
-}
 
-/// The number of a publisher; a new one if it has none. Then those are forgotten that have no stream any more.
-fn publisher_number(
-    publishers: &mut BTreeMap<PublisherId, u32>,
-    last: &mut u32,
-    id: PublisherId,
-    streams: &Streams,
-) -> u32 {
-    if let Some(number) = publishers.get(&id) {
-        return *number;
-    }
-    let heard = streams.publishers();
-    publishers.retain(|id, _| heard.contains(id));
-    *last += 1;
-    publishers.insert(id, *last);
-    *last
-}
-
-fn stream_key(frame: &Frame) -> StreamKey {
-    match frame.stream {
-        StreamKind::Entities => StreamKey::Entities((frame.channel, frame.publisher)),
-        StreamKind::Objects => StreamKey::Objects(frame.channel),
+    /// The name of a frame's stream on its channel, if anybody reads its publisher.
+    fn stream_of(&self, frame: &Frame) -> Option<u32> {
+        match frame.stream {
+            StreamKind::Entities => self.publishers.number(frame.publisher),
+            StreamKind::Objects => Some(OBJECTS),
+        }
     }
 }
 
 /// The directions of a frame's sections, each with the readers of the stream of the neighbour there.
 fn neighbours<'a>(
-    streams: &'a Streams,
+    channels: &'a BTreeMap<ChannelId, Channel>,
     frame: &Frame,
-) -> ArrayVec<(Direction, Option<&'a Readers>), 8> {
+    stream: u32,
+) -> ArrayVec<(Direction, Option<Readers<'a>>), 8> {
     let sections = Direction::ALL.into_iter().zip(&frame.sections);
     sections
         .filter(|(_, section)| !section.is_empty())
         .map(|(direction, _)| {
             let holders = frame.channel.chunk.neighbour(direction).and_then(|chunk| {
                 let channel = ChannelId { chunk, ..frame.channel };
-                streams.get(StreamKey::Entities((channel, frame.publisher)))
+                channels.get(&channel)?.readers(stream)
             });
             (direction, holders)
         })

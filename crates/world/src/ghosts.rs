@@ -3,15 +3,18 @@
 //! Fed with decoded frames that arrive without gaps, after a snapshot (`pelago-cluster` sees to that).
 //! Everything is idempotent, so that a frame that overlaps a snapshot does no harm.
 
-use bytes::{Bytes, BytesMut};
+mod streams;
+
+use bytes::BytesMut;
 use pelago_model::{
     ChannelId, EntityId, Epoch, IslandClock, NodeId, PublisherId, Size, Tick, Trajectory, WorldTime,
 };
 use pelago_wire::frame::{Frame, Snapshot, base};
-use pelago_wire::record::{Enter, Record, Slot, Turn};
+use pelago_wire::record::{Base, Enter, Record, Slot, Turn};
 use pelago_wire::stamp::Stamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use streams::Streams;
 
 /// The ghosts of one publisher, by slot. Boxed: most slots of a lane that has seen a crowd are empty.
 type Slots = Vec<Option<Box<Ghost>>>;
@@ -46,26 +49,20 @@ pub struct Ghost {
     pub channel: ChannelId,
 }
 
-#[derive(Debug)]
-struct Stream {
-    tick: Tick,
-    stamp: Stamp,
-    /// In order.
-    members: Vec<Slot>,
-    /// The records of a snapshot for clients, as of the last frame. Boxed: most streams have none, and there are many.
-    snapshot: Option<Box<Bytes>>,
-}
-
 /// All ghosts of a lane.
 #[derive(Debug)]
 pub struct Ghosts {
     clock: IslandClock,
-    streams: BTreeMap<StreamId, Stream>,
+    streams: Streams,
     /// Streams of nodes out of reach, and since when.
     lost: BTreeMap<StreamId, WorldTime>,
     entities: BTreeMap<PublisherId, Slots>,
     /// Who has a ghost, and of whom: for a moment an avatar that moves has two.
     bearers: BTreeSet<(EntityId, PublisherId, Slot)>,
+    /// Whose snapshot was made last, until anything changes: several clients in a row are shown the same.
+    last_snapshot: Option<StreamId>,
+    /// The records of that snapshot.
+    snapshot: BytesMut,
 }
 
 impl Ghosts {
@@ -73,49 +70,38 @@ impl Ghosts {
     pub fn new(clock: IslandClock) -> Self {
         Self {
             clock,
-            streams: BTreeMap::new(),
+            streams: Streams::default(),
             lost: BTreeMap::new(),
             entities: BTreeMap::new(),
             bearers: BTreeSet::new(),
+            last_snapshot: None,
+            snapshot: BytesMut::new(),
         }
     }
 
     /// Replaces all that is known of a stream.
     pub fn apply_snapshot(&mut self, snapshot: &Snapshot) {
         let stream = (snapshot.channel, snapshot.publisher);
-        let old = self.streams.insert(
-            stream,
-            Stream {
-                tick: snapshot.tick,
-                stamp: snapshot.stamp,
-                members: Vec::new(),
-                snapshot: None,
-            },
-        );
+        let mut gone = self.streams.insert(stream, snapshot.tick, snapshot.stamp);
+        self.last_snapshot = None;
         self.lost.remove(&stream);
-        let mut gone = old.map(|old| old.members).unwrap_or_default();
         for record in &snapshot.records {
             if let Record::Enter(enter) = record {
-                if let Ok(place) = gone.binary_search(&enter.slot) {
-                    gone.remove(place);
-                }
+                gone.remove(enter.slot);
                 self.enter(stream, enter);
             }
         }
-        for slot in gone {
-            self.leave(stream, slot);
+        for slot in gone.as_slice() {
+            self.leave(stream, *slot);
         }
     }
 
     /// Takes in a frame; `false` if its stream is not known.
     pub fn apply_frame(&mut self, frame: &Frame) -> bool {
         let id = (frame.channel, frame.publisher);
-        let Some(stream) = self.streams.get_mut(&id) else { return false };
-        stream.tick = frame.tick;
-        stream.snapshot = None;
-        if let Some(stamp) = frame.core.first() {
-            stream.stamp = Stamp::from_byte(*stamp);
-        }
+        let Some(stream) = self.streams.get_mut(id) else { return false };
+        stream.advance(frame.tick, frame.core.first().copied().map(Stamp::from_byte));
+        self.last_snapshot = None;
         // Sections first: what they let in may turn or speak in the core.
         for record in frame.edge_records.iter().chain(&frame.records) {
             self.apply(id, record);
@@ -197,8 +183,8 @@ impl Ghosts {
         {
             self.bearers.remove(&(ghost.id, publisher, slot));
         }
-        if let Some(stream) = self.streams.get_mut(&stream) {
-            remove_member(stream, slot);
+        if let Some(stream) = self.streams.get_mut(stream) {
+            stream.members.remove(slot);
         }
     }
 
@@ -213,24 +199,22 @@ impl Ghosts {
 
     fn move_member(&mut self, publisher: PublisherId, slot: Slot, old: ChannelId, new: ChannelId) {
         if old != new
-            && let Some(stream) = self.streams.get_mut(&(old, publisher))
+            && let Some(stream) = self.streams.get_mut((old, publisher))
         {
-            remove_member(stream, slot);
+            stream.members.remove(slot);
         }
-        if let Some(stream) = self.streams.get_mut(&(new, publisher)) {
-            if let Err(place) = stream.members.binary_search(&slot) {
-                stream.members.insert(place, slot);
-            }
-            stream.snapshot = None;
+        if let Some(stream) = self.streams.get_mut((new, publisher)) {
+            stream.members.insert(slot);
         }
     }
 
     /// Drops a stream and those last seen in it.
     pub fn drop_stream(&mut self, stream: StreamId) {
-        let Some(dropped) = self.streams.remove(&stream) else { return };
+        let Some(dropped) = self.streams.remove(stream) else { return };
+        self.last_snapshot = None;
         self.lost.remove(&stream);
-        for slot in dropped.members {
-            self.leave(stream, slot);
+        for slot in dropped.members.as_slice() {
+            self.leave(stream, *slot);
         }
         // A publisher that is not read any more is forgotten with all its slots.
         let publisher = stream.1;
@@ -246,19 +230,18 @@ impl Ghosts {
 
     /// The streams of a channel.
     pub fn streams_of(&self, channel: ChannelId) -> impl Iterator<Item = StreamId> + '_ {
-        let (first, last) = (PublisherId(0), PublisherId(u64::MAX));
-        self.streams.range((channel, first)..=(channel, last)).map(|(id, _)| *id)
+        self.streams.of_channel(channel).map(move |publisher| (channel, publisher))
     }
 
     /// Whether a stream is known and shows anybody.
     pub fn is_inhabited(&self, stream: &StreamId) -> bool {
-        self.streams.get(stream).is_some_and(|stream| !stream.members.is_empty())
+        self.streams.get(*stream).is_some_and(|stream| !stream.members.is_empty())
     }
 
     /// The node is out of reach: its ghosts stay for [`LOST_LINGER_MS`].
     pub fn lose(&mut self, node: NodeId, now: WorldTime) {
-        for stream in self.streams.keys().filter(|(_, publisher)| publisher.node() == node) {
-            self.lost.entry(*stream).or_insert(now);
+        for stream in self.streams.ids().filter(|(_, publisher)| publisher.node() == node) {
+            self.lost.entry(stream).or_insert(now);
         }
     }
 
@@ -268,31 +251,37 @@ impl Ghosts {
         self.lost.iter().filter(|(_, lost)| over(lost)).map(|(id, _)| *id).collect()
     }
 
-    /// The stamp, tick and records of a snapshot of a stream for clients; cached until it changes.
-    pub fn snapshot(&mut self, id: StreamId) -> Option<(Tick, Stamp, Bytes)> {
-        let stream = self.streams.get_mut(&id)?;
-        if stream.snapshot.is_none() {
-            let base = base(&id.0, stream.tick, &self.clock);
-            let mut records = BytesMut::new();
-            for slot in &stream.members {
-                let ghosts = self.entities.get(&id.1);
-                let ghost = ghosts.and_then(|slots| slots.get(usize::from(*slot))?.as_deref());
-                let Some(ghost) = ghost else { continue };
-                let enter = Enter {
-                    slot: *slot,
-                    id: ghost.id,
-                    epoch: ghost.epoch,
-                    kind: ghost.kind,
-                    stance: ghost.stance,
-                    name: ghost.name.clone(),
-                    trajectory: ghost.trajectory.clone(),
-                };
-                Record::Enter(enter).put(&base, &mut records);
-            }
-            stream.snapshot = Some(Box::new(records.freeze()));
+    /// The stamp, tick and records of a snapshot of a stream for clients.
+    pub fn snapshot(&mut self, id: StreamId) -> Option<(Tick, Stamp, &[u8])> {
+        let stream = self.streams.get(id)?;
+        let (tick, stamp) = (stream.tick(), stream.stamp());
+        if self.last_snapshot != Some(id) {
+            // In the memory of the last.
+            let mut records = std::mem::take(&mut self.snapshot);
+            records.clear();
+            let base = base(&id.0, tick, &self.clock);
+            self.put_enters(id.1, stream.members.as_slice(), &base, &mut records);
+            self.snapshot = records;
+            self.last_snapshot = Some(id);
         }
-        let records = Bytes::clone(stream.snapshot.as_deref()?);
-        Some((stream.tick, stream.stamp, records))
+        Some((tick, stamp, &self.snapshot))
+    }
+
+    /// Writes records that let ghosts enter.
+    fn put_enters(&self, publisher: PublisherId, slots: &[Slot], base: &Base, out: &mut BytesMut) {
+        for slot in slots {
+            let Some(ghost) = self.ghost(publisher, *slot) else { continue };
+            let enter = Enter {
+                slot: *slot,
+                id: ghost.id,
+                epoch: ghost.epoch,
+                kind: ghost.kind,
+                stance: ghost.stance,
+                name: ghost.name.clone(),
+                trajectory: ghost.trajectory.clone(),
+            };
+            Record::Enter(enter).put(base, out);
+        }
     }
 
     /// How full everything is that can grow.
@@ -318,11 +307,4 @@ impl Ghosts {
             slots.iter().flatten().map(|ghost| (*publisher, &**ghost))
         })
     }
-}
-
-fn remove_member(stream: &mut Stream, slot: Slot) {
-    if let Ok(place) = stream.members.binary_search(&slot) {
-        stream.members.remove(place);
-    }
-    stream.snapshot = None;
 }

@@ -1,12 +1,15 @@
 //! What goes out to one client.
 
 use super::ClientId;
-use super::readers::{Alias, Seat};
+use super::alias::{Alias, Seat};
 use bytes::BytesMut;
 use pelago_model::{ChannelId, Tick};
 use pelago_wire::client_stream::{put_close, put_frames};
 use pelago_wire::frame::Frame;
 use std::sync::Arc;
+
+/// Chunks that come into sight with a step: the list of what a client watches grows by as many.
+const CHANNELS_PER_STEP: usize = 3;
 
 /// A frame of a delivery for a client.
 #[derive(Clone, Copy, Debug)]
@@ -33,17 +36,24 @@ impl Forward {
     }
 }
 
-/// The outgoing side of a client.
-#[derive(Debug)]
-pub(super) struct ClientOut {
-    pub(super) client: ClientId,
-    pub(super) watching: Vec<ChannelId>,
+/// What a client gets besides frames.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
     /// Snapshots of this delivery.
-    pub(super) rest: BytesMut,
+    pub(super) snapshots: BytesMut,
     /// Aliases to be closed.
     closing: Vec<u32>,
     /// Control messages that wait until the client is writable.
     pub(super) waiting: BytesMut,
+}
+
+/// The outgoing side of a client.
+#[derive(Debug)]
+pub(super) struct ClientOut {
+    pub(super) client: ClientId,
+    watching: Vec<ChannelId>,
+    /// Boxed: most clients have nothing most of the time.
+    pending: Option<Box<Pending>>,
     pub(super) blocked: bool,
     /// Whether it gets something with this delivery.
     pub(super) touched: bool,
@@ -57,15 +67,46 @@ impl ClientOut {
         Self {
             client,
             watching: Vec::new(),
-            rest: BytesMut::new(),
-            closing: Vec::new(),
-            waiting: BytesMut::new(),
+            pending: None,
             blocked: false,
             touched: false,
             last_tick: tick,
             free: Vec::new(),
             next_alias: 0,
         }
+    }
+
+    /// The channels that it watches.
+    pub(super) fn watching(&self) -> &[ChannelId] {
+        &self.watching
+    }
+
+    /// Notes that it watches a channel; `false` if it does already.
+    pub(super) fn watch(&mut self, channel: ChannelId) -> bool {
+        let is_new = !self.watching.contains(&channel);
+        if is_new {
+            if self.watching.len() == self.watching.capacity() {
+                self.watching.reserve_exact(CHANNELS_PER_STEP);
+            }
+            self.watching.push(channel);
+        }
+        is_new
+    }
+
+    /// Notes that it watches a channel no more.
+    pub(super) fn unwatch(&mut self, channel: ChannelId) {
+        self.watching.retain(|other| *other != channel);
+        self.watching.shrink_to(self.watching.len() + CHANNELS_PER_STEP - 1);
+    }
+
+    /// What it gets besides frames.
+    pub(super) fn pending(&mut self) -> &mut Pending {
+        self.pending.get_or_insert_default()
+    }
+
+    /// How many bytes of control messages wait.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.pending.as_ref().map_or(0, |pending| pending.waiting.len())
     }
 
     /// Notes that it gets something.
@@ -79,7 +120,7 @@ impl ClientOut {
     /// Closes an alias, if the client knows it.
     pub(super) fn close(&mut self, alias: Alias, seat: Seat, touched: &mut Vec<Seat>) {
         if let Alias::Open(number) | Alias::Stale(number) = alias {
-            self.closing.push(number);
+            self.pending().closing.push(number);
             self.touch(seat, touched);
         }
     }
@@ -104,23 +145,21 @@ impl ClientOut {
         if self.blocked {
             return;
         }
-        if !self.waiting.is_empty() {
-            bytes.extend_from_slice(&self.waiting);
-            self.waiting = BytesMut::new();
+        let pending = self.pending.take();
+        if let Some(pending) = &pending {
+            bytes.extend_from_slice(&pending.waiting);
         }
         if !forwards.is_empty() {
             let parts = forwards.iter().map(|forward| (forward.alias, forward.slices(frames)));
             put_frames(bytes, tick.0.saturating_sub(self.last_tick.0), parts);
             self.last_tick = tick;
         }
-        if !self.rest.is_empty() {
-            bytes.extend_from_slice(&self.rest);
-            // Snapshots are rare and large.
-            self.rest = BytesMut::new();
-        }
-        if !self.closing.is_empty() {
-            put_close(bytes, &self.closing);
-            self.free.append(&mut self.closing);
+        if let Some(mut pending) = pending {
+            bytes.extend_from_slice(&pending.snapshots);
+            if !pending.closing.is_empty() {
+                put_close(bytes, &pending.closing);
+                self.free.append(&mut pending.closing);
+            }
         }
     }
 }

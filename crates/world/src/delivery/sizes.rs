@@ -1,5 +1,6 @@
 //! How much a lane's delivery holds.
 
+use super::client::ClientOut;
 use super::{Delivery, MAX_FRAMES, MAX_WAITING_BYTES};
 use pelago_model::Size;
 use pelago_model::limits::MAX_SLOTS;
@@ -10,7 +11,7 @@ const MAX_PUBLISHERS: usize = 65_536;
 impl Delivery {
     /// How full everything is that can grow. Of what there is once per client, the fullest counts.
     pub fn sizes(&self) -> Vec<Size> {
-        let waiting = self.clients.iter().flatten().map(|out| out.waiting.len()).max();
+        let waiting = self.clients.iter().flatten().map(ClientOut::waiting_bytes).max();
         vec![
             Size::table("clients of a lane", self.seats.len(), MAX_SLOTS, MAX_SLOTS),
             Size::queue("bytes that wait for a client", waiting.unwrap_or(0), MAX_WAITING_BYTES),
@@ -21,6 +22,6 @@ impl Delivery {
 
     /// Streams that clients read or would: of entities by publisher, of objects by chunk.
     pub fn streams(&self) -> usize {
-        self.streams.len()
+        self.channels.values().map(|table| table.names().len()).sum()
     }
 }
