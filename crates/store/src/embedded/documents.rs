@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes of documents that are kept in memory, beside the journal, until they go to a file together. Places, which are
-/// written again and again, are most of them; a quarter of fjall's default is a quarter of the memory they take.
-const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
+/// written again and again, are most of them; an eighth of fjall's default is an eighth of the memory they take.
+const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Bytes of blocks of files that are kept in memory. What is watched is kept by who watches it, and the kernel keeps the
 /// files: a larger cache mostly holds what nobody reads twice.
