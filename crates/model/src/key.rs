@@ -75,6 +75,12 @@ impl Key {
         &self.0
     }
 
+    /// Whether the document is part of the world: of its hash, its exports and its feed. Places and sessions are not:
+    /// they change while nobody plays.
+    pub fn is_of_the_world(&self) -> bool {
+        !matches!(self.kind(), "place" | "session")
+    }
+
     /// The first part: which kind of document it is.
     pub fn kind(&self) -> &str {
         self.0.split('/').next().unwrap_or_default()
@@ -131,6 +137,7 @@ mod tests {
         assert_eq!(key.as_chunk(), Some((island, ChunkId::new(-3, 12))));
         assert_eq!(Key::name("Åsa").as_str(), "name/c3857361");
         assert_eq!(Key::avatar(EntityId(7)).as_avatar(), Some(EntityId(7)));
+        assert!(key.is_of_the_world() && !Key::place(EntityId(7)).is_of_the_world());
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Simulation {
         }
         let mut totals: BTreeMap<String, Total> = BTreeMap::new();
         let mut damaged = None;
-        let visited = self.store.documents.audit("", &mut |key, document| {
+        let visited = self.store.documents.scan("", &mut |key, document| {
             let value = match key.kind() {
                 "avatar" => match read::<AvatarDocument>(&document) {
                     Ok(Some(avatar)) => avatar.game,

@@ -316,7 +316,7 @@ impl Simulation {
     /// Documents and paths as they are now.
     pub fn trace(&self) -> Trace {
         let mut documents = BTreeMap::new();
-        let visited = self.store.documents.audit("", &mut |key, document| {
+        let visited = self.store.documents.scan("", &mut |key, document| {
             if key.kind() != "place" {
                 documents.insert(key, document);
             }

@@ -2,12 +2,13 @@
 //!
 //! `conformance!` for every engine, `conformance_durable!` for those that outlive their process, too.
 
-use crate::{ReadError, Store, commit_now, load_now};
+use crate::{Change, FeedPosition, ReadError, Store, commit_now, load_now};
 use bytes::Bytes;
 use pelago_model::limits::{
     MAX_CHUNK_DOCUMENT_BYTES, MAX_DOCUMENT_BYTES, MAX_TRANSACTION_DOCUMENTS,
 };
 use pelago_model::{Check, CommitOutcome, Document, Key, Revision, Transaction, Write};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -27,7 +28,10 @@ macro_rules! conformance {
             documents_are_loaded_in_the_order_of_the_request,
             concurrent_increments_are_all_counted,
             nobody_sees_half_of_a_transaction,
-            an_audit_visits_what_begins_with_its_prefix,
+            a_scan_visits_what_begins_with_its_prefix,
+            a_scan_goes_on_where_an_earlier_one_ended,
+            the_feed_tells_what_has_changed_in_order,
+            the_feed_leaves_nothing_out_while_many_write,
             a_closed_store_refuses_everything,
             every_commit_is_answered_once_also_when_it_closes,
         );
@@ -107,8 +111,8 @@ pub fn a_deleted_document_keeps_its_revision(store: &Arc<dyn Store>) {
     assert_eq!(commit(store, vec![write("a/1", 0, Some("1"))]), conflict);
     assert_eq!(commit(store, vec![write("a/1", 1, None)]), conflict);
     let mut visited = Vec::new();
-    store.audit("", &mut |key, document| visited.push((key, document.revision))).expect("readable");
-    assert_eq!(visited, [(key("a/1"), Revision(2))], "an audit visits it");
+    store.scan("", &mut |key, document| visited.push((key, document.revision))).expect("readable");
+    assert_eq!(visited, [(key("a/1"), Revision(2))], "a scan visits it");
 }
 
 /// Part of the suite.
@@ -236,18 +240,114 @@ pub fn nobody_sees_half_of_a_transaction(store: &Arc<dyn Store>) {
             let found = load_now(&**store, keys).expect("readable documents");
             assert!(whole(found.iter().map(|document| document.revision).collect()), "a load");
             let mut visited = Vec::new();
-            let result = store.audit("a/", &mut |_, document| visited.push(document.revision));
-            assert!(result.is_ok() && whole(visited), "an audit");
+            let result = store.scan("a/", &mut |_, document| visited.push(document.revision));
+            assert!(result.is_ok() && whole(visited), "a scan");
         }
     });
 }
 
 /// Part of the suite.
-pub fn an_audit_visits_what_begins_with_its_prefix(store: &Arc<dyn Store>) {
+pub fn a_scan_visits_what_begins_with_its_prefix(store: &Arc<dyn Store>) {
     commit(store, ["b/1", "a/2", "a/1"].map(|name| write(name, 0, Some("1"))).to_vec());
     let mut visited = Vec::new();
-    store.audit("a/", &mut |key, _| visited.push(key)).expect("a readable store");
+    store.scan("a/", &mut |key, _| visited.push(key)).expect("a readable store");
     assert_eq!(visited, [key("a/1"), key("a/2")]);
+}
+
+/// Part of the suite.
+pub fn a_scan_goes_on_where_an_earlier_one_ended(store: &Arc<dyn Store>) {
+    commit(store, ["a/1", "a/2", "a/3", "b/1"].map(|name| write(name, 0, Some("1"))).to_vec());
+    for (prefix, after, count, expected) in [
+        ("a/", None, 2, &["a/1", "a/2"][..]),
+        ("a/", Some("a/2"), 2, &["a/3"]),
+        ("", Some("a/2"), 1, &["a/3"]),
+        ("b/", Some("a/2"), 9, &["b/1"]),
+        ("a/", Some("b/1"), 9, &[]),
+    ] {
+        let mut visited = Vec::new();
+        let after = after.map(key);
+        let mut visit = |key, _| {
+            visited.push(key);
+            if visited.len() < count { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        store.scan_after(prefix, after.as_ref(), &mut visit).expect("a readable store");
+        let expected: Vec<Key> = expected.iter().map(|name| key(name)).collect();
+        assert_eq!(visited, expected, "{prefix:?} after {after:?}");
+    }
+}
+
+/// Part of the suite.
+pub fn the_feed_tells_what_has_changed_in_order(store: &Arc<dyn Store>) {
+    if !store.capabilities().feed {
+        return;
+    }
+    let start = store.feed_end().expect("a readable feed");
+    assert_eq!(store.feed(start, 10), Ok(Vec::new()));
+    for (name, expected, value) in
+        [("a/1", 0, Some("1")), ("place/1", 0, Some("1")), ("a/2", 0, Some("1")), ("a/1", 1, None)]
+    {
+        assert_eq!(commit(store, vec![write(name, expected, value)]), CommitOutcome::Committed);
+    }
+    let told = feed(store, start, 10);
+    let shown: Vec<(Key, u64, bool)> = told
+        .iter()
+        .map(|change| {
+            let document = &change.document;
+            (change.key.clone(), document.revision.0, document.value.is_some())
+        })
+        .collect();
+    // Places are not of the world.
+    assert_eq!(shown, [(key("a/1"), 1, true), (key("a/2"), 1, true), (key("a/1"), 2, false)]);
+    assert!(told.is_sorted_by(|change, next| change.position < next.position));
+    assert_eq!(feed(store, start, 1), told[..1]);
+    assert_eq!(feed(store, told[0].position, 10), told[1..]);
+    assert_eq!(feed(store, told[2].position, 10), []);
+    assert_eq!(store.feed_end(), Ok(told[2].position));
+}
+
+/// What a feed tells: it may be a moment behind.
+fn feed(store: &Arc<dyn Store>, after: FeedPosition, limit: usize) -> Vec<Change> {
+    store.feed(after, limit).expect("a readable feed")
+}
+
+/// Part of the suite.
+pub fn the_feed_leaves_nothing_out_while_many_write(store: &Arc<dyn Store>) {
+    if !store.capabilities().feed {
+        return;
+    }
+    const WRITERS: u64 = 8;
+    const EACH: u64 = 40;
+    let mut position = store.feed_end().expect("a readable feed");
+    let mut last = std::collections::BTreeMap::<Key, u64>::new();
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                scope.spawn(move || {
+                    for round in 0..EACH {
+                        let mine = write(&format!("b/{writer}"), round, Some("1"));
+                        assert_eq!(commit(store, vec![mine]), CommitOutcome::Committed);
+                    }
+                })
+            })
+            .collect();
+        loop {
+            let ended = writers.iter().all(std::thread::ScopedJoinHandle::is_finished);
+            let told = feed(store, position, 7);
+            for change in &told {
+                assert!(position < change.position);
+                position = change.position;
+                let revision = change.document.revision.0;
+                let before = last.insert(change.key.clone(), revision);
+                assert!(before.is_none_or(|before| before < revision), "{}", change.key);
+            }
+            if ended && told.is_empty() {
+                break;
+            }
+        }
+    });
+    // Whoever follows the feed knows how everything ended.
+    assert_eq!(last.len() as u64, WRITERS);
+    assert!(last.values().all(|revision| *revision == EACH), "{last:?}");
 }
 
 /// Part of the suite.
@@ -257,7 +357,8 @@ pub fn a_closed_store_refuses_everything(store: &Arc<dyn Store>) {
     store.close();
     assert_eq!(commit(store, vec![write("a/1", 1, Some("2"))]), CommitOutcome::Failed);
     assert_eq!(load_now(&**store, vec![key("a/1")]), Err(ReadError::Busy));
-    assert_eq!(store.audit("", &mut |_, _| ()), Err(ReadError::Busy));
+    assert_eq!(store.scan("", &mut |_, _| ()), Err(ReadError::Busy));
+    assert_eq!(store.feed_end(), Err(ReadError::Busy));
 }
 
 /// Part of the suite.
@@ -284,14 +385,14 @@ pub fn what_was_committed_is_there_after_reopening(open: &dyn Fn() -> Arc<dyn St
     for round in 0..4 {
         let store = open();
         let mut visited = Vec::new();
-        store.audit("", &mut |key, document| visited.push((key, document))).expect("readable");
+        store.scan("", &mut |key, document| visited.push((key, document))).expect("readable");
         assert_eq!(visited, expected, "round {round}");
         let new = format!("b/{round}");
         let deleted = (round % 2 == 0).then_some("1");
         let writes = vec![write("a/1", round, deleted), write(&new, 0, Some(&new))];
         assert_eq!(commit(&store, writes), CommitOutcome::Committed);
         expected.clear();
-        store.audit("", &mut |key, document| expected.push((key, document))).expect("readable");
+        store.scan("", &mut |key, document| expected.push((key, document))).expect("readable");
         store.close();
         // Closed, the place is free, though somebody still has a handle: the next round proves it.
         std::mem::forget(store);

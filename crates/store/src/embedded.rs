@@ -10,18 +10,24 @@
 //! instead of dropping that group, which was never answered. And a disk that damages the journal's older parts
 //! may be taken for such an end, and the documents after it be lost.
 //!
-//! A directory holds `lock` (one process at a time), `format` (the layout's version) and `documents` (fjall's).
+//! A directory holds `lock` (one process at a time), `format` (the layout's version) and `documents` (fjall's: the
+//! documents, and their feed).
 
 mod committer;
 mod directory;
 mod documents;
+mod feed;
 
 use crate::pending::Pending;
 use crate::tally::Tally;
-use crate::{CommitDone, LoadDone, OpenError, ReadError, Store, StoreCounters};
+use crate::{
+    Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, OpenError, ReadError,
+    Store, StoreCounters,
+};
 use committer::{Commit, Committer, Weight};
 use documents::Documents;
 use pelago_model::{CommitOutcome, Document, Key, Transaction};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -85,6 +91,11 @@ impl Embedded {
         Ok(Self { running, waiting_bytes: Arc::default(), tally })
     }
 
+    fn documents(&self) -> Result<Documents, ReadError> {
+        let documents = self.running().as_ref().map(|running| running.documents.clone());
+        documents.ok_or(ReadError::Busy)
+    }
+
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
         // Nothing is left half done under the lock.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
@@ -114,9 +125,25 @@ impl Store for Embedded {
         drop(refused);
     }
 
-    fn audit(&self, prefix: &str, visit: &mut dyn FnMut(Key, Document)) -> Result<(), ReadError> {
-        let documents = self.running().as_ref().map(|running| running.documents.clone());
-        documents.ok_or(ReadError::Busy)?.view().visit(prefix, visit)
+    fn scan_after(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+        visit: &mut dyn FnMut(Key, Document) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        self.documents()?.view().visit(prefix, after, visit)
+    }
+
+    fn feed(&self, after: FeedPosition, limit: usize) -> Result<Vec<Change>, FeedError> {
+        self.documents()?.view().changes(after, limit)
+    }
+
+    fn feed_end(&self) -> Result<FeedPosition, ReadError> {
+        self.documents()?.view().feed_end()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { native_transactions: true, scan: true, feed: true, durable: true }
     }
 
     fn counters(&self) -> StoreCounters {

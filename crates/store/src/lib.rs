@@ -8,16 +8,19 @@ mod apply;
 pub mod conformance;
 pub mod embedded;
 pub mod envelope;
+mod feed;
 pub mod memory;
 mod pending;
 mod tally;
 pub mod world_hash;
 
 pub use embedded::Embedded;
+pub use feed::{Change, FeedError, FeedPosition, MalformedPosition};
 pub use memory::Memory;
 pub use world_hash::{WorldHash, world_hash};
 
 use pelago_model::{CommitOutcome, Document, Key, Transaction};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -38,15 +41,50 @@ pub trait Store: Send + Sync {
     /// Commits a transaction: all of it or nothing. `done` is called exactly once, also when the store is closed.
     fn commit(&self, transaction: Transaction, done: CommitDone);
 
-    /// Visits every document whose key begins with `prefix`, in order. For audits, backups and
-    /// hashes only: nothing that a player waits for may depend on the size of the world.
+    /// Visits the documents whose key begins with `prefix` and is greater than `after`, in order, until `visit` says
+    /// that it is enough. For administration only (audits, exports, hashes): nothing that a player waits for may depend
+    /// on the size of the world.
     ///
-    /// All documents are of one instant: an audit of a world in use finds no half of a transaction. It blocks
+    /// All documents are of one instant: a scan of a world in use finds no half of a transaction. It blocks
     /// the caller; others may commit meanwhile.
     ///
     /// # Errors
     /// [`ReadError`] at the first document that cannot be read.
-    fn audit(&self, prefix: &str, visit: &mut dyn FnMut(Key, Document)) -> Result<(), ReadError>;
+    fn scan_after(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+        visit: &mut dyn FnMut(Key, Document) -> ControlFlow<()>,
+    ) -> Result<(), ReadError>;
+
+    /// Visits every document whose key begins with `prefix`: see [`Store::scan_after`].
+    ///
+    /// # Errors
+    /// [`ReadError`] at the first document that cannot be read.
+    fn scan(&self, prefix: &str, visit: &mut dyn FnMut(Key, Document)) -> Result<(), ReadError> {
+        self.scan_after(prefix, None, &mut |key, document| {
+            visit(key, document);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// The changes of documents of the world ([`Key::is_of_the_world`]) that follow a position, oldest first, at most
+    /// `limit`; none if there are none yet. Only what is durable is told, everything that is follows at last, each
+    /// document's changes in the order of their revisions; of several that became durable together perhaps only the last.
+    /// It blocks the caller.
+    ///
+    /// # Errors
+    /// [`FeedError`]: who asks from too long ago has to read the world instead.
+    fn feed(&self, after: FeedPosition, limit: usize) -> Result<Vec<Change>, FeedError>;
+
+    /// After the last change that the feed has told or could tell: where to follow it from, after a scan.
+    ///
+    /// # Errors
+    /// As of any read.
+    fn feed_end(&self) -> Result<FeedPosition, ReadError>;
+
+    /// What it can.
+    fn capabilities(&self) -> Capabilities;
 
     /// Numbers for operators, since it was opened.
     fn counters(&self) -> StoreCounters;
@@ -54,6 +92,20 @@ pub trait Store: Send + Sync {
     /// Finishes what was asked before and releases everything. Later commits are answered `Failed`, later loads
     /// and audits [`ReadError::Busy`]. Only the first call does and waits for it.
     fn close(&self);
+}
+
+/// What an engine can: declared, not guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Transactions over several documents are the engine's own. Otherwise they would have to be run over conditional
+    /// writes.
+    pub native_transactions: bool,
+    /// [`Store::scan`] is of one instant, and cheap enough to be used while people play.
+    pub scan: bool,
+    /// [`Store::feed`] tells changes; otherwise none ever.
+    pub feed: bool,
+    /// What was acknowledged outlives the process.
+    pub durable: bool,
 }
 
 /// Numbers of an engine.

@@ -2,11 +2,18 @@
 
 use crate::apply::apply;
 use crate::tally::Tally;
-use crate::{CommitDone, LoadDone, ReadError, Store, StoreCounters};
+use crate::{
+    Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, ReadError, Store,
+    StoreCounters,
+};
 use pelago_model::{CommitOutcome, Document, Key, Revision, Transaction};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Changes that are kept.
+const MAX_CHANGES: usize = 65_536;
 
 /// Documents in memory. Answers at once, on the caller's thread. Nothing outlives the process.
 #[derive(Debug, Default)]
@@ -19,6 +26,9 @@ pub struct Memory {
 #[derive(Debug, Default)]
 struct Inner {
     documents: BTreeMap<Key, Document>,
+    changes: VecDeque<Change>,
+    /// How many changes there were.
+    changed: u64,
     closed: bool,
 }
 
@@ -26,12 +36,39 @@ impl Inner {
     fn get(&self, key: &Key) -> Document {
         self.documents.get(key).cloned().unwrap_or(Document::ABSENT)
     }
+
+    fn put(&mut self, key: Key, document: Document) {
+        if key.is_of_the_world() {
+            self.changed += 1;
+            let position = FeedPosition { major: self.changed, minor: 0 };
+            let change = Change { position, key: key.clone(), document: document.clone() };
+            self.changes.push_back(change);
+            if self.changes.len() > MAX_CHANGES {
+                self.changes.pop_front();
+            }
+        }
+        self.documents.insert(key, document);
+    }
+
+    fn feed_end(&self) -> FeedPosition {
+        FeedPosition { major: self.changed, minor: 0 }
+    }
+
+    fn feed(&self, after: FeedPosition, limit: usize) -> Result<Vec<Change>, FeedError> {
+        let before = FeedPosition { major: self.changed - self.changes.len() as u64, minor: 0 };
+        if after < before {
+            return Err(FeedError::Forgotten { oldest: before });
+        }
+        let first = self.changes.partition_point(|change| change.position <= after);
+        Ok(self.changes.iter().skip(first).take(limit).cloned().collect())
+    }
 }
 
 /// An open store with these documents.
 impl From<BTreeMap<Key, Document>> for Memory {
     fn from(documents: BTreeMap<Key, Document>) -> Self {
-        Self { inner: Mutex::new(Inner { documents, closed: false }), tally: Tally::default() }
+        let inner = Inner { documents, ..Inner::default() };
+        Self { inner: Mutex::new(inner), tally: Tally::default() }
     }
 }
 
@@ -55,7 +92,7 @@ impl Memory {
         let revision = |key: &Key| Ok::<Revision, Infallible>(inner.get(key).revision);
         match apply(transaction, revision) {
             Ok(Ok(documents)) => {
-                inner.documents.extend(documents);
+                documents.into_iter().for_each(|(key, document)| inner.put(key, document));
                 CommitOutcome::Committed
             }
             Ok(Err(outcome)) => outcome,
@@ -88,15 +125,33 @@ impl Store for Memory {
         done(outcome);
     }
 
-    fn audit(&self, prefix: &str, visit: &mut dyn FnMut(Key, Document)) -> Result<(), ReadError> {
+    fn scan_after(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+        visit: &mut dyn FnMut(Key, Document) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
         // Copied, so that `visit` may use the store.
         let documents = self.read(|inner| inner.documents.clone())?;
-        for (key, document) in documents {
-            if key.as_str().starts_with(prefix) {
-                visit(key, document);
+        let wanted = documents.into_iter().filter(|(key, _)| key.as_str().starts_with(prefix));
+        for (key, document) in wanted.filter(|(key, _)| after.is_none_or(|after| key > after)) {
+            if visit(key, document).is_break() {
+                break;
             }
         }
         Ok(())
+    }
+
+    fn feed(&self, after: FeedPosition, limit: usize) -> Result<Vec<Change>, FeedError> {
+        self.read(|inner| inner.feed(after, limit))?
+    }
+
+    fn feed_end(&self) -> Result<FeedPosition, ReadError> {
+        self.read(Inner::feed_end)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { native_transactions: true, scan: true, feed: true, durable: false }
     }
 
     fn counters(&self) -> StoreCounters {

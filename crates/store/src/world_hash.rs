@@ -8,14 +8,11 @@
 //! - Tombstones count, as `present` 0: that a document was there and how often it was written decides which
 //!   later writes succeed, so that two stores that differ in it are different worlds to everyone who writes.
 //! - The schema does not: an upgrade rewrites the value, which counts.
-//! - Places, sessions and feeds do not: they change while nobody plays.
+//! - Places and sessions do not: they change while nobody plays ([`Key::is_of_the_world`](pelago_model::Key)).
 //! - Leases of ids count: a copy of the world without them would give out ids twice.
 
 use crate::{ReadError, Store};
 use std::fmt;
-
-/// Kinds of documents that are not part of the world hash.
-const LEFT_OUT: [&str; 3] = ["place", "session", "feed"];
 
 /// The hash of a world, written as 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +30,8 @@ impl fmt::Display for WorldHash {
 /// See [`ReadError`].
 pub fn world_hash(store: &dyn Store) -> Result<WorldHash, ReadError> {
     let mut hasher = blake3::Hasher::new();
-    store.audit("", &mut |key, document| {
-        if LEFT_OUT.contains(&key.kind()) {
+    store.scan("", &mut |key, document| {
+        if !key.is_of_the_world() {
             return;
         }
         let value = document.value.as_deref().unwrap_or_default();

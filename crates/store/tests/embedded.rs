@@ -21,12 +21,26 @@ impl Store for Temporary {
     fn commit(&self, transaction: Transaction, done: pelago_store::CommitDone) {
         self.store.commit(transaction, done);
     }
-    fn audit(
+    fn scan_after(
         &self,
         prefix: &str,
-        visit: &mut dyn FnMut(Key, Document),
+        after: Option<&Key>,
+        visit: &mut dyn FnMut(Key, Document) -> std::ops::ControlFlow<()>,
     ) -> Result<(), pelago_store::ReadError> {
-        self.store.audit(prefix, visit)
+        self.store.scan_after(prefix, after, visit)
+    }
+    fn feed(
+        &self,
+        after: pelago_store::FeedPosition,
+        limit: usize,
+    ) -> Result<Vec<pelago_store::Change>, pelago_store::FeedError> {
+        self.store.feed(after, limit)
+    }
+    fn feed_end(&self) -> Result<pelago_store::FeedPosition, pelago_store::ReadError> {
+        self.store.feed_end()
+    }
+    fn capabilities(&self) -> pelago_store::Capabilities {
+        self.store.capabilities()
     }
     fn counters(&self) -> pelago_store::StoreCounters {
         self.store.counters()

@@ -80,7 +80,7 @@ fn decide(model: &mut Model, transaction: &Transaction) -> CommitOutcome {
 
 fn assert_holds(store: &dyn Store, model: &Model) -> Result<(), TestCaseError> {
     let mut visited = Model::new();
-    store.audit("", &mut |key, document| drop(visited.insert(key, document))).unwrap();
+    store.scan("", &mut |key, document| drop(visited.insert(key, document))).unwrap();
     prop_assert_eq!(&visited, model);
     let keys: Vec<Key> = (0..6).map(key).collect();
     let expected: Vec<Document> =

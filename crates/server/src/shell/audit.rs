@@ -76,14 +76,14 @@ fn avatar_report(store: &dyn Store, game: &dyn Game, name: &str) -> Result<Audit
 fn world_report(store: &dyn Store, game: &dyn Game) -> Result<AuditReport> {
     let mut totals = BTreeMap::new();
     let mut problem = Ok(());
-    store.audit("avatar/", &mut |key, document| match value::<AvatarDocument>(&document) {
+    store.scan("avatar/", &mut |key, document| match value::<AvatarDocument>(&document) {
         Ok(Some(avatar)) => game.count(&key, &avatar.game, &mut totals),
         Ok(None) => {}
         Err(error) => problem = Err(error.context(key.to_string())),
     })?;
     problem?;
     let mut problem = Ok(());
-    store.audit("chunk/", &mut |key, document| match value(&document) {
+    store.scan("chunk/", &mut |key, document| match value(&document) {
         Ok(Some(chunk)) => game.count(&key, &chunk, &mut totals),
         Ok(None) => {}
         Err(error) => problem = Err(error.context(key.to_string())),

@@ -1,17 +1,20 @@
 //! The documents in fjall: what can be read, and how a group becomes durable.
 
 use super::directory::{self, DOCUMENTS};
+use super::feed::{Feed, MAX_CHANGES};
+use crate::feed::{Change, FeedError, FeedPosition};
 use crate::{OpenError, ReadError, envelope};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 use pelago_model::{Document, Key, Revision};
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::{Bound, ControlFlow};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes of documents that are kept in memory, beside the journal, until they go to a file together. Places, which are
 /// written again and again, are most of them; an eighth of fjall's default is an eighth of the memory they take.
-const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
+pub(super) const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Bytes of blocks of files that are kept in memory. What is watched is kept by who watches it, and the kernel keeps the
 /// files: a larger cache mostly holds what nobody reads twice.
@@ -21,6 +24,7 @@ const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 #[derive(Clone)]
 pub(super) struct Documents {
     keyspace: Keyspace,
+    feed: Feed,
     database: Database,
     /// Dropped last, so that nobody opens the directory while fjall still closes.
     _lock: Arc<File>,
@@ -37,8 +41,10 @@ impl Documents {
         let database = builder.open().map_err(problem)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let keyspace = database.keyspace(DOCUMENTS, options).map_err(problem)?;
+        let has_documents = database.snapshot().first_key_value(&keyspace).is_some();
+        let feed = Feed::open(&database, directory, has_documents, MAX_CHANGES)?;
         directory::sync(directory).map_err(|error| directory::engine(directory, error))?;
-        Ok(Self { keyspace, database, _lock: Arc::new(lock) })
+        Ok(Self { keyspace, feed, database, _lock: Arc::new(lock) })
     }
 
     /// The documents after some group, none of a later one.
@@ -47,7 +53,7 @@ impl Documents {
     /// journal first, then fills the memtable, then moves the instant at which snapshots see it. Its reads
     /// without a snapshot see the memtable while it is being filled; nothing here uses them.
     pub(super) fn view(&self) -> View<'_> {
-        View { snapshot: self.database.snapshot(), keyspace: &self.keyspace }
+        View { snapshot: self.database.snapshot(), keyspace: &self.keyspace, feed: &self.feed }
     }
 
     /// Writes documents as one batch and syncs it: all of them are durable, or after an error nobody knows.
@@ -55,7 +61,11 @@ impl Documents {
         // The journal's length is allocated and synced when it is created, so that the data is enough.
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
         for (key, document) in documents {
-            batch.insert(&self.keyspace, key.as_str(), envelope::encode(document));
+            let bytes = envelope::encode(document);
+            if key.is_of_the_world() {
+                self.feed.put(&mut batch, key, &bytes);
+            }
+            batch.insert(&self.keyspace, key.as_str(), bytes);
         }
         batch.commit()
     }
@@ -65,6 +75,7 @@ impl Documents {
 pub(super) struct View<'a> {
     snapshot: Snapshot,
     keyspace: &'a Keyspace,
+    feed: &'a Feed,
 }
 
 impl View<'_> {
@@ -84,19 +95,41 @@ impl View<'_> {
         }
     }
 
-    /// Every document whose key begins with `prefix`, in order.
+    /// The changes that follow a position.
+    pub(super) fn changes(
+        &self,
+        after: FeedPosition,
+        limit: usize,
+    ) -> Result<Vec<Change>, FeedError> {
+        self.feed.read(&self.snapshot, after, limit)
+    }
+
+    /// After the last change.
+    pub(super) fn feed_end(&self) -> Result<FeedPosition, ReadError> {
+        self.feed.end(&self.snapshot)
+    }
+
+    /// The documents whose key begins with `prefix` and is greater than `after`, in order, until it is enough.
     pub(super) fn visit(
         &self,
         prefix: &str,
-        visit: &mut dyn FnMut(Key, Document),
+        after: Option<&Key>,
+        visit: &mut dyn FnMut(Key, Document) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        for entry in self.snapshot.prefix(self.keyspace, prefix) {
+        let after = after.map(Key::as_str).filter(|after| *after >= prefix);
+        let first = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        for entry in self.snapshot.range::<&str, _>(self.keyspace, (first, Bound::Unbounded)) {
             let (key, bytes) = entry.into_inner().map_err(engine)?;
+            if !key.starts_with(prefix.as_bytes()) {
+                break;
+            }
             let text = String::from_utf8_lossy(&key);
             let key =
                 Key::parse(&text).map_err(|_| ReadError::Engine(format!("{text:?} is no key")))?;
             let document = decode(&key, &bytes)?;
-            visit(key, document);
+            if visit(key, document).is_break() {
+                break;
+            }
         }
         Ok(())
     }
@@ -110,6 +143,6 @@ fn damaged(key: &Key, problem: envelope::Malformed) -> ReadError {
     ReadError::Damaged { key: key.clone(), problem }
 }
 
-fn engine(error: fjall::Error) -> ReadError {
+pub(super) fn engine(error: fjall::Error) -> ReadError {
     ReadError::Engine(error.to_string())
 }
