@@ -8,6 +8,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use pelago_model::Allowance;
 use pelago_node::ClientLimits;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,7 +18,22 @@ use crate::shell::ConnectionLimits;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
+    pub(crate) store: StoreConfig,
     pub(crate) limits: LimitsConfig,
+}
+
+/// Where the world is kept.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoreConfig {
+    /// As `--store`. It may hold a password, which a command line would show to everybody on the machine.
+    pub(crate) address: Option<String>,
+}
+
+impl fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreConfig").finish_non_exhaustive()
+    }
 }
 
 /// The limits that `docs/limits.md` describes.
@@ -97,7 +113,9 @@ impl Config {
             figment = figment.merge(Toml::file(file));
         }
         // Other variables of this prefix are not settings.
-        let environment = Env::prefixed("PELAGO_").filter(|key| key.starts_with("limits"));
+        let is_section = |key: &str| ["limits", "store"].contains(&key);
+        let environment = Env::prefixed("PELAGO_")
+            .filter(move |key| key.as_str().split_once("__").is_some_and(|it| is_section(it.0)));
         let config: Self =
             figment.merge(environment.split("__")).extract().context("the configuration")?;
         config.limits.check()?;
@@ -189,6 +207,13 @@ mod tests {
         }
         let error = Config::read(Some(Path::new("nowhere.toml"))).unwrap_err().to_string();
         assert!(error.contains("nowhere.toml"), "{error}");
+    }
+
+    #[test]
+    fn an_address_is_not_shown() {
+        let config = read("[store]\naddress = \"postgres://pelago:hunter2@db/world\"\n").unwrap();
+        assert!(config.store.address.as_deref().is_some_and(|address| address.ends_with("/world")));
+        assert!(!format!("{config:?}").contains("hunter2"));
     }
 
     /// `1,000` as the page writes it.

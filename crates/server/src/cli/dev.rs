@@ -45,7 +45,8 @@ pub(super) struct DevArguments {
     /// Begin anew: the world in --data is deleted
     #[arg(long)]
     reset: bool,
-    /// Where the world is kept, as an address: embedded:DIRECTORY or memory:
+    /// Where the world is kept, as an address: embedded:DIRECTORY, postgres://... or memory:. One with a password is better
+    /// given as store.address of the configuration, or as PELAGO_STORE__ADDRESS in the environment
     #[arg(long, conflicts_with = "reset")]
     store: Option<String>,
     /// Where the first node listens for clients over TCP; the other nodes take the ports that follow
@@ -94,16 +95,21 @@ pub(super) struct DevArguments {
 }
 
 pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<ExitCode> {
-    let mut limits = Config::read(arguments.config.as_deref())?.limits;
+    let Config { store, mut limits } = Config::read(arguments.config.as_deref())?;
     limits.clients = arguments.max_clients.unwrap_or(limits.clients);
     let files = OpenFiles::new(pelago_net::raise_open_files());
-    if arguments.reset {
-        reset(&arguments.data)?;
-    }
-    let address = match &arguments.store {
+    let address = match arguments.store.as_ref().or(store.address.as_ref()) {
+        Some(_) if arguments.reset => {
+            bail!(
+                "--reset: the world is not kept in --data, but where --store or store.address says"
+            )
+        }
         Some(address) => address.clone(),
         None => format!("embedded:{}", arguments.data.join("store").display()),
     };
+    if arguments.reset {
+        reset(&arguments.data)?;
+    }
     let access = http::Access::choose(arguments.http, arguments.admin_token_file.as_deref())?;
     if arguments.plain_http && !arguments.http.ip().is_loopback() {
         bail!("--plain-http: --http {} is open to others", arguments.http);

@@ -33,6 +33,13 @@ impl World {
         Self::start_by(shell, data)
     }
 
+    /// The same on a store that is elsewhere.
+    pub(crate) fn start_on(data: &Path, store: &str) -> Self {
+        let mut pelago = Command::new(PELAGO);
+        pelago.env("PELAGO_STORE__ADDRESS", store);
+        Self::start_by(pelago, data)
+    }
+
     fn start_by(mut pelago: Command, data: &Path) -> Self {
         let mut process = pelago
             .args(["dev", "--http", "127.0.0.1:0", "--json", "--data"])
