@@ -1,7 +1,7 @@
 //! Rude guests and blocked readers, in a process of their own: what they take of the CPU is not the bots'.
 
 use crate::cores;
-use crate::process::Process;
+use crate::process::{Process, Usage};
 use anyhow::{Context, Result};
 use pelago_client::rude::{Blocked, Rudeness, VisitError, visit};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use tokio::time::sleep;
 /// Addresses of the machine that guests connect from.
 const SOURCES: usize = 16;
 /// How long a guest stays away between two visits.
-const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_secs(5);
 /// All guests come within this time at first.
 const ARRIVAL: Duration = Duration::from_secs(10);
 /// For how long a blocked reader that resumes does not read, at least, and by how much more some of them do.
@@ -83,6 +83,11 @@ impl Guests {
         command.args(["guests", "--connect", &addresses.join(",")]).args(arguments);
         command.env(RESULTS, &results);
         Ok(Self { process: Process::start(command)?, results })
+    }
+
+    /// What they use of the machine: those who starve are not rude.
+    pub(crate) fn usage(&self) -> Result<Usage> {
+        self.process.usage()
     }
 
     /// Lets them leave, and gives what they were answered.

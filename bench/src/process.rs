@@ -29,6 +29,11 @@ impl Usage {
     pub(crate) fn cpu_seconds(&self) -> f64 {
         self.user_seconds + self.system_seconds
     }
+
+    /// Cores that were used between an earlier instant and this one.
+    pub(crate) fn cores_since(&self, before: &Self) -> f64 {
+        (self.cpu_seconds() - before.cpu_seconds()) / (self.at - before.at).as_secs_f64()
+    }
 }
 
 /// A child process. Killed when dropped.

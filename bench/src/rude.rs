@@ -34,11 +34,14 @@ pub(crate) struct RudeMeasurement {
     disturbed: Part,
     with_blocked: Part,
     visits: Visits,
+    /// Cores that the rude guests used: of the one that they share with the bots.
+    guest_cores: f64,
     blocked: Visits,
-    /// Resident, before blocked readers came, with them, and after they left.
+    /// Resident, before blocked readers came, with them, after they left, and when as many had come again.
     blocked_before_bytes: u64,
     blocked_bytes: u64,
     blocked_after_bytes: u64,
+    blocked_again_bytes: u64,
     /// Of the kernel for sockets, before and with them.
     kernel_before_bytes: u64,
     kernel_bytes: u64,
@@ -74,7 +77,9 @@ pub(crate) async fn run(
     let of_each = guests.of_each.to_string();
     let rude = Guests::send(&addresses.tcp, scratch, &["--of-each", &of_each])?;
     sleep(SETTLE).await;
+    let guests_before = rude.usage()?;
     let disturbed = part(&fleet, &process, time).await?;
+    let guest_cores = rude.usage()?.cores_since(&guests_before);
     let visits = rude.leave().await?;
     sleep(SETTLE).await;
 
@@ -88,6 +93,11 @@ pub(crate) async fn run(
     let blocked = blocked.leave().await?;
     sleep(SETTLE).await;
     let after = process.usage()?;
+    println!("  beside as many again");
+    let again = Guests::send(&addresses.tcp, scratch, &["--blocked", &count])?;
+    sleep(SETTLE + BLOCKED).await;
+    let with_again = process.usage()?;
+    again.leave().await?;
 
     let limits = Metrics::read(&addresses.http).await?.by_label("pelago_limits_total", "limit");
     fleet.end().await?;
@@ -97,10 +107,12 @@ pub(crate) async fn run(
         disturbed,
         with_blocked,
         visits,
+        guest_cores,
         blocked,
         blocked_before_bytes: before.resident_bytes,
         blocked_bytes: with.resident_bytes,
         blocked_after_bytes: after.resident_bytes,
+        blocked_again_bytes: with_again.resident_bytes,
         kernel_before_bytes: before.kernel_socket_bytes,
         kernel_bytes: with.kernel_socket_bytes,
         blocked_count: guests.blocked,
@@ -114,9 +126,7 @@ async fn part(fleet: &Fleet, process: &Process, time: Duration) -> Result<Part> 
     fleet.interim();
     sleep(time).await;
     let (bots, after) = (fleet.interim(), process.usage()?);
-    let seconds = (after.at - before.at).as_secs_f64();
-    let cores = (after.cpu_seconds() - before.cpu_seconds()) / seconds;
-    Ok(Part { bots, cores, resident_bytes: after.resident_bytes })
+    Ok(Part { bots, cores: after.cores_since(&before), resident_bytes: after.resident_bytes })
 }
 
 impl RudeMeasurement {
@@ -174,8 +184,9 @@ impl fmt::Display for RudeMeasurement {
         let right: u64 = self.visits.right.values().sum();
         writeln!(
             out,
-            "  staleness p99 ratio {:.2}; {right} visits answered as defined",
-            self.ratio()
+            "  staleness p99 ratio {:.2}; {right} visits answered as defined; the guests used {:.2} cores",
+            self.ratio(),
+            self.guest_cores
         )?;
         for (kind, count) in &self.visits.wrong {
             writeln!(out, "    not as defined: {kind}: {count}")?;
@@ -183,12 +194,13 @@ impl fmt::Display for RudeMeasurement {
         let mib = |bytes: u64| bytes as f64 / 1048576.0;
         writeln!(
             out,
-            "  {} blocked: {:.1} KiB each; resident {:.1} MiB before, {:.1} with, {:.1} after; kernel {:.1} MiB before, {:.1} with; {} were lost",
+            "  {} blocked: {:.1} KiB each; resident {:.1} MiB before, {:.1} with, {:.1} after, {:.1} with as many again; kernel {:.1} MiB before, {:.1} with; {} were lost",
             self.blocked.stopped,
             self.kibibytes_per_blocked(),
             mib(self.blocked_before_bytes),
             mib(self.blocked_bytes),
             mib(self.blocked_after_bytes),
+            mib(self.blocked_again_bytes),
             mib(self.kernel_before_bytes),
             mib(self.kernel_bytes),
             self.blocked.lost

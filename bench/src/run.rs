@@ -62,10 +62,8 @@ pub(crate) async fn run(variant: &Variant, server: &Path, scratch: &Path) -> Res
     let baseline = match recorded {
         Some((game_before, game_after)) => {
             let replayed = baseline::replay(&recording).await?;
-            let game_seconds = (game_after.at - game_before.at).as_secs_f64();
-            let game = (game_after.cpu_seconds() - game_before.cpu_seconds()) / game_seconds;
             Some(Baseline {
-                game_cpu: game,
+                game_cpu: game_after.cores_since(&game_before),
                 bare_cpu: replayed.cpu,
                 late_p99_ms: replayed.late_p99_ms,
             })

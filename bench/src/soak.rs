@@ -199,7 +199,7 @@ fn sample(
         seconds: elapsed.as_secs_f64(),
         resident_bytes: usage.resident_bytes,
         kernel_socket_bytes: usage.kernel_socket_bytes,
-        cores: (usage.cpu_seconds() - usage_before.cpu_seconds()) / seconds,
+        cores: usage.cores_since(usage_before),
         writes_per_second: since("pelago_writes_total") / seconds,
         blocked_writes: since("pelago_blocked_writes_total"),
         bots,
