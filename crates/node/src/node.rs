@@ -8,7 +8,7 @@ use crate::effect::{Effect, Message};
 use crate::lane::{Lane, LaneConfig, LaneInput};
 use crate::login::{Login, LoginConfig};
 use crate::manners::ClientLimits;
-use crate::steward::{Steward, StewardConfig, StewardSabotage};
+use crate::steward::{Steward, StewardConfig, StewardInput, StewardSabotage};
 use bytes::Bytes;
 use pelago_cluster::{Links, LinksConfig, LinksSabotage};
 use pelago_game::{ContentHash, Game, IslandSpec, Land, json};
@@ -183,7 +183,13 @@ impl Hub {
         let mut produced = Vec::new();
         while let Some(message) = queue.pop_front() {
             match message {
-                Message::Control(input) => self.control.handle(now, input, &mut produced),
+                Message::Control(input) => {
+                    let is_wake = matches!(input, ControlInput::Wake);
+                    self.control.handle(now, input, &mut produced);
+                    if is_wake {
+                        self.steward.handle(now, StewardInput::Wake, &mut produced);
+                    }
+                }
                 Message::Steward(input) => self.steward.handle(now, input, &mut produced),
                 Message::Login(input) => self.login.handle(now, input, &mut produced),
                 Message::Lane(..) => effects.push(Effect::To(message)),
@@ -212,7 +218,7 @@ impl Hub {
 
     /// When it wants to be woken.
     pub fn next_wake(&self) -> Option<WorldTime> {
-        self.control.next_wake()
+        self.control.next_wake().into_iter().chain(self.steward.next_wake()).min()
     }
 }
 

@@ -4,6 +4,9 @@
 //! one batch is under way: the documents are loaded, the rules run in memory one after the other,
 //! the result is one transaction. A conflict or an unknown outcome leads to another run over fresh
 //! documents; a turn that was committed after all is found in its avatar's ring of outcomes.
+//!
+//! Whatever the store does, who asked is answered within [`TURN_DEADLINE_MS`]. What was under way goes on without him:
+//! if it is committed after all, the same command under the same number gets its outcome, another one is `repeated`.
 
 mod batch;
 mod objects;
@@ -30,7 +33,7 @@ pub const MAX_WAITING: usize = 4096;
 pub const MAX_QUEUES: usize = 65_536;
 /// Documents that are remembered between batches; at the limit those of idle keys are forgotten.
 pub const MAX_REMEMBERED: usize = 16 * 1024;
-/// How long a command waits for the store before it is answered with `unavailable`, in ms.
+/// How long a command waits before it is answered with `unavailable`, in ms.
 pub const TURN_DEADLINE_MS: i64 = 5000;
 
 /// Where an answer goes.
@@ -70,7 +73,7 @@ pub enum DurableResult {
         /// The avatar's hash chain after it.
         chain: [u8; 32],
     },
-    /// Nothing changed.
+    /// Nothing changed; after `unavailable` nobody knows.
     Refused(Refusal),
 }
 
@@ -150,6 +153,8 @@ pub(crate) struct Waiting {
     command: DurableCommand,
     attempts: usize,
     deadline: WorldTime,
+    /// Its time was over: nobody waits for it any more.
+    is_answered: bool,
 }
 
 #[derive(Default)]
@@ -163,6 +168,8 @@ pub struct Steward {
     config: StewardConfig,
     queues: BTreeMap<Key, KeyQueue>,
     remembered: BTreeMap<Key, Document>,
+    /// When commands are answered at the latest, in order.
+    deadlines: VecDeque<(WorldTime, Key)>,
     tickets: BTreeMap<Ticket, Key>,
     next_ticket: u64,
     objects: ObjectPublisher,
@@ -177,6 +184,7 @@ impl Steward {
             config,
             queues: BTreeMap::new(),
             remembered: BTreeMap::new(),
+            deadlines: VecDeque::new(),
             tickets: BTreeMap::new(),
             next_ticket: 0,
             limits: LimitCounts::default(),
@@ -237,8 +245,33 @@ impl Steward {
         }
         let queue = self.queues.entry(key.clone()).or_default();
         let deadline = now.plus(TURN_DEADLINE_MS);
-        queue.waiting.push_back(Waiting { caller, command, attempts: 0, deadline });
+        queue.waiting.push_back(Waiting {
+            caller,
+            command,
+            attempts: 0,
+            deadline,
+            is_answered: false,
+        });
+        self.deadlines.push_back((deadline, key.clone()));
         self.advance(now, &key, effects);
+    }
+
+    /// Answers those whose time is over. Whoever is part of a batch stays in it: nobody can take back what was asked of
+    /// the store.
+    fn answer_overdue(&mut self, now: WorldTime, effects: &mut Vec<Effect>) {
+        while let Some((deadline, key)) = self.deadlines.pop_front_if(|(at, _)| *at <= now) {
+            let Some(queue) = self.queues.get_mut(&key) else { continue };
+            let mut overdue = Vec::new();
+            queue.waiting.retain(|turn| {
+                let is_over = turn.deadline == deadline;
+                overdue.extend(is_over.then_some(turn.caller));
+                !is_over
+            });
+            overdue.extend(queue.batch.iter_mut().flat_map(|batch| batch.overdue(deadline)));
+            self.limits.add(Limit::TurnTime, overdue.len() as u64);
+            let refused = |caller| answer(caller, DurableResult::Refused(unavailable()));
+            effects.extend(overdue.into_iter().map(refused));
+        }
     }
 
     /// Begins the next batch of a key if none is under way.
@@ -251,9 +284,8 @@ impl Steward {
         while turns.len() < MAX_BATCH_TURNS
             && let Some(turn) = queue.waiting.pop_front()
         {
-            if turn.deadline <= now {
-                self.limits.note(Limit::TurnTime);
-                effects.push(answer(turn.caller, DurableResult::Refused(unavailable())));
+            if turn.is_answered {
+                // Ejected from a batch after its time was over.
             } else if turns
                 .iter()
                 .any(|other: &Waiting| other.command.actor.avatar == turn.command.actor.avatar)
@@ -405,6 +437,7 @@ impl Machine for Steward {
     type Effect = Effect;
 
     fn handle(&mut self, now: WorldTime, input: StewardInput, effects: &mut Vec<Effect>) {
+        self.answer_overdue(now, effects);
         match input {
             StewardInput::Command { caller, command } => {
                 self.enqueue(now, caller, command, effects);
@@ -428,7 +461,7 @@ impl Machine for Steward {
     }
 
     fn next_wake(&self) -> Option<WorldTime> {
-        None
+        self.deadlines.front().map(|(at, _)| *at)
     }
 }
 

@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod hostile_network;
+#[cfg(test)]
+mod troubled_store;
 
 use crate::clock::WorldClock;
 use crate::config::LimitsConfig;

@@ -172,6 +172,8 @@ export class Session {
       if (!waiting || (sequence > 0 && this.durable?.sequence !== sequence)) return;
       if (sequence > 0) this.durable = undefined;
       else this.live.delete(number);
+      // A command that was answered `unavailable` happened after all: the next number is due.
+      if (outcome.code === "repeated") this.sequence = sequence;
       if (outcome.code) waiting.reject(new Refused(outcome.code, outcome.sentence ?? ""));
       else {
         if (sequence > 0) this.sequence = sequence;

@@ -433,6 +433,10 @@ impl Bot {
         let Some(pending) = self.pending.take_if(|it| it.sequence == outcome.sequence) else {
             return Ok(Duration::from_millis(500));
         };
+        if outcome.code == "repeated" {
+            // A command that was answered `unavailable` happened after all.
+            self.sequence = outcome.sequence;
+        }
         if !outcome.code.is_empty() {
             if let Some(mut meters) = self.shared.meters() {
                 meters.refused += 1;

@@ -1,11 +1,11 @@
 //! A batch: turns of one key that are decided in memory and committed as one transaction.
 
-use super::{DurableResult, StewardConfig, Waiting, answer, unavailable};
+use super::{Caller, DurableResult, StewardConfig, Waiting, answer, unavailable};
 use crate::avatar::{AVATAR_SCHEMA, AvatarDocument, Place, SequenceCheck, read};
 use crate::effect::{Effect, Level};
 use pelago_game::{DurableTurn, Game, MAX_RUNS, Refusal, TurnEnd, json, run_durable};
 use pelago_model::limits::MAX_TRANSACTION_DOCUMENTS;
-use pelago_model::{Check, Document, Key, Revision, Transaction, Write};
+use pelago_model::{Check, Document, Key, Revision, Transaction, WorldTime, Write};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Turns of one batch; each writes at least its avatar and the key.
@@ -72,6 +72,17 @@ impl Batch {
 
     pub(super) fn len(&self) -> usize {
         self.turns.len()
+    }
+
+    /// Those whose time is over at an instant, each of them told once.
+    pub(super) fn overdue(&mut self, deadline: WorldTime) -> Vec<Caller> {
+        let turns = self.turns.iter_mut().chain(&mut self.left_over);
+        let overdue = turns.filter(|turn| turn.deadline == deadline && !turn.is_answered);
+        let told = overdue.map(|turn| {
+            turn.is_answered = true;
+            turn.caller
+        });
+        told.collect()
     }
 
     /// Decides all turns over the documents at hand.

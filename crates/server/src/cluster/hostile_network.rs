@@ -5,7 +5,7 @@
 
 #[path = "../../tests/process/player.rs"]
 #[allow(dead_code, reason = "shared with the tests of real processes")]
-mod player;
+pub(super) mod player;
 #[path = "../../tests/process/proxy.rs"]
 mod proxy;
 
@@ -25,9 +25,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// Two nodes; the one dials the other through the proxy.
-async fn start() -> (Cluster, Proxy) {
-    let settings = ClusterSettings {
+/// Two nodes of two lanes.
+pub(super) fn settings() -> ClusterSettings {
+    ClusterSettings {
         nodes: 2,
         lanes: 2,
         spread: 2,
@@ -37,9 +37,13 @@ async fn start() -> (Cluster, Proxy) {
         new_world: NewWorld { seed: 7, island_size: 6 },
         limits: crate::config::LimitsConfig::default(),
         files: OpenFiles::new(None),
-    };
+    }
+}
+
+/// The one dials the other through the proxy.
+async fn start() -> (Cluster, Proxy) {
     let store = pelago_store::open("memory:").unwrap();
-    let cluster = Cluster::start_apart(&settings, Arc::new(Frontier), store).unwrap();
+    let cluster = Cluster::start_apart(&settings(), Arc::new(Frontier), store).unwrap();
     let proxy = Proxy::toward(cluster.nodes[1].peer).await;
     let address = proxy.address.to_string();
     cluster.introduce(|node: &NodeShell| match node.node {
@@ -50,13 +54,13 @@ async fn start() -> (Cluster, Proxy) {
     (cluster, proxy)
 }
 
-async fn stop(cluster: Cluster) {
+pub(super) async fn stop(cluster: Cluster) {
     for node in cluster.nodes {
         node.stop().await;
     }
 }
 
-async fn until(what: &str, holds: impl Fn() -> bool) {
+pub(super) async fn until(what: &str, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < PATIENCE, "{what}: did not happen");

@@ -16,6 +16,7 @@ const SPEED: u16 = 256;
 pub(crate) struct Player {
     pub(crate) session: Session,
     changes: Vec<Change>,
+    heard: Vec<String>,
 }
 
 impl Player {
@@ -27,7 +28,7 @@ impl Player {
             arrival: Arrival::Home,
         };
         let session = Session::open(address, &Transport::Tcp, None, &identity).await?;
-        Ok(Self { session, changes: Vec::new() })
+        Ok(Self { session, changes: Vec::new(), heard: Vec::new() })
     }
 
     /// Logs in, again and again if it has to be.
@@ -56,12 +57,52 @@ impl Player {
         let end = Instant::now() + time;
         while let Some(left) = end.checked_duration_since(Instant::now()) {
             match timeout(left, self.session.next(&mut self.changes)).await {
-                Ok(Ok(Some(_))) => self.changes.clear(),
+                Ok(Ok(Some(_))) => self.listen(),
                 Ok(Ok(None) | Err(_)) => return false,
                 Err(_) => {}
             }
         }
         true
+    }
+
+    /// Keeps what was said, and forgets the other changes.
+    fn listen(&mut self) {
+        let said = self.changes.drain(..).filter_map(|change| match change {
+            Change::Said(_, text) => Some(text.to_string()),
+            _ => None,
+        });
+        self.heard.extend(said);
+    }
+
+    /// Takes in what comes until somebody says this.
+    pub(crate) async fn until_heard(&mut self, text: &str) {
+        let began = Instant::now();
+        while !self.heard.iter().any(|heard| heard == text) {
+            assert!(began.elapsed() < PATIENCE, "nobody said {text:?}");
+            self.take_in(Duration::from_millis(50)).await;
+        }
+        self.heard.clear();
+    }
+
+    /// Asks to eat what it does not have, which only the documents can tell, and returns the code of the refusal.
+    pub(crate) async fn eat_nothing(&mut self) -> String {
+        let sequence = self.session.welcome.sequence + 1;
+        self.session.act(sequence, r#"{"eat":{"item":"berry"}}"#.into()).await.unwrap();
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            let next = timeout(PATIENCE, self.session.next(&mut self.changes)).await;
+            match next.unwrap().unwrap().unwrap() {
+                Incoming::Control(body) => {
+                    if let server_message::Body::Outcome(outcome) = *body
+                        && outcome.sequence == sequence
+                    {
+                        return outcome.code;
+                    }
+                }
+                Incoming::Changes => self.listen(),
+            }
+        }
+        panic!("nobody answered");
     }
 
     /// World time, as the node says it.
