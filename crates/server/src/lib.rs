@@ -7,6 +7,7 @@ mod clock;
 mod cluster;
 mod config;
 mod http;
+mod measured_store;
 mod metrics;
 mod shell;
 mod world;

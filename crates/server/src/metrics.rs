@@ -1,8 +1,9 @@
 //! `/metrics`: what nodes tell operators, in the form of Prometheus.
 
 use crate::cluster::Cluster;
+use crate::measured_store;
 use crate::shell::NodeShell;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use pelago_model::Limit;
 use pelago_store::StoreCounters;
 use std::sync::PoisonError;
@@ -10,7 +11,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Describes all numbers and begins to keep them.
 pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
-    let handle = PrometheusBuilder::new().install_recorder()?;
+    let seconds = Matcher::Full(measured_store::SECONDS.to_owned());
+    let builder =
+        PrometheusBuilder::new().set_buckets_for_metric(seconds, &measured_store::BUCKETS)?;
+    let handle = builder.install_recorder()?;
     metrics::describe_gauge!("pelago_clients", "Connections of clients.");
     metrics::describe_gauge!("pelago_players", "Players on a lane.");
     metrics::describe_gauge!("pelago_steward_backlog", "Durable commands not yet answered.");
@@ -32,6 +36,8 @@ pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
     metrics::describe_counter!("pelago_store_transactions_total", "Transactions, by their end.");
     metrics::describe_counter!("pelago_store_groups_total", "Groups of transactions written.");
     metrics::describe_counter!("pelago_store_loads_total", "Loads of documents.");
+    metrics::describe_histogram!(measured_store::SECONDS, "Until the store has answered.");
+    metrics::describe_gauge!(measured_store::WAITING, "What the store has not answered yet.");
     #[cfg(feature = "count-allocations")]
     metrics::describe_counter!("pelago_allocations_total", "Allocations of memory.");
     Ok(handle)
@@ -123,5 +129,22 @@ fn collect_limits(node: &str, shell: &NodeShell) {
     for limit in Limit::ALL {
         let labels = [("node", node.to_owned()), ("limit", limit.name().to_owned())];
         metrics::counter!("pelago_limits_total", &labels).absolute(counts.of(limit));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_page_about_the_store_names_numbers_that_exist() {
+        let page = include_str!("../../../docs/operating/store.md");
+        let code = [include_str!("metrics.rs"), include_str!("measured_store.rs")].concat();
+        let names: Vec<&str> = page
+            .split(|c: char| !c.is_ascii_lowercase() && c != '_')
+            .filter(|word| word.starts_with("pelago_"))
+            .collect();
+        assert!(names.len() > 10);
+        for name in names {
+            assert!(code.contains(&format!("\"{name}\"")), "there is no {name}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 use crate::certificate::Certificate;
 use crate::cluster::{Cluster, ClusterSettings, MAX_NODES};
 use crate::config::Config;
+use crate::measured_store::MeasuredStore;
 use crate::world::{NEW_ISLAND_SIZE, NewWorld};
 use crate::{http, metrics};
 use anyhow::{Context, Result, bail};
@@ -13,6 +14,7 @@ use pelago_client::bots::{self, Behavior, Plan};
 use pelago_game::Game;
 use pelago_net::recording::Passage;
 use pelago_net::{Listener, OpenFiles, ServerTls, Trust};
+use pelago_store::Store;
 use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -120,6 +122,7 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
     }
     let store = pelago_store::open(&address)?;
     let metrics = metrics::install()?;
+    let store: Arc<dyn Store> = Arc::new(MeasuredStore::new(store));
     let listener = Listener::bind(arguments.http).context("--http")?;
     let http_address = listener.address();
     let settings = ClusterSettings {
