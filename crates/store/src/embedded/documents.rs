@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// Bytes of documents that are kept in memory, beside the journal, until they go to a file together. Places, which are
 /// written again and again, are most of them; an eighth of fjall's default is an eighth of the memory they take.
-pub(super) const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
+const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Bytes of blocks of files that are kept in memory. What is watched is kept by who watches it, and the kernel keeps the
 /// files: a larger cache mostly holds what nobody reads twice.

@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Changes that are kept.
 pub(super) const MAX_CHANGES: u64 = 262_144;
+/// Bytes of changes that are kept in memory until they go to a file together: they are read from the files anyway.
+const MEMTABLE_BYTES: u64 = 2 * 1024 * 1024;
 /// The name of the keyspace.
 const FEED: &str = "feed";
 
@@ -42,8 +44,7 @@ impl Feed {
         max_changes: u64,
     ) -> Result<Self, OpenError> {
         let problem = |error: &dyn ToString| directory::engine(directory, error.to_string());
-        let options =
-            || KeyspaceCreateOptions::default().max_memtable_size(super::documents::MEMTABLE_BYTES);
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let keyspace = database.keyspace(FEED, options).map_err(|error| problem(&error))?;
         let view = database.snapshot();
         let number = |entry: Option<fjall::Guard>| match entry {
