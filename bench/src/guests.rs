@@ -3,7 +3,7 @@
 use crate::cores;
 use crate::process::{Process, Usage};
 use anyhow::{Context, Result};
-use pelago_client::rude::{Blocked, Rudeness, VisitError, visit};
+use pelago_client::rude::{Answer, Blocked, Rudeness, VisitError, visit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -50,6 +50,9 @@ pub(crate) struct Visits {
     pub(crate) right: BTreeMap<String, u64>,
     /// Those that were not, by kind and answer.
     pub(crate) wrong: BTreeMap<String, u64>,
+    /// Those whose move was `late`: the guests' own process had no time for them.
+    #[serde(default)]
+    pub(crate) late: u64,
     /// Those that found nothing to do.
     pub(crate) placeless: u64,
     /// Blocked readers: those that stopped reading, read again, and were closed or not let in.
@@ -158,6 +161,7 @@ async fn visit_again(
             Ok(answer) if answer == kind.answer() => {
                 *visits.right.entry(format!("{kind:?}")).or_default() += 1;
             }
+            Ok(Answer::Declined(code)) if code == "late" => visits.late += 1,
             Ok(answer) => *visits.wrong.entry(format!("{kind:?}: {answer:?}")).or_default() += 1,
             // All that is within its reach is gathered.
             Err(VisitError::NoPlace) => visits.placeless += 1,

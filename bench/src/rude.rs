@@ -184,8 +184,9 @@ impl fmt::Display for RudeMeasurement {
         let right: u64 = self.visits.right.values().sum();
         writeln!(
             out,
-            "  staleness p99 ratio {:.2}; {right} visits answered as defined; the guests used {:.2} cores",
+            "  staleness p99 ratio {:.2}; {right} visits answered as defined, {} moved too late; the guests used {:.2} cores",
             self.ratio(),
+            self.visits.late,
             self.guest_cores
         )?;
         for (kind, count) in &self.visits.wrong {
