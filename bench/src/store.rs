@@ -166,7 +166,7 @@ fn embedded(directory: &Path, answers: Sender<usize>) -> Result<Side> {
 fn bare(directory: &Path, answers: Sender<usize>) -> Result<Side> {
     let database = Database::builder(directory).open()?;
     // As many as the store lets wait.
-    let (requests, waiting) = sync_channel(pelago_store::embedded::MAX_WAITING);
+    let (requests, waiting) = sync_channel(pelago_store::MAX_WAITING);
     let thread = std::thread::spawn(move || commit_bare(&database, &waiting, &answers));
     let ask = move |transaction, pair| drop(requests.send((transaction, pair)));
     let end = move || match thread.join() {

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Debian packages, each with a file that shows that it is there.
-const PACKAGES: [(&str, &str); 3] = [
+const PACKAGES: [(&str, &str); 4] = [
     ("chromium", "/usr/bin/chromium"),
     ("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"),
+    ("postgresql-15", "/usr/lib/postgresql/15/bin/postgres"),
     ("python3", "/usr/bin/python3"),
 ];
+/// What Debian reads before it installs a PostgreSQL server: whether to create a cluster and start it.
+const CLUSTERS: &str = "/etc/postgresql-common/createcluster.conf";
 /// The oldest Node.js that the page is built with.
 const NODE_MAJOR: u32 = 20;
 
@@ -63,20 +66,32 @@ fn install_packages() -> Result<()> {
         return Ok(());
     }
     println!("installing Debian packages: {}", missing.join(" "));
-    let privileged = |arguments: &[&str]| {
-        // Root needs no sudo, and may not have it.
-        let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
-        let mut command = if is_root { Command::new("apt-get") } else { Command::new("sudo") };
-        if !is_root {
-            command.arg("apt-get");
-        }
+    let apt_get = |arguments: &[&str]| {
+        let mut command = privileged("apt-get");
         command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
         run(command)
     };
-    privileged(&["update", "-qq"]).context("apt-get is needed to install what the tests need")?;
+    if missing.contains(&"postgresql-15") && !Path::new(CLUSTERS).exists() {
+        // Tests have servers of their own: none has to run beside them.
+        let script = format!("mkdir -p $(dirname {CLUSTERS}) && echo create_main_cluster=false > {CLUSTERS}");
+        let mut write = privileged("sh");
+        write.args(["-c", &script]);
+        run(write)?;
+    }
+    apt_get(&["update", "-qq"]).context("apt-get is needed to install what the tests need")?;
     let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
     install.extend(missing);
-    privileged(&install)
+    apt_get(&install)
+}
+
+/// A command of root's. Root needs no sudo, and may not have it.
+fn privileged(program: &str) -> Command {
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
+    let mut command = Command::new(if is_root { program } else { "sudo" });
+    if !is_root {
+        command.arg(program);
+    }
+    command
 }
 
 /// Node.js is there and new enough.

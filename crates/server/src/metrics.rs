@@ -35,9 +35,22 @@ pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
     metrics::describe_counter!("pelago_writes_total", "Writes to sockets, by peer or client.");
     metrics::describe_counter!("pelago_store_transactions_total", "Transactions, by their end.");
     metrics::describe_counter!("pelago_store_groups_total", "Groups of transactions written.");
+    metrics::describe_counter!(
+        "pelago_store_grouped_total",
+        "Transactions of those groups: over pelago_store_groups_total, how large groups are."
+    );
     metrics::describe_counter!("pelago_store_loads_total", "Loads of documents.");
     metrics::describe_histogram!(measured_store::SECONDS, "Until the store has answered.");
     metrics::describe_gauge!(measured_store::WAITING, "What the store has not answered yet.");
+    metrics::describe_counter!(
+        "pelago_store_retries_total",
+        "Groups that were decided anew because other processes were in the way."
+    );
+    metrics::describe_counter!(
+        "pelago_store_reconnects_total",
+        "Connections to the database that were lost and made again."
+    );
+    metrics::describe_gauge!("pelago_store_waiting_bytes", "Bytes of their keys and values.");
     #[cfg(feature = "count-allocations")]
     metrics::describe_counter!("pelago_allocations_total", "Allocations of memory.");
     Ok(handle)
@@ -61,11 +74,20 @@ fn collect_store(counters: StoreCounters) {
         ("committed", counters.committed),
         ("conflict", counters.conflicts),
         ("failed", counters.failed),
+        ("unknown", counters.unknown),
     ] {
         metrics::counter!("pelago_store_transactions_total", "end" => end).absolute(value);
     }
-    metrics::counter!("pelago_store_groups_total").absolute(counters.groups);
-    metrics::counter!("pelago_store_loads_total").absolute(counters.loads);
+    for (name, value) in [
+        ("pelago_store_groups_total", counters.groups),
+        ("pelago_store_grouped_total", counters.grouped),
+        ("pelago_store_loads_total", counters.loads),
+        ("pelago_store_retries_total", counters.retries),
+        ("pelago_store_reconnects_total", counters.reconnects),
+    ] {
+        metrics::counter!(name).absolute(value);
+    }
+    metrics::gauge!("pelago_store_waiting_bytes").set(counters.waiting_bytes as f64);
 }
 
 fn collect(shell: &NodeShell) {

@@ -4,6 +4,38 @@ use pelago_model::limits::{
     MAX_CHUNK_DOCUMENT_BYTES, MAX_DOCUMENT_BYTES, MAX_TRANSACTION_DOCUMENTS,
 };
 use pelago_model::{CommitOutcome, Document, Key, Revision, Transaction};
+use std::collections::BTreeMap;
+
+/// What becomes of transactions that are decided together.
+pub(crate) struct Decided<E> {
+    /// The documents that they write, as they leave them.
+    pub(crate) changed: BTreeMap<Key, Document>,
+    /// How each ends if those are made durable.
+    pub(crate) outcomes: Vec<Result<CommitOutcome, E>>,
+}
+
+/// Decides transactions one after the other, each upon what those before it write.
+pub(crate) fn decide<E>(
+    transactions: impl IntoIterator<Item = Transaction>,
+    present: impl Fn(&Key) -> Result<Revision, E>,
+) -> Decided<E> {
+    let mut changed: BTreeMap<Key, Document> = BTreeMap::new();
+    let mut outcomes = Vec::new();
+    for transaction in transactions {
+        let revision = |key: &Key| match changed.get(key) {
+            Some(document) => Ok(document.revision),
+            None => present(key),
+        };
+        outcomes.push(apply(transaction, revision).map(|applied| match applied {
+            Ok(documents) => {
+                changed.extend(documents);
+                CommitOutcome::Committed
+            }
+            Err(outcome) => outcome,
+        }));
+    }
+    Decided { changed, outcomes }
+}
 
 /// Checks a transaction against the present revisions, and returns the documents that it writes.
 ///
@@ -34,7 +66,8 @@ pub(crate) fn apply<E>(
     Ok(Ok(transaction.writes.into_iter().map(document).collect()))
 }
 
-fn is_well_formed(transaction: &Transaction) -> bool {
+/// Whether it keeps to the limits and names each document once.
+pub(crate) fn is_well_formed(transaction: &Transaction) -> bool {
     let mut keys: Vec<&Key> = transaction.keys().collect();
     keys.sort_unstable();
     let count = transaction.checks.len() + transaction.writes.len();

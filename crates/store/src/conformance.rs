@@ -2,7 +2,10 @@
 //!
 //! `conformance!` for every engine, `conformance_durable!` for those that outlive their process, too.
 
-use crate::{Change, FeedPosition, ReadError, Store, commit_now, load_now};
+use crate::{
+    Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, ReadError, Store,
+    StoreCounters, commit_now, load_now,
+};
 use bytes::Bytes;
 use pelago_model::limits::{
     MAX_CHUNK_DOCUMENT_BYTES, MAX_DOCUMENT_BYTES, MAX_TRANSACTION_DOCUMENTS,
@@ -61,6 +64,53 @@ macro_rules! conformance_durable {
             });
         }
     };
+}
+
+/// A store together with the place where it is kept, which goes with it.
+pub struct Temporary<S, P> {
+    /// The engine.
+    pub store: S,
+    /// Its directory, or its server.
+    pub place: P,
+}
+
+impl<S: Store, P: Send + Sync> Store for Temporary<S, P> {
+    fn load(&self, keys: Vec<Key>, done: LoadDone) {
+        self.store.load(keys, done);
+    }
+
+    fn commit(&self, transaction: Transaction, done: CommitDone) {
+        self.store.commit(transaction, done);
+    }
+
+    fn scan_after(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+        visit: &mut dyn FnMut(Key, Document) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        self.store.scan_after(prefix, after, visit)
+    }
+
+    fn feed(&self, after: FeedPosition, limit: usize) -> Result<Vec<Change>, FeedError> {
+        self.store.feed(after, limit)
+    }
+
+    fn feed_end(&self) -> Result<FeedPosition, ReadError> {
+        self.store.feed_end()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    fn counters(&self) -> StoreCounters {
+        self.store.counters()
+    }
+
+    fn close(&self) {
+        self.store.close();
+    }
 }
 
 fn key(text: &str) -> Key {

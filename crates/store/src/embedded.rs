@@ -18,34 +18,27 @@ mod directory;
 mod documents;
 mod feed;
 
-use crate::pending::Pending;
 use crate::tally::Tally;
+use crate::waiting::{Commit, Load, MAX_WAITING};
 use crate::{
     Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, OpenError, ReadError,
     Store, StoreCounters,
 };
-use committer::{Commit, Committer, Weight};
+use committer::Committer;
 use documents::Documents;
-use pelago_model::{CommitOutcome, Document, Key, Transaction};
+use pelago_model::{Document, Key, Transaction};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 pub use committer::{MAX_GROUP, MAX_GROUP_BYTES};
 
-/// Commits that wait, and loads that wait; more fail at once.
-pub const MAX_WAITING: usize = 65_536;
-/// Bytes of keys and values of the transactions that are not answered yet; more fail at once.
-pub const MAX_WAITING_BYTES: usize = 256 * 1024 * 1024;
-
 /// Documents in a directory.
 pub struct Embedded {
     /// Guards the way to the threads, which `close` takes.
     running: Mutex<Option<Running>>,
-    waiting_bytes: Arc<AtomicUsize>,
     tally: Arc<Tally>,
 }
 
@@ -54,11 +47,6 @@ struct Running {
     loads: SyncSender<Load>,
     threads: Vec<JoinHandle<()>>,
     documents: Documents,
-}
-
-struct Load {
-    keys: Vec<Key>,
-    pending: Pending<Result<Vec<Document>, ReadError>>,
 }
 
 impl Embedded {
@@ -88,7 +76,7 @@ impl Embedded {
             )?,
         ];
         let running = Mutex::new(Some(Running { commits, loads, threads, documents }));
-        Ok(Self { running, waiting_bytes: Arc::default(), tally })
+        Ok(Self { running, tally })
     }
 
     fn documents(&self) -> Result<Documents, ReadError> {
@@ -104,7 +92,7 @@ impl Embedded {
 
 impl Store for Embedded {
     fn load(&self, keys: Vec<Key>, done: LoadDone) {
-        let load = Load { keys, pending: Pending::new(done, Err(ReadError::Busy)) };
+        let load = Load::new(keys, done);
         let refused = match &*self.running() {
             Some(running) => refused(running.loads.try_send(load)),
             None => Some(load),
@@ -114,9 +102,7 @@ impl Store for Embedded {
     }
 
     fn commit(&self, transaction: Transaction, done: CommitDone) {
-        let pending = Pending::new(done, CommitOutcome::Failed);
-        let Some(weight) = Weight::of(&transaction, &self.waiting_bytes) else { return };
-        let commit = Commit { transaction, pending, weight };
+        let Some(commit) = Commit::new(transaction, done, &self.tally) else { return };
         let refused = match &*self.running() {
             Some(running) => refused(running.commits.try_send(commit)),
             None => Some(commit),
@@ -178,9 +164,9 @@ fn refused<T>(sent: Result<(), TrySendError<T>>) -> Option<T> {
 }
 
 fn serve_loads(documents: &Documents, requests: &Receiver<Load>, tally: &Tally) {
-    while let Ok(Load { keys, pending }) = requests.recv() {
-        tally.loaded();
+    while let Ok(load) = requests.recv() {
         let view = documents.view();
-        pending.answer(keys.iter().map(|key| view.read(key)).collect());
+        let found = load.keys.iter().map(|key| view.read(key)).collect();
+        load.answer(found, tally);
     }
 }

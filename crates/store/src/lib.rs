@@ -2,6 +2,7 @@
 //!
 //! A plain versioned key-value store is the truth. Engines know keys, revisions and bytes; what the
 //! bytes mean they do not know. Answers come by callback: nobody who asks ever waits for a disk.
+#![allow(clippy::disallowed_methods, reason = "a driver: engines measure how long they take")]
 
 mod apply;
 #[doc(hidden)]
@@ -11,12 +12,16 @@ pub mod envelope;
 mod feed;
 pub mod memory;
 mod pending;
+pub mod postgres;
 mod tally;
+mod waiting;
 pub mod world_hash;
 
 pub use embedded::Embedded;
 pub use feed::{Change, FeedError, FeedPosition, MalformedPosition};
 pub use memory::Memory;
+pub use postgres::Postgres;
+pub use waiting::{MAX_WAITING, MAX_WAITING_BYTES};
 pub use world_hash::{WorldHash, world_hash};
 
 use pelago_model::{CommitOutcome, Document, Key, Transaction};
@@ -115,12 +120,28 @@ pub struct StoreCounters {
     pub committed: u64,
     /// Transactions that were refused because a document had another revision.
     pub conflicts: u64,
-    /// Transactions that failed, or whose end is unknown.
+    /// Transactions that failed.
     pub failed: u64,
+    /// Transactions whose end is unknown.
+    pub unknown: u64,
+    /// How long transactions waited for their end, all together, in microseconds.
+    pub commit_us: u64,
     /// Writes to the disk: transactions are made durable in groups.
     pub groups: u64,
+    /// Transactions of those groups, with those that were refused.
+    pub grouped: u64,
+    /// Groups that were tried again because others were in the way.
+    pub retries: u64,
+    /// Connections that were lost and made again.
+    pub reconnects: u64,
     /// Loads, of any number of documents each.
     pub loads: u64,
+    /// How long loads waited for their answer, all together, in microseconds.
+    pub load_us: u64,
+    /// Transactions that are not answered yet.
+    pub waiting: u64,
+    /// Bytes of their keys and values.
+    pub waiting_bytes: u64,
 }
 
 /// Why documents could not be read.
@@ -147,7 +168,8 @@ pub enum ReadError {
 pub enum OpenError {
     /// The address is none.
     #[error(
-        "store address {0:?}: expected memory: or embedded:DIRECTORY (also written fjall:DIRECTORY)"
+        "store address {0:?}: expected memory:, embedded:DIRECTORY (also written fjall:DIRECTORY) or \
+         postgres://USER:PASSWORD@HOST:PORT/DATABASE"
     )]
     Address(String),
     /// The directory is in use by another process.
@@ -169,9 +191,18 @@ pub enum OpenError {
         /// What the engine says.
         problem: String,
     },
+    /// A database could not be used.
+    #[error("--store {address}: {problem}")]
+    Database {
+        /// Where: hosts and the database's name, never a password.
+        address: String,
+        /// What is wrong.
+        problem: String,
+    },
 }
 
-/// Opens the store at an address: `memory:` or `embedded:DIRECTORY`, which may name its engine: `fjall:DIRECTORY`.
+/// Opens the store at an address: `memory:`, `embedded:DIRECTORY`, which may name its engine: `fjall:DIRECTORY`, or
+/// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTIONS` (see [`mod@postgres`]).
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -181,7 +212,16 @@ pub fn open(address: &str) -> Result<Arc<dyn Store>, OpenError> {
         Some(("embedded" | "fjall", directory)) if !directory.is_empty() => {
             Ok(Arc::new(Embedded::open(directory.as_ref())?))
         }
-        _ => Err(OpenError::Address(address.to_owned())),
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(Postgres::open(address)?)),
+        _ => Err(OpenError::Address(without_secrets(address))),
+    }
+}
+
+/// An address as it may be shown: what follows `//` could hold a password.
+fn without_secrets(address: &str) -> String {
+    match address.split_once("//") {
+        Some((scheme, rest)) if !rest.is_empty() => format!("{scheme}//..."),
+        _ => address.to_owned(),
     }
 }
 
@@ -209,9 +249,10 @@ mod tests {
 
     #[test]
     fn wrong_addresses_say_what_is_expected() {
-        for address in ["", "memory", "memory:x", "embedded:", "fjall:", "mysql://x"] {
+        for address in ["", "memory", "memory:x", "embedded:", "fjall:", "mysql://me:secret@x"] {
             let error = open(address).err().unwrap().to_string();
-            assert!(error.contains("expected memory: or embedded:DIRECTORY"), "{error}");
+            assert!(error.contains("expected memory:, embedded:DIRECTORY"), "{error}");
+            assert!(error.contains("postgres://USER:PASSWORD@HOST") && !error.contains("secret"));
         }
     }
 }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Changes that are kept.
 const MAX_CHANGES: usize = 65_536;
@@ -114,14 +115,14 @@ impl Memory {
 
 impl Store for Memory {
     fn load(&self, keys: Vec<Key>, done: LoadDone) {
-        self.tally.loaded();
+        self.tally.loaded(Duration::ZERO);
         let documents = self.read(|inner| keys.iter().map(|key| inner.get(key)).collect());
         done(documents);
     }
 
     fn commit(&self, transaction: Transaction, done: CommitDone) {
         let outcome = self.apply(transaction);
-        self.tally.ended(&outcome);
+        self.tally.ended(&outcome, Duration::ZERO);
         done(outcome);
     }
 

@@ -2,59 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use bytes::Bytes;
-use pelago_model::{CommitOutcome, Document, Key, Revision, Transaction, Write};
+use pelago_model::{CommitOutcome, Key, Revision, Transaction, Write};
+use pelago_store::conformance::Temporary;
 use pelago_store::{Embedded, OpenError, Store, commit_now, load_now};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// A store in a directory that goes with it.
-struct Temporary {
-    store: Embedded,
-    _directory: tempfile::TempDir,
-}
-
-impl Store for Temporary {
-    fn load(&self, keys: Vec<Key>, done: pelago_store::LoadDone) {
-        self.store.load(keys, done);
-    }
-    fn commit(&self, transaction: Transaction, done: pelago_store::CommitDone) {
-        self.store.commit(transaction, done);
-    }
-    fn scan_after(
-        &self,
-        prefix: &str,
-        after: Option<&Key>,
-        visit: &mut dyn FnMut(Key, Document) -> std::ops::ControlFlow<()>,
-    ) -> Result<(), pelago_store::ReadError> {
-        self.store.scan_after(prefix, after, visit)
-    }
-    fn feed(
-        &self,
-        after: pelago_store::FeedPosition,
-        limit: usize,
-    ) -> Result<Vec<pelago_store::Change>, pelago_store::FeedError> {
-        self.store.feed(after, limit)
-    }
-    fn feed_end(&self) -> Result<pelago_store::FeedPosition, pelago_store::ReadError> {
-        self.store.feed_end()
-    }
-    fn capabilities(&self) -> pelago_store::Capabilities {
-        self.store.capabilities()
-    }
-    fn counters(&self) -> pelago_store::StoreCounters {
-        self.store.counters()
-    }
-
-    fn close(&self) {
-        self.store.close();
-    }
-}
-
-fn temporary() -> Arc<Temporary> {
-    let directory = tempfile::tempdir().unwrap();
-    let store = Embedded::open(directory.path()).unwrap();
-    Arc::new(Temporary { store, _directory: directory })
+fn temporary() -> Arc<Temporary<Embedded, tempfile::TempDir>> {
+    let place = tempfile::tempdir().unwrap();
+    let store = Embedded::open(place.path()).unwrap();
+    Arc::new(Temporary { store, place })
 }
 
 pelago_store::conformance!(temporary);

@@ -1,52 +1,19 @@
 //! The thread that commits: takes what waits, decides it in order, makes it durable together.
 
-use super::MAX_WAITING_BYTES;
 use super::documents::Documents;
-use crate::apply::apply;
-use crate::pending::Pending;
+use crate::apply::decide;
 use crate::tally::Tally;
-use pelago_model::{CommitOutcome, Document, Key, Transaction};
+use crate::waiting::Commit;
+use pelago_model::{CommitOutcome, Document, Key};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 
 /// Transactions of one group; the rest waits for the next.
 pub const MAX_GROUP: usize = 4096;
 /// Bytes of one group, exceeded by at most one transaction; the rest waits for the next.
 pub const MAX_GROUP_BYTES: usize = 16 * 1024 * 1024;
-
-/// A transaction that waits. Dropped, it has failed.
-pub(super) struct Commit {
-    pub(super) transaction: Transaction,
-    pub(super) pending: Pending<CommitOutcome>,
-    pub(super) weight: Weight,
-}
-
-/// The bytes of a transaction that is not answered yet; dropped with the answer.
-pub(super) struct Weight {
-    waiting_bytes: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Weight {
-    /// Weighs a transaction; `None` if more than [`MAX_WAITING_BYTES`] would wait with it.
-    pub(super) fn of(transaction: &Transaction, waiting_bytes: &Arc<AtomicUsize>) -> Option<Self> {
-        let values = transaction.writes.iter().filter_map(|write| write.value.as_ref());
-        let keys = transaction.keys().map(|key| key.as_str().len());
-        let bytes = values.map(bytes::Bytes::len).chain(keys).sum();
-        let add = |waiting: usize| Some(waiting + bytes).filter(|sum| *sum <= MAX_WAITING_BYTES);
-        waiting_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()?;
-        Some(Self { waiting_bytes: waiting_bytes.clone(), bytes })
-    }
-}
-
-impl Drop for Weight {
-    fn drop(&mut self) {
-        self.waiting_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
 
 /// Decides transactions. `W` makes a group durable; it is a parameter so that a test can let the disk fail.
 pub(super) struct Committer<W> {
@@ -76,45 +43,31 @@ where
 
     fn commit(&mut self, group: Vec<Commit>) -> Result<(), E> {
         let view = self.documents.view();
-        let mut changed: BTreeMap<Key, Document> = BTreeMap::new();
-        let mut decided = Vec::with_capacity(group.len());
-        for Commit { transaction, mut pending, weight } in group {
-            let revision = |key: &Key| match changed.get(key) {
-                Some(document) => Ok(document.revision),
-                None => view.revision(key),
-            };
-            let outcome = match apply(transaction, revision) {
-                Ok(Ok(documents)) => {
-                    changed.extend(documents);
-                    // Also for a transaction that only checks: it may have seen what this group writes.
-                    pending.expect(CommitOutcome::Unknown);
-                    CommitOutcome::Committed
-                }
-                Ok(Err(outcome)) => outcome,
-                Err(error) => {
-                    tracing::error!(%error, "a document could not be read for a commit");
-                    CommitOutcome::Failed
-                }
-            };
-            decided.push((pending, outcome, weight));
+        let (transactions, mut askers): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|commit| (commit.transaction, commit.asker)).unzip();
+        let decided = decide(transactions, |key| view.revision(key));
+        let mut outcomes = Vec::with_capacity(askers.len());
+        for (outcome, asker) in decided.outcomes.into_iter().zip(&mut askers) {
+            let outcome = outcome.unwrap_or_else(|error| {
+                tracing::error!(%error, "a document could not be read for a commit");
+                CommitOutcome::Failed
+            });
+            if outcome == CommitOutcome::Committed {
+                // Also for a transaction that only checks: it may have seen what this group writes.
+                asker.expect(CommitOutcome::Unknown);
+            }
+            outcomes.push(outcome);
         }
-        let written = if changed.is_empty() {
+        let written = if decided.changed.is_empty() {
             Ok(())
         } else {
-            self.tally.group();
-            (self.write)(&changed)
+            self.tally.group(askers.len());
+            (self.write)(&decided.changed)
         };
         // Conflicts, too, are answered only now: who reads after one must find the newer document.
-        for (pending, outcome, _weight) in decided {
-            match &written {
-                Err(_) if outcome == CommitOutcome::Committed => {
-                    self.tally.ended(&CommitOutcome::Unknown);
-                    drop(pending);
-                }
-                _ => {
-                    self.tally.ended(&outcome);
-                    pending.answer(outcome);
-                }
+        for (asker, outcome) in askers.into_iter().zip(outcomes) {
+            if written.is_ok() || outcome != CommitOutcome::Committed {
+                asker.answer(outcome);
             }
         }
         written
@@ -123,13 +76,13 @@ where
 
 /// What waits, up to the limits of a group.
 fn gather(first: Commit, requests: &Receiver<Commit>) -> Vec<Commit> {
-    let mut bytes = first.weight.bytes;
+    let mut bytes = first.asker.bytes();
     let mut group = vec![first];
     while group.len() < MAX_GROUP
         && bytes < MAX_GROUP_BYTES
         && let Ok(request) = requests.try_recv()
     {
-        bytes += request.weight.bytes;
+        bytes += request.asker.bytes();
         group.push(request);
     }
     group
@@ -139,7 +92,7 @@ fn gather(first: Commit, requests: &Receiver<Commit>) -> Vec<Commit> {
 mod tests {
     use super::*;
     use crate::embedded::directory;
-    use pelago_model::{Check, Revision, Write};
+    use pelago_model::{Check, Revision, Transaction, Write};
     use std::sync::mpsc::{Sender, channel};
 
     fn key(name: &str) -> Key {
@@ -155,12 +108,11 @@ mod tests {
     fn commit(
         transaction: Transaction,
         answers: &Sender<CommitOutcome>,
-        waiting_bytes: &Arc<AtomicUsize>,
+        tally: &Arc<Tally>,
     ) -> Commit {
         let answers = answers.clone();
         let done = Box::new(move |outcome| answers.send(outcome).unwrap());
-        let weight = Weight::of(&transaction, waiting_bytes).unwrap();
-        Commit { transaction, pending: Pending::new(done, CommitOutcome::Failed), weight }
+        Commit::new(transaction, done, tally).unwrap()
     }
 
     /// Runs transactions that wait together on a disk that fails, and more that come later.
@@ -173,9 +125,9 @@ mod tests {
         let documents = Documents::open(directory.path(), lock).unwrap();
         let (sender, answers) = channel();
         let (requests, waiting) = channel();
-        let waiting_bytes = Arc::default();
+        let tally = Arc::<Tally>::default();
         for transaction in transactions {
-            requests.send(commit(transaction, &sender, &waiting_bytes)).unwrap();
+            requests.send(commit(transaction, &sender, &tally)).unwrap();
         }
         let run = std::panic::AssertUnwindSafe(|| {
             Committer::new(documents, disk, Arc::default()).run(&waiting)
@@ -183,9 +135,9 @@ mod tests {
         let _ = std::panic::catch_unwind(run);
         drop(waiting);
         // What comes after the thread has ended comes back to the sender, who drops it.
-        drop(requests.send(commit(write("a/9", 0), &sender, &waiting_bytes)));
+        drop(requests.send(commit(write("a/9", 0), &sender, &tally)));
         drop(sender);
-        assert_eq!(waiting_bytes.load(Ordering::Relaxed), 0);
+        assert_eq!((tally.read().waiting, tally.read().waiting_bytes), (0, 0));
         answers.iter().collect()
     }
 
@@ -224,13 +176,5 @@ mod tests {
         };
         run_on(disk, transactions);
         assert_eq!(sizes, [MAX_GROUP, 1]);
-    }
-
-    #[test]
-    fn more_than_the_limit_of_bytes_does_not_wait() {
-        let waiting_bytes = Arc::new(AtomicUsize::new(MAX_WAITING_BYTES - 3));
-        assert!(Weight::of(&write("a/1", 0), &waiting_bytes).is_none());
-        assert!(Weight::of(&Transaction::default(), &waiting_bytes).is_some());
-        assert_eq!(waiting_bytes.load(Ordering::Relaxed), MAX_WAITING_BYTES - 3);
     }
 }

@@ -1,0 +1,101 @@
+//! A connection that is made again by itself when it is lost.
+
+use super::Shared;
+use super::errors::Failure;
+use super::session::{Session, Statements};
+use crate::tally::Tally;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The pause after the first failure to connect; it doubles up to the longest one.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How often the log says that the database is gone.
+const HINT_EVERY: Duration = Duration::from_secs(10);
+
+/// A way to the database. One task owns it.
+pub(super) struct Link {
+    shared: Arc<Shared>,
+    session: Option<(Session, Statements)>,
+    /// Whether there was a session before.
+    had_one: bool,
+    pause: Duration,
+}
+
+impl Link {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, session: None, had_one: false, pause: FIRST_PAUSE }
+    }
+
+    /// A session, made anew if there is none; `None`, after a pause, if that fails.
+    pub(super) async fn session(&mut self) -> Option<&(Session, Statements)> {
+        if self.session.as_ref().is_some_and(|(session, _)| session.client.is_closed()) {
+            self.session = None;
+        }
+        if self.session.is_none() {
+            match self.connect().await {
+                Ok(session) => {
+                    self.session = Some(session);
+                    self.shared.health.is_there(self.had_one);
+                    self.had_one = true;
+                    self.pause = FIRST_PAUSE;
+                }
+                Err(failure) => {
+                    self.shared.health.is_gone(&failure);
+                    tokio::time::sleep(self.pause).await;
+                    self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+        self.session.as_ref()
+    }
+
+    /// Gives the session up.
+    pub(super) fn drop_session(&mut self) {
+        self.session = None;
+    }
+
+    async fn connect(&self) -> Result<(Session, Statements), Failure> {
+        let session = Session::open(&self.shared.settings).await?;
+        let statements = session.prepare(super::schema::has_feed(session.kind)).await?;
+        Ok((session, statements))
+    }
+}
+
+/// Whether the database can be reached, as the log tells it.
+pub(super) struct Health {
+    label: String,
+    /// Guards when the log said last that it is gone, while it is.
+    hinted: Mutex<Option<Instant>>,
+    tally: Arc<Tally>,
+}
+
+impl Health {
+    pub(super) fn new(label: String, tally: Arc<Tally>) -> Self {
+        Self { label, hinted: Mutex::new(None), tally }
+    }
+
+    /// A connection could not be made, or was lost.
+    pub(super) fn is_gone(&self, failure: &Failure) {
+        let mut hinted = self.hinted.lock().unwrap_or_else(PoisonError::into_inner);
+        if hinted.is_none_or(|hinted| hinted.elapsed() > HINT_EVERY) {
+            *hinted = Some(Instant::now());
+            tracing::warn!(
+                store = %self.label, %failure,
+                "the database is gone or refuses: what waits for it fails after {} s; it is tried again and again",
+                super::PATIENCE.as_secs(),
+            );
+        }
+    }
+
+    /// A connection was made, perhaps again.
+    fn is_there(&self, again: bool) {
+        if again {
+            self.tally.reconnected();
+        }
+        let hinted = self.hinted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if hinted.is_some() {
+            tracing::info!(store = %self.label, "the database is there again");
+        }
+    }
+}

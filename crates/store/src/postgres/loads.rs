@@ -1,0 +1,98 @@
+//! The tasks that read documents: loads that wait are one statement, so that each sees one instant.
+
+use super::Shared;
+use super::committer::revision;
+use super::errors::{Failure, Remedy};
+use super::link::Link;
+use super::session::{Session, Statements};
+use crate::ReadError;
+use crate::waiting::Load;
+use bytes::Bytes;
+use pelago_model::{Document, Key};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use tokio_postgres::Row;
+
+/// Keys of one statement, exceeded by at most one load; the rest waits for the next.
+const MAX_KEYS: usize = 1024;
+
+/// Reads over one connection.
+pub(super) struct Loader {
+    shared: Arc<Shared>,
+    link: Link,
+}
+
+impl Loader {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { link: shared.link(), shared }
+    }
+
+    /// Reads until the queue is closed and empty.
+    pub(super) async fn run(mut self) {
+        while !self.shared.loads.is_done() {
+            let Some((session, statements)) = self.link.session().await else { continue };
+            let Some(loads) = self.shared.loads.take(choose).await else { return };
+            let keys: BTreeSet<&str> =
+                loads.iter().flat_map(|load| &load.keys).map(Key::as_str).collect();
+            let keys = keys.into_iter().map(str::to_owned).collect();
+            match read(session, statements, keys).await {
+                Ok(found) => self.answer(loads, &found),
+                Err(failure) if failure.remedy() == Remedy::GiveUp => {
+                    tracing::error!(%failure, "the database refuses to read");
+                    for load in loads {
+                        load.answer(
+                            Err(ReadError::Engine(failure.to_string())),
+                            &self.shared.tally,
+                        );
+                    }
+                }
+                Err(failure) => {
+                    self.shared.health.is_gone(&failure);
+                    self.link.drop_session();
+                    self.shared.loads.put_back(loads);
+                }
+            }
+        }
+    }
+
+    fn answer(&self, loads: Vec<Load>, found: &BTreeMap<Key, Document>) {
+        for load in loads {
+            let document = |key| found.get(key).cloned().unwrap_or(Document::ABSENT);
+            let documents = load.keys.iter().map(document).collect();
+            load.answer(Ok(documents), &self.shared.tally);
+        }
+    }
+}
+
+fn choose(waiting: &mut VecDeque<Load>) -> Option<Vec<Load>> {
+    let (mut loads, mut keys) = (Vec::new(), 0);
+    while keys < MAX_KEYS
+        && let Some(load) = waiting.pop_front()
+    {
+        keys += load.keys.len();
+        loads.push(load);
+    }
+    Some(loads).filter(|loads| !loads.is_empty())
+}
+
+async fn read(
+    session: &Session,
+    statements: &Statements,
+    keys: Vec<String>,
+) -> Result<BTreeMap<Key, Document>, Failure> {
+    let rows = session.within(session.client.query(&statements.load, &[&keys])).await?;
+    rows.iter().map(|row| document(row, 0)).collect()
+}
+
+/// The key and the document of the columns key, revision, schema and value, of which `first` is the first.
+pub(super) fn document(row: &Row, first: usize) -> Result<(Key, Document), Failure> {
+    let text: &str = row.try_get(first)?;
+    let key = Key::parse(text)
+        .map_err(|_| Failure::Odd(format!("pelago_documents has {text:?}, which is no key")))?;
+    let schema: i32 = row.try_get(first + 2)?;
+    let schema = u16::try_from(schema)
+        .map_err(|_| Failure::Odd(format!("the document under {key} has schema {schema}")))?;
+    let value: Option<&[u8]> = row.try_get(first + 3)?;
+    let value = value.map(Bytes::copy_from_slice);
+    Ok((key, Document { schema, revision: revision(row.try_get(first + 1)?), value }))
+}

@@ -1,0 +1,137 @@
+//! A connection to the database: how it is set up, its prepared statements, and what is said beside the answers.
+
+use super::address::Settings;
+use super::errors::Failure;
+use super::schema::{Kind, Sql};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_postgres::error::Severity;
+use tokio_postgres::{AsyncMessage, Client, Connection, Statement};
+
+/// How much longer than the statement's own timeout an answer is waited for: then the connection is given up.
+const ANSWER_SLACK: Duration = Duration::from_secs(1);
+/// How long the database lets a transaction of ours lock documents while it hears nothing from us.
+const IDLE_IN_TRANSACTION_MS: u64 = 10_000;
+
+/// A connection that is set up. Dropping it ends it.
+pub(super) struct Session {
+    pub(super) client: Client,
+    pub(super) kind: Kind,
+    /// Whether the database keeps what it commits when its machine loses power, as far as it says.
+    pub(super) syncs: bool,
+    /// Whether the database has warned since the last [`Session::expect_warnings`].
+    warned: Arc<AtomicBool>,
+    patience: Duration,
+}
+
+/// The statements of a session that serves documents.
+pub(super) struct Statements {
+    pub(super) place: Statement,
+    pub(super) lock: Statement,
+    pub(super) write: Statement,
+    pub(super) load: Statement,
+}
+
+impl Session {
+    /// Connects to the leader.
+    pub(super) async fn open(settings: &Settings) -> Result<Self, Failure> {
+        let (client, connection) = settings.config.connect(settings.tls.clone()).await?;
+        let warned = Arc::<AtomicBool>::default();
+        tokio::spawn(drive(connection, warned.clone()));
+        let patience = settings.statement_timeout + ANSWER_SLACK;
+        let mut session = Self { client, kind: Kind::PostgreSql, syncs: true, warned, patience };
+        session.set_up(settings).await?;
+        Ok(session)
+    }
+
+    async fn set_up(&mut self, settings: &Settings) -> Result<(), Failure> {
+        let version = self.within(self.client.query_one("SELECT version()", &[])).await?;
+        self.kind = Kind::of(&version.try_get::<_, String>(0)?);
+        let synchronous_commit = settings.synchronous_commit.name();
+        let mut set = format!(
+            "SET statement_timeout = {};
+             SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS};
+             SET client_min_messages = warning;
+             SET default_transaction_isolation = 'read committed';",
+            settings.statement_timeout.as_millis(),
+        );
+        if self.kind == Kind::PostgreSql {
+            set += &format!("SET synchronous_commit = {synchronous_commit};");
+            // Keys are always found by the index, whatever was believed of the tables when the plan was made.
+            set += "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;";
+        }
+        self.within(self.client.batch_execute(&set)).await?;
+        if self.kind == Kind::PostgreSql {
+            let ask = "SELECT current_setting('synchronous_commit'), current_setting('fsync')";
+            let row = self.within(self.client.query_one(ask, &[])).await?;
+            let found: String = row.try_get(0)?;
+            if found != synchronous_commit {
+                let problem = format!(
+                    "synchronous_commit is {found} though {synchronous_commit} was asked for: what is acknowledged \
+                     would not be durable"
+                );
+                return Err(Failure::Odd(problem));
+            }
+            self.syncs = row.try_get::<_, String>(1)? == "on";
+        }
+        Ok(())
+    }
+
+    /// The statements that serve documents; with `feed`, writing tells the feed, too.
+    pub(super) async fn prepare(&self, feed: bool) -> Result<Statements, Failure> {
+        let sql = Sql::of(feed);
+        let prepare = async |sql: &str| self.within(self.client.prepare(sql)).await;
+        Ok(Statements {
+            place: prepare(sql.place).await?,
+            lock: prepare(sql.lock).await?,
+            write: prepare(sql.write).await?,
+            load: prepare(sql.load).await?,
+        })
+    }
+
+    /// The answer to what is asked, if it comes in time.
+    pub(super) async fn within<T>(
+        &self,
+        asked: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Failure> {
+        match timeout(self.patience, asked).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(Failure::Silent),
+        }
+    }
+
+    /// The answers to what is asked together, if they come in time.
+    pub(super) async fn all_within<T>(&self, asked: impl Future<Output = T>) -> Result<T, Failure> {
+        timeout(self.patience, asked).await.map_err(|_| Failure::Silent)
+    }
+
+    /// From now on warnings count.
+    pub(super) fn expect_warnings(&self) {
+        self.warned.store(false, Ordering::Release);
+    }
+
+    /// Whether the database has warned since: after `COMMIT`, that it did not wait for its standbys.
+    pub(super) fn has_warned(&self) -> bool {
+        self.warned.load(Ordering::Acquire)
+    }
+}
+
+/// Moves what is sent and received, until the session is dropped or the connection ends.
+async fn drive<S, T>(mut connection: Connection<S, T>, warned: Arc<AtomicBool>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    // The error that ends it is seen by who waits for an answer. A notice comes before the answer that it belongs to.
+    while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+        if let AsyncMessage::Notice(notice) = message
+            && notice.parsed_severity() == Some(Severity::Warning)
+        {
+            tracing::warn!(code = notice.code().code(), "the database warns: {}", notice.message());
+            warned.store(true, Ordering::Release);
+        }
+    }
+}
