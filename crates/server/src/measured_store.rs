@@ -76,6 +76,10 @@ impl Store for MeasuredStore {
         self.store.commit(transaction, Box::new(answer));
     }
 
+    fn restore(&self, documents: Vec<(Key, Document)>, done: CommitDone) {
+        self.store.restore(documents, done);
+    }
+
     fn scan_after(
         &self,
         prefix: &str,

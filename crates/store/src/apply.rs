@@ -1,12 +1,13 @@
-//! What a transaction means, for engines that check revisions themselves.
+//! What a transaction and a restoration mean, for engines that check revisions themselves.
 
+use crate::waiting::Work;
 use pelago_model::limits::{
     MAX_CHUNK_DOCUMENT_BYTES, MAX_DOCUMENT_BYTES, MAX_TRANSACTION_DOCUMENTS,
 };
 use pelago_model::{CommitOutcome, Document, Key, Revision, Transaction};
 use std::collections::BTreeMap;
 
-/// What becomes of transactions that are decided together.
+/// What becomes of work that is decided together.
 pub(crate) struct Decided<E> {
     /// The documents that they write, as they leave them.
     pub(crate) changed: BTreeMap<Key, Document>,
@@ -14,19 +15,29 @@ pub(crate) struct Decided<E> {
     pub(crate) outcomes: Vec<Result<CommitOutcome, E>>,
 }
 
-/// Decides transactions one after the other, each upon what those before it write.
+/// Decides work, one after the other, each upon what those before it write. What a document is needs to be known only for
+/// restorations.
 pub(crate) fn decide<E>(
-    transactions: impl IntoIterator<Item = Transaction>,
+    work: impl IntoIterator<Item = Work>,
     present: impl Fn(&Key) -> Result<Revision, E>,
+    present_document: impl Fn(&Key) -> Result<Document, E>,
 ) -> Decided<E> {
     let mut changed: BTreeMap<Key, Document> = BTreeMap::new();
     let mut outcomes = Vec::new();
-    for transaction in transactions {
+    for work in work {
         let revision = |key: &Key| match changed.get(key) {
             Some(document) => Ok(document.revision),
             None => present(key),
         };
-        outcomes.push(apply(transaction, revision).map(|applied| match applied {
+        let document = |key: &Key| match changed.get(key) {
+            Some(document) => Ok(document.clone()),
+            None => present_document(key),
+        };
+        let decision = match work {
+            Work::Transaction(transaction) => apply(transaction, revision),
+            Work::Restore(documents) => restore(documents, document),
+        };
+        outcomes.push(decision.map(|applied| match applied {
             Ok(documents) => {
                 changed.extend(documents);
                 CommitOutcome::Committed
@@ -66,20 +77,55 @@ pub(crate) fn apply<E>(
     Ok(Ok(transaction.writes.into_iter().map(document).collect()))
 }
 
+/// Checks documents that are to be restored against the present ones, and returns those that are not there yet.
+///
+/// # Errors
+/// How the restoration ends instead; `E` if a document could not be read.
+pub(crate) fn restore<E>(
+    documents: Vec<(Key, Document)>,
+    mut read: impl FnMut(&Key) -> Result<Document, E>,
+) -> Result<Result<Vec<(Key, Document)>, CommitOutcome>, E> {
+    if !can_be_restored(&documents) {
+        return Ok(Err(CommitOutcome::Failed));
+    }
+    let mut missing = Vec::new();
+    let mut keys = Vec::new();
+    for (key, document) in documents {
+        let present = read(&key)?;
+        if present == Document::ABSENT {
+            missing.push((key, document));
+        } else if present != document {
+            keys.push(key);
+        }
+    }
+    Ok(if keys.is_empty() { Ok(missing) } else { Err(CommitOutcome::Conflict { keys }) })
+}
+
+/// Whether they keep to the limits and name each document once.
+pub(crate) fn can_be_restored(documents: &[(Key, Document)]) -> bool {
+    let mut keys: Vec<&Key> = documents.iter().map(|(key, _)| key).collect();
+    keys.sort_unstable();
+    keys.is_sorted_by(|key, next| key < next)
+        && documents.len() <= MAX_TRANSACTION_DOCUMENTS
+        && documents.iter().all(|(key, document)| {
+            fits(key, document.value.as_deref()) && document.revision > Document::ABSENT.revision
+        })
+}
+
+/// Whether a value is no larger than allowed.
+pub(crate) fn fits(key: &Key, value: Option<&[u8]>) -> bool {
+    let chunk = key.kind() == "chunk";
+    let limit = if chunk { MAX_CHUNK_DOCUMENT_BYTES } else { MAX_DOCUMENT_BYTES };
+    value.map_or(0, <[u8]>::len) <= limit
+}
+
 /// Whether it keeps to the limits and names each document once.
 pub(crate) fn is_well_formed(transaction: &Transaction) -> bool {
     let mut keys: Vec<&Key> = transaction.keys().collect();
     keys.sort_unstable();
     let count = transaction.checks.len() + transaction.writes.len();
-    let fits = |key: &Key, len| {
-        let chunk = key.kind() == "chunk";
-        len <= if chunk { MAX_CHUNK_DOCUMENT_BYTES } else { MAX_DOCUMENT_BYTES }
-    };
     keys.is_sorted_by(|key, next| key < next)
         && count <= MAX_TRANSACTION_DOCUMENTS
-        && transaction
-            .writes
-            .iter()
-            .all(|write| fits(&write.key, write.value.as_ref().map_or(0, |value| value.len())))
+        && transaction.writes.iter().all(|write| fits(&write.key, write.value.as_deref()))
         && transaction.writes.iter().all(|write| write.expected.0 < u64::MAX)
 }

@@ -4,7 +4,7 @@
 
 use crate::{
     Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, ReadError, Store,
-    StoreCounters, commit_now, load_now,
+    StoreCounters, commit_now, load_now, restore_now,
 };
 use bytes::Bytes;
 use pelago_model::limits::{
@@ -35,6 +35,9 @@ macro_rules! conformance {
             a_scan_goes_on_where_an_earlier_one_ended,
             the_feed_tells_what_has_changed_in_order,
             the_feed_leaves_nothing_out_while_many_write,
+            what_is_restored_is_as_it_was,
+            restoring_twice_is_restoring_once_and_nothing_is_replaced,
+            what_cannot_be_restored_is_refused,
             a_closed_store_refuses_everything,
             every_commit_is_answered_once_also_when_it_closes,
         );
@@ -81,6 +84,10 @@ impl<S: Store, P: Send + Sync> Store for Temporary<S, P> {
 
     fn commit(&self, transaction: Transaction, done: CommitDone) {
         self.store.commit(transaction, done);
+    }
+
+    fn restore(&self, documents: Vec<(Key, Document)>, done: CommitDone) {
+        self.store.restore(documents, done);
     }
 
     fn scan_after(
@@ -400,12 +407,84 @@ pub fn the_feed_leaves_nothing_out_while_many_write(store: &Arc<dyn Store>) {
     assert!(last.values().all(|revision| *revision == EACH), "{last:?}");
 }
 
+fn kept(schema: u16, revision: u64, value: Option<&'static str>) -> Document {
+    Document { schema, revision: Revision(revision), value: value.map(Bytes::from) }
+}
+
+/// Part of the suite.
+pub fn what_is_restored_is_as_it_was(store: &Arc<dyn Store>) {
+    let documents = vec![
+        (key("a/2"), kept(7, 41, Some("2"))),
+        (key("a/1"), kept(1, 1 << 40, None)),
+        (key("place/1"), kept(1, 3, Some(""))),
+    ];
+    let start = store.feed_end();
+    assert_eq!(restore_now(&**store, documents.clone()), CommitOutcome::Committed);
+    for (key, document) in &documents {
+        assert_eq!(get(store, key.as_str()), *document, "{key}");
+    }
+    // Play goes on from there.
+    assert_eq!(commit(store, vec![write("a/2", 41, Some("3"))]), CommitOutcome::Committed);
+    assert_eq!(get(store, "a/2").revision, Revision(42));
+    if store.capabilities().feed {
+        let told = feed(store, start.expect("a readable feed"), 10);
+        let mut told: Vec<_> =
+            told.into_iter().map(|change| (change.key, change.document.revision.0)).collect();
+        told.sort();
+        assert_eq!(told, [(key("a/1"), 1 << 40), (key("a/2"), 41), (key("a/2"), 42)]);
+    }
+}
+
+/// Part of the suite.
+pub fn restoring_twice_is_restoring_once_and_nothing_is_replaced(store: &Arc<dyn Store>) {
+    let first = (key("a/1"), kept(1, 5, Some("1")));
+    let new = (key("a/2"), kept(1, 1, Some("2")));
+    assert_eq!(restore_now(&**store, vec![first.clone()]), CommitOutcome::Committed);
+    for other in
+        [kept(1, 5, Some("2")), kept(2, 5, Some("1")), kept(1, 6, Some("1")), kept(1, 5, None)]
+    {
+        let conflict = CommitOutcome::Conflict { keys: vec![key("a/1")] };
+        let both = vec![new.clone(), (key("a/1"), other)];
+        assert_eq!(restore_now(&**store, both), conflict);
+        assert_eq!(get(store, "a/1"), first.1);
+        assert_eq!(get(store, "a/2"), Document::ABSENT);
+    }
+    let end = store.feed_end();
+    assert_eq!(restore_now(&**store, vec![first.clone()]), CommitOutcome::Committed);
+    assert_eq!(store.feed_end(), end, "nothing has changed");
+    assert_eq!(restore_now(&**store, vec![first, new.clone()]), CommitOutcome::Committed);
+    assert_eq!(get(store, "a/2"), new.1);
+}
+
+/// Part of the suite.
+pub fn what_cannot_be_restored_is_refused(store: &Arc<dyn Store>) {
+    let of = |name: &str, bytes: usize| {
+        let value = Some(Bytes::from("1".repeat(bytes)));
+        (key(name), Document { schema: 1, revision: Revision(1), value })
+    };
+    let many = |count| (0..count).map(|number| of(&format!("a/{number}"), 1)).collect();
+    for documents in [
+        vec![of("a/1", 1), of("a/1", 1)],
+        vec![of("a/1", 1), (key("a/2"), Document::ABSENT)],
+        vec![of("a/1", MAX_DOCUMENT_BYTES + 1)],
+        vec![of("a/1", 1), of("chunk/1", MAX_CHUNK_DOCUMENT_BYTES + 1)],
+        many(MAX_TRANSACTION_DOCUMENTS + 1),
+    ] {
+        assert_eq!(restore_now(&**store, documents), CommitOutcome::Failed);
+        assert_eq!(get(store, "a/1"), Document::ABSENT);
+    }
+    assert_eq!(restore_now(&**store, Vec::new()), CommitOutcome::Committed);
+    assert_eq!(restore_now(&**store, many(MAX_TRANSACTION_DOCUMENTS)), CommitOutcome::Committed);
+}
+
 /// Part of the suite.
 pub fn a_closed_store_refuses_everything(store: &Arc<dyn Store>) {
     commit(store, vec![write("a/1", 0, Some("1"))]);
     store.close();
     store.close();
     assert_eq!(commit(store, vec![write("a/1", 1, Some("2"))]), CommitOutcome::Failed);
+    let kept = kept(1, 1, Some("1"));
+    assert_eq!(restore_now(&**store, vec![(key("a/2"), kept)]), CommitOutcome::Failed);
     assert_eq!(load_now(&**store, vec![key("a/1")]), Err(ReadError::Busy));
     assert_eq!(store.scan("", &mut |_, _| ()), Err(ReadError::Busy));
     assert_eq!(store.feed_end(), Err(ReadError::Busy));

@@ -19,7 +19,7 @@ mod documents;
 mod feed;
 
 use crate::tally::Tally;
-use crate::waiting::{Commit, Load, MAX_WAITING};
+use crate::waiting::{Commit, Load, MAX_WAITING, Work};
 use crate::{
     Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, OpenError, ReadError,
     Store, StoreCounters,
@@ -79,6 +79,16 @@ impl Embedded {
         Ok(Self { running, tally })
     }
 
+    fn ask(&self, work: Work, done: CommitDone) {
+        let Some(commit) = Commit::new(work, done, &self.tally) else { return };
+        let refused = match &*self.running() {
+            Some(running) => refused(running.commits.try_send(commit)),
+            None => Some(commit),
+        };
+        // Answered after the lock is released: who is answered may ask again.
+        drop(refused);
+    }
+
     fn documents(&self) -> Result<Documents, ReadError> {
         let documents = self.running().as_ref().map(|running| running.documents.clone());
         documents.ok_or(ReadError::Busy)
@@ -97,18 +107,16 @@ impl Store for Embedded {
             Some(running) => refused(running.loads.try_send(load)),
             None => Some(load),
         };
-        // Answered after the lock is released: who is answered may ask again.
+        // As in `ask`.
         drop(refused);
     }
 
     fn commit(&self, transaction: Transaction, done: CommitDone) {
-        let Some(commit) = Commit::new(transaction, done, &self.tally) else { return };
-        let refused = match &*self.running() {
-            Some(running) => refused(running.commits.try_send(commit)),
-            None => Some(commit),
-        };
-        // As above.
-        drop(refused);
+        self.ask(Work::Transaction(transaction), done);
+    }
+
+    fn restore(&self, documents: Vec<(Key, Document)>, done: CommitDone) {
+        self.ask(Work::Restore(documents), done);
     }
 
     fn scan_after(

@@ -1,13 +1,17 @@
 //! The feed: what has changed, in order.
 
 use pelago_model::{Document, Key};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// A place in the feed of a store: after everything up to it. Of one store only: another one counts otherwise.
 ///
 /// Written as `major.minor`. Engines choose what the numbers mean; they only ever grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(try_from = "String", into = "String")]
 pub struct FeedPosition {
     /// Counts first.
     pub major: u64,
@@ -38,6 +42,20 @@ impl FromStr for FeedPosition {
         let (major, minor) = text.split_once('.').ok_or(MalformedPosition)?;
         let number = |text: &str| text.parse().map_err(|_| MalformedPosition);
         Ok(Self { major: number(major)?, minor: number(minor)? })
+    }
+}
+
+impl TryFrom<String> for FeedPosition {
+    type Error = MalformedPosition;
+
+    fn try_from(text: String) -> Result<Self, MalformedPosition> {
+        text.parse()
+    }
+}
+
+impl From<FeedPosition> for String {
+    fn from(position: FeedPosition) -> Self {
+        position.to_string()
     }
 }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "a driver: engines measure how long they take")]
 
 mod apply;
+pub mod archive;
 #[doc(hidden)]
 pub mod conformance;
 pub mod embedded;
@@ -13,6 +14,7 @@ mod feed;
 pub mod memory;
 mod pending;
 pub mod postgres;
+pub mod replace;
 mod tally;
 mod waiting;
 pub mod world_hash;
@@ -22,7 +24,7 @@ pub use feed::{Change, FeedError, FeedPosition, MalformedPosition};
 pub use memory::Memory;
 pub use postgres::Postgres;
 pub use waiting::{MAX_WAITING, MAX_WAITING_BYTES};
-pub use world_hash::{WorldHash, world_hash};
+pub use world_hash::{HashReading, WorldHash, WorldHasher, world_hash};
 
 use pelago_model::{CommitOutcome, Document, Key, Transaction};
 use std::ops::ControlFlow;
@@ -45,6 +47,19 @@ pub trait Store: Send + Sync {
 
     /// Commits a transaction: all of it or nothing. `done` is called exactly once, also when the store is closed.
     fn commit(&self, transaction: Transaction, done: CommitDone);
+
+    /// Puts documents down as they are, with their revisions, deletions included: for restoring and importing a world,
+    /// never for play. At most [`MAX_TRANSACTION_DOCUMENTS`](pelago_model::limits::MAX_TRANSACTION_DOCUMENTS) with
+    /// revisions of 1 and more; a key occurs once.
+    ///
+    /// All of it or nothing, durable when it is answered, and told by the feed as other writes are. A document that
+    /// is there already with the same schema, revision and value stays, so that the same may be put twice; if anything
+    /// else is under one of the keys, the answer is `Conflict` with those keys. `Failed` also tells that the documents
+    /// are malformed, or that the engine cannot. `done` is called exactly once, also when the store is closed.
+    fn restore(&self, documents: Vec<(Key, Document)>, done: CommitDone) {
+        drop(documents);
+        done(CommitOutcome::Failed);
+    }
 
     /// Visits the documents whose key begins with `prefix` and is greater than `after`, in order, until `visit` says
     /// that it is enough. For administration only (audits, exports, hashes): nothing that a player waits for may depend
@@ -240,6 +255,13 @@ pub fn load_now(store: &dyn Store, keys: Vec<Key>) -> Result<Vec<Document>, Read
 pub fn commit_now(store: &dyn Store, transaction: Transaction) -> CommitOutcome {
     let (sender, receiver) = std::sync::mpsc::channel();
     store.commit(transaction, Box::new(move |outcome| drop(sender.send(outcome))));
+    receiver.recv().unwrap_or(CommitOutcome::Unknown)
+}
+
+/// Restores documents and waits for the end. Not for threads that others wait for.
+pub fn restore_now(store: &dyn Store, documents: Vec<(Key, Document)>) -> CommitOutcome {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    store.restore(documents, Box::new(move |outcome| drop(sender.send(outcome))));
     receiver.recv().unwrap_or(CommitOutcome::Unknown)
 }
 

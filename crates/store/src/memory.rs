@@ -1,6 +1,6 @@
 //! The engine for tests and the simulator: a map.
 
-use crate::apply::apply;
+use crate::apply::{apply, restore};
 use crate::tally::Tally;
 use crate::{
     Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, ReadError, Store,
@@ -9,7 +9,7 @@ use crate::{
 use pelago_model::{CommitOutcome, Document, Key, Revision, Transaction};
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -101,6 +101,22 @@ impl Memory {
         }
     }
 
+    fn put_back(&self, documents: Vec<(Key, Document)>) -> CommitOutcome {
+        let mut inner = self.inner();
+        if inner.closed {
+            return CommitOutcome::Failed;
+        }
+        let read = |key: &Key| Ok::<Document, Infallible>(inner.get(key));
+        match restore(documents, read) {
+            Ok(Ok(missing)) => {
+                missing.into_iter().for_each(|(key, document)| inner.put(key, document));
+                CommitOutcome::Committed
+            }
+            Ok(Err(outcome)) => outcome,
+            Err(never) => match never {},
+        }
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         // Nothing is left half done under the lock.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -126,6 +142,12 @@ impl Store for Memory {
         done(outcome);
     }
 
+    fn restore(&self, documents: Vec<(Key, Document)>, done: CommitDone) {
+        let outcome = self.put_back(documents);
+        self.tally.ended(&outcome, Duration::ZERO);
+        done(outcome);
+    }
+
     fn scan_after(
         &self,
         prefix: &str,
@@ -133,9 +155,13 @@ impl Store for Memory {
         visit: &mut dyn FnMut(Key, Document) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
         // Copied, so that `visit` may use the store.
-        let documents = self.read(|inner| inner.documents.clone())?;
-        let wanted = documents.into_iter().filter(|(key, _)| key.as_str().starts_with(prefix));
-        for (key, document) in wanted.filter(|(key, _)| after.is_none_or(|after| key > after)) {
+        let first = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.clone()));
+        let copy = |(key, document): (&Key, &Document)| (key.clone(), document.clone());
+        let documents: Vec<(Key, Document)> = self
+            .read(|inner| inner.documents.range((first, Bound::Unbounded)).map(copy).collect())?;
+        for (key, document) in
+            documents.into_iter().filter(|(key, _)| key.as_str().starts_with(prefix))
+        {
             if visit(key, document).is_break() {
                 break;
             }

@@ -28,7 +28,7 @@ mod session;
 mod tls;
 
 use crate::tally::Tally;
-use crate::waiting::{Commit, Load};
+use crate::waiting::{Commit, Load, Work};
 use crate::{
     Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, OpenError, ReadError,
     Store, StoreCounters,
@@ -149,8 +149,11 @@ impl Store for Postgres {
     }
 
     fn commit(&self, transaction: Transaction, done: CommitDone) {
-        let commit = Commit::new(transaction, done, &self.shared.tally);
-        drop(commit.map(|commit| self.shared.commits.push(commit)));
+        self.shared.commit(Work::Transaction(transaction), done);
+    }
+
+    fn restore(&self, documents: Vec<(Key, Document)>, done: CommitDone) {
+        self.shared.commit(Work::Restore(documents), done);
     }
 
     fn scan_after(
@@ -250,5 +253,10 @@ impl Shared {
     /// A way to the database of its own.
     fn link(self: &Arc<Self>) -> Link {
         Link::new(self.clone())
+    }
+
+    fn commit(&self, work: Work, done: CommitDone) {
+        let commit = Commit::new(work, done, &self.tally);
+        drop(commit.map(|commit| self.commits.push(commit)));
     }
 }

@@ -12,21 +12,52 @@ pub const MAX_WAITING: usize = 65_536;
 /// Bytes of keys and values of the transactions that are not answered yet; more fail at once.
 pub const MAX_WAITING_BYTES: usize = 256 * 1024 * 1024;
 
-/// A transaction that waits. Dropped, it has failed.
+/// What is to be committed.
+#[derive(Clone)]
+pub(crate) enum Work {
+    Transaction(Transaction),
+    /// Documents that are put back as they were.
+    Restore(Vec<(Key, Document)>),
+}
+
+impl Work {
+    /// Every key of it.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> {
+        let (transaction, documents) = match self {
+            Self::Transaction(transaction) => (Some(transaction), &[][..]),
+            Self::Restore(documents) => (None, &documents[..]),
+        };
+        let restored = documents.iter().map(|(key, _)| key);
+        transaction.into_iter().flat_map(Transaction::keys).chain(restored)
+    }
+
+    /// Of its keys and values.
+    fn bytes(&self) -> usize {
+        let values: usize = match self {
+            Self::Transaction(transaction) => {
+                let values = transaction.writes.iter().filter_map(|write| write.value.as_ref());
+                values.map(bytes::Bytes::len).sum()
+            }
+            Self::Restore(documents) => {
+                let values = documents.iter().filter_map(|(_, document)| document.value.as_ref());
+                values.map(bytes::Bytes::len).sum()
+            }
+        };
+        values + self.keys().map(|key| key.as_str().len()).sum::<usize>()
+    }
+}
+
+/// Work that waits. Dropped, it has failed.
 pub(crate) struct Commit {
-    pub(crate) transaction: Transaction,
+    pub(crate) work: Work,
     pub(crate) asker: Asker,
 }
 
 impl Commit {
-    /// A transaction that waits from now on; `None` if more than [`MAX_WAITING_BYTES`] would wait with it: then it is
+    /// Work that waits from now on; `None` if more than [`MAX_WAITING_BYTES`] would wait with it: then it is
     /// answered already.
-    pub(crate) fn new(
-        transaction: Transaction,
-        done: CommitDone,
-        tally: &Arc<Tally>,
-    ) -> Option<Self> {
-        let bytes = weigh(&transaction);
+    pub(crate) fn new(work: Work, done: CommitDone, tally: &Arc<Tally>) -> Option<Self> {
+        let bytes = work.bytes();
         let waits = tally.begin_to_wait(bytes, MAX_WAITING_BYTES);
         let asker = Asker {
             pending: Pending::new(done, CommitOutcome::Failed),
@@ -35,14 +66,8 @@ impl Commit {
             bytes: waits.then_some(bytes),
             tally: tally.clone(),
         };
-        waits.then_some(Self { transaction, asker })
+        waits.then_some(Self { work, asker })
     }
-}
-
-fn weigh(transaction: &Transaction) -> usize {
-    let values = transaction.writes.iter().filter_map(|write| write.value.as_ref());
-    let keys = transaction.keys().map(|key| key.as_str().len());
-    values.map(bytes::Bytes::len).chain(keys).sum()
 }
 
 /// Who waits for the end of a transaction. Dropping it answers and counts, so that no path can forget to.
@@ -128,9 +153,9 @@ mod tests {
             let sender = sender.clone();
             Box::new(move |outcome| sender.send(outcome).unwrap())
         };
-        assert!(Commit::new(heavy, done(), &tally).is_none());
+        assert!(Commit::new(Work::Transaction(heavy), done(), &tally).is_none());
         assert_eq!(answers.recv(), Ok(CommitOutcome::Failed));
-        let light = Commit::new(Transaction::default(), done(), &tally).unwrap();
+        let light = Commit::new(Work::Transaction(Transaction::default()), done(), &tally).unwrap();
         assert_eq!(tally.read().waiting, 2);
         light.asker.answer(CommitOutcome::Committed);
         assert_eq!(answers.recv(), Ok(CommitOutcome::Committed));

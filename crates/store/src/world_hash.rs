@@ -12,10 +12,14 @@
 //! - Leases of ids count: a copy of the world without them would give out ids twice.
 
 use crate::{ReadError, Store};
+use pelago_model::{Document, Key};
+use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 
 /// The hash of a world, written as 64 hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct WorldHash(pub [u8; 32]);
 
 impl fmt::Display for WorldHash {
@@ -24,25 +28,103 @@ impl fmt::Display for WorldHash {
     }
 }
 
-/// The hash of everything durable in a store. The world must be quiet meanwhile.
-///
-/// # Errors
-/// See [`ReadError`].
-pub fn world_hash(store: &dyn Store) -> Result<WorldHash, ReadError> {
-    let mut hasher = blake3::Hasher::new();
-    store.scan("", &mut |key, document| {
+/// A text that is no [`WorldHash`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the hash of a world is 64 hexadecimal digits")]
+pub struct MalformedHash;
+
+impl FromStr for WorldHash {
+    type Err = MalformedHash;
+
+    fn from_str(text: &str) -> Result<Self, MalformedHash> {
+        let hash = blake3::Hash::from_hex(text).map_err(|_| MalformedHash)?;
+        Ok(Self(*hash.as_bytes()))
+    }
+}
+
+impl TryFrom<String> for WorldHash {
+    type Error = MalformedHash;
+
+    fn try_from(text: String) -> Result<Self, MalformedHash> {
+        text.parse()
+    }
+}
+
+impl From<WorldHash> for String {
+    fn from(hash: WorldHash) -> Self {
+        hash.to_string()
+    }
+}
+
+/// Takes the hash of documents that come in the order of their keys.
+#[derive(Debug, Default)]
+pub struct WorldHasher {
+    hasher: blake3::Hasher,
+    documents: u64,
+}
+
+impl WorldHasher {
+    /// Takes the next document, unless it is none of the world.
+    pub fn add(&mut self, key: &Key, document: &Document) {
         if !key.is_of_the_world() {
             return;
         }
         let value = document.value.as_deref().unwrap_or_default();
-        hasher.update(&(key.as_str().len() as u32).to_le_bytes());
-        hasher.update(key.as_str().as_bytes());
-        hasher.update(&document.revision.0.to_le_bytes());
-        hasher.update(&[u8::from(document.value.is_some())]);
-        hasher.update(&(value.len() as u32).to_le_bytes());
-        hasher.update(value);
-    })?;
-    Ok(WorldHash(*hasher.finalize().as_bytes()))
+        self.documents += 1;
+        self.hasher.update(&(key.as_str().len() as u32).to_le_bytes());
+        self.hasher.update(key.as_str().as_bytes());
+        self.hasher.update(&document.revision.0.to_le_bytes());
+        self.hasher.update(&[u8::from(document.value.is_some())]);
+        self.hasher.update(&(value.len() as u32).to_le_bytes());
+        self.hasher.update(value);
+    }
+
+    /// How many documents of the world were taken.
+    pub fn documents(&self) -> u64 {
+        self.documents
+    }
+
+    /// The hash of all of them.
+    pub fn hash(&self) -> WorldHash {
+        WorldHash(*self.hasher.finalize().as_bytes())
+    }
+}
+
+/// The hash of everything durable in a store. The world must be quiet meanwhile: see [`HashReading`].
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn world_hash(store: &dyn Store) -> Result<WorldHash, ReadError> {
+    let mut hasher = WorldHasher::default();
+    store.scan("", &mut |key, document| hasher.add(&key, &document))?;
+    Ok(hasher.hash())
+}
+
+/// A hash, and whether the world was quiet while it was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HashReading {
+    /// The hash.
+    pub hash: WorldHash,
+    /// Whether nothing changed meanwhile. Otherwise the hash is of no instant that anybody else could name.
+    pub quiet: bool,
+}
+
+impl HashReading {
+    /// Takes the hash of a store that others may be writing to.
+    ///
+    /// Whether it changed is told by the feed, or by a second reading if the engine has none.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn take(store: &dyn Store) -> Result<Self, ReadError> {
+        if !store.capabilities().feed {
+            let hash = world_hash(store)?;
+            return Ok(Self { hash, quiet: world_hash(store)? == hash });
+        }
+        let before = store.feed_end()?;
+        let hash = world_hash(store)?;
+        Ok(Self { hash, quiet: store.feed_end()? == before })
+    }
 }
 
 #[cfg(test)]
@@ -70,6 +152,8 @@ mod tests {
         let hash = world_hash(&store).unwrap();
         assert_eq!(hash, WorldHash(*blake3::hash(&bytes).as_bytes()));
         assert_eq!(hash.to_string().len(), 64);
+        assert_eq!(hash.to_string().parse(), Ok(hash));
+        assert_eq!("12".parse::<WorldHash>(), Err(MalformedHash));
     }
 
     #[test]

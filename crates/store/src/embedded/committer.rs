@@ -43,9 +43,9 @@ where
 
     fn commit(&mut self, group: Vec<Commit>) -> Result<(), E> {
         let view = self.documents.view();
-        let (transactions, mut askers): (Vec<_>, Vec<_>) =
-            group.into_iter().map(|commit| (commit.transaction, commit.asker)).unzip();
-        let decided = decide(transactions, |key| view.revision(key));
+        let (work, mut askers): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|commit| (commit.work, commit.asker)).unzip();
+        let decided = decide(work, |key| view.revision(key), |key| view.read(key));
         let mut outcomes = Vec::with_capacity(askers.len());
         for (outcome, asker) in decided.outcomes.into_iter().zip(&mut askers) {
             let outcome = outcome.unwrap_or_else(|error| {
@@ -92,6 +92,7 @@ fn gather(first: Commit, requests: &Receiver<Commit>) -> Vec<Commit> {
 mod tests {
     use super::*;
     use crate::embedded::directory;
+    use crate::waiting::Work;
     use pelago_model::{Check, Revision, Transaction, Write};
     use std::sync::mpsc::{Sender, channel};
 
@@ -112,7 +113,7 @@ mod tests {
     ) -> Commit {
         let answers = answers.clone();
         let done = Box::new(move |outcome| answers.send(outcome).unwrap());
-        Commit::new(transaction, done, tally).unwrap()
+        Commit::new(Work::Transaction(transaction), done, tally).unwrap()
     }
 
     /// Runs transactions that wait together on a disk that fails, and more that come later.

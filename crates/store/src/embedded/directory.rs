@@ -1,8 +1,9 @@
 //! The directory of an embedded store: one process at a time, one layout.
 
 use crate::OpenError;
+use crate::replace::{replace, sync_directory};
 use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 /// The version of the directory's layout.
@@ -18,11 +19,6 @@ pub(super) fn claim(directory: &Path) -> Result<File, OpenError> {
     Ok(lock)
 }
 
-/// Makes the names in a directory survive a power failure, too.
-pub(super) fn sync(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
 /// The error of an engine that did not open.
 pub(super) fn engine(directory: &Path, problem: impl ToString) -> OpenError {
     OpenError::Engine { directory: directory.to_owned(), problem: problem.to_string() }
@@ -32,7 +28,7 @@ fn create(directory: &Path) -> io::Result<()> {
     let directory = std::path::absolute(directory)?;
     let new: Vec<&Path> = directory.ancestors().take_while(|path| !path.exists()).collect();
     fs::create_dir_all(&directory)?;
-    new.into_iter().filter_map(Path::parent).try_for_each(sync)
+    new.into_iter().filter_map(Path::parent).try_for_each(sync_directory)
 }
 
 /// An own lock, taken before anything is read or written: fjall's stands in its directory, behind the format.
@@ -56,17 +52,8 @@ fn check_format(directory: &Path) -> Result<(), OpenError> {
         Err(_) if directory.join(DOCUMENTS).exists() => {
             Err(format("has documents, but no file that says their format".to_owned()))
         }
-        Err(_) => write_format(directory).map_err(|error| format(error.to_string())),
+        // Whoever dies here leaves a whole file or none, never an empty one that the next start would refuse.
+        Err(_) => replace(&directory.join("format"), FORMAT.as_bytes())
+            .map_err(|error| format(error.to_string())),
     }
-}
-
-/// Written beside and renamed: whoever dies here leaves a whole file or none, never an empty one
-/// that the next start would refuse.
-fn write_format(directory: &Path) -> io::Result<()> {
-    let beside = directory.join("format.new");
-    let mut file = File::create(&beside)?;
-    file.write_all(FORMAT.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&beside, directory.join("format"))?;
-    sync(directory)
 }

@@ -3,6 +3,7 @@
 use super::directory::{self, DOCUMENTS};
 use super::feed::{Feed, MAX_CHANGES};
 use crate::feed::{Change, FeedError, FeedPosition};
+use crate::replace::sync_directory;
 use crate::{OpenError, ReadError, envelope};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 use pelago_model::{Document, Key, Revision};
@@ -43,7 +44,7 @@ impl Documents {
         let keyspace = database.keyspace(DOCUMENTS, options).map_err(problem)?;
         let has_documents = database.snapshot().first_key_value(&keyspace).is_some();
         let feed = Feed::open(&database, directory, has_documents, MAX_CHANGES)?;
-        directory::sync(directory).map_err(|error| directory::engine(directory, error))?;
+        sync_directory(directory).map_err(|error| directory::engine(directory, error))?;
         Ok(Self { keyspace, feed, database, _lock: Arc::new(lock) })
     }
 

@@ -19,10 +19,11 @@ use super::feed::Feed;
 use super::link::Link;
 use super::session::{Session, Statements};
 use super::{PATIENCE, Shared};
-use crate::apply::{decide, is_well_formed};
-use crate::waiting::Commit;
+use super::loads::read;
+use crate::apply::{can_be_restored, decide, is_well_formed};
+use crate::waiting::{Commit, Work};
 use futures_util::future::{join, join3};
-use pelago_model::{CommitOutcome, Document, Key, Revision, Transaction};
+use pelago_model::{CommitOutcome, Document, Key, Revision};
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -100,7 +101,7 @@ impl Committer {
             };
             let Some(group) = self.shared.commits.take(choose).await else { return };
             let keys: Vec<Key> =
-                group.iter().flat_map(|commit| commit.transaction.keys().cloned()).collect();
+                group.iter().flat_map(|commit| commit.work.keys().cloned()).collect();
             if let Some(group) = self.commit(group).await {
                 // Before their keys are free: nobody who came later may pass by.
                 self.shared.commits.put_back(group);
@@ -167,8 +168,8 @@ fn choose(waiting: &mut VecDeque<Commit>, busy: &mut HashSet<Key>) -> Vec<Commit
         && let Some(commit) = waiting.pop_front()
     {
         let must_wait = |key: &Key| busy.contains(key) || left_keys.contains(key);
-        if commit.transaction.keys().any(must_wait) {
-            left_keys.extend(commit.transaction.keys().cloned());
+        if commit.work.keys().any(must_wait) {
+            left_keys.extend(commit.work.keys().cloned());
             left.push(commit);
         } else {
             bytes += commit.asker.bytes();
@@ -176,7 +177,7 @@ fn choose(waiting: &mut VecDeque<Commit>, busy: &mut HashSet<Key>) -> Vec<Commit
         }
     }
     left.into_iter().rev().for_each(|commit| waiting.push_front(commit));
-    busy.extend(group.iter().flat_map(|commit| commit.transaction.keys().cloned()));
+    busy.extend(group.iter().flat_map(|commit| commit.work.keys().cloned()));
     group
 }
 
@@ -192,9 +193,9 @@ async fn transact(
     statements: &Statements,
     group: &mut [Commit],
 ) -> Result<(Vec<CommitOutcome>, u64), Ended> {
-    let wanted = Wanted::of(group.iter().map(|commit| &commit.transaction));
-    let revisions = match lock(session, statements, &wanted).await {
-        Ok(revisions) => revisions,
+    let wanted = Wanted::of(group.iter().map(|commit| &commit.work));
+    let (revisions, documents) = match lock(session, statements, &wanted).await {
+        Ok(locked) => locked,
         Err(failure) => {
             roll_back(session).await;
             return Err(failure.into());
@@ -203,8 +204,10 @@ async fn transact(
     let present = |key: &Key| {
         Ok::<_, Infallible>(revisions.get(key.as_str()).copied().unwrap_or(Revision(0)))
     };
-    let transactions = group.iter().map(|commit| commit.transaction.clone());
-    let decided = decide(transactions, present);
+    let present_document =
+        |key: &Key| Ok(documents.get(key).cloned().unwrap_or(Document::ABSENT));
+    let work = group.iter().map(|commit| commit.work.clone());
+    let decided = decide(work, present, present_document);
     let outcomes: Vec<CommitOutcome> = decided
         .outcomes
         .into_iter()
@@ -239,13 +242,13 @@ fn if_unknown(outcome: CommitOutcome) -> CommitOutcome {
     }
 }
 
-/// Locks the rows of all keys and reads the present revisions.
+/// Locks the rows of all keys and reads the present revisions, and those documents that are to be restored.
 async fn lock(
     session: &Session,
     statements: &Statements,
     wanted: &Wanted,
-) -> Result<BTreeMap<String, Revision>, Failure> {
-    let Wanted { keys, new } = wanted;
+) -> Result<(BTreeMap<String, Revision>, BTreeMap<Key, Document>), Failure> {
+    let Wanted { keys, new, restored } = wanted;
     let client = &session.client;
     let begin = client.batch_execute("BEGIN");
     let place = async {
@@ -266,7 +269,14 @@ async fn lock(
     }
     // With snapshot isolation, where read committed is not to be had, somebody else's new row may not be seen.
     let unseen = new.iter().any(|key| !revisions.contains_key(key.as_str()));
-    if unseen { Err(Failure::Raced) } else { Ok(revisions) }
+    if unseen {
+        return Err(Failure::Raced);
+    }
+    let documents = match &restored[..] {
+        [] => BTreeMap::new(),
+        keys => read(session, statements, keys.to_vec()).await?,
+    };
+    Ok((revisions, documents))
 }
 
 /// What has to be locked for a group.
@@ -275,23 +285,38 @@ struct Wanted {
     keys: Vec<String>,
     /// Of these the documents that are expected to be absent.
     new: Vec<String>,
+    /// Of these those that are to be restored.
+    restored: Vec<String>,
 }
 
 impl Wanted {
-    fn of<'a>(transactions: impl Iterator<Item = &'a Transaction>) -> Self {
+    fn of<'a>(work: impl Iterator<Item = &'a Work>) -> Self {
         let (mut keys, mut new) = (BTreeSet::new(), BTreeSet::new());
-        for transaction in transactions.filter(|transaction| is_well_formed(transaction)) {
-            let checks = transaction.checks.iter().map(|check| (&check.key, check.revision));
-            let writes = transaction.writes.iter().map(|write| (&write.key, write.expected));
-            for (key, expected) in checks.chain(writes) {
-                keys.insert(key.as_str());
-                if expected == Revision(0) {
-                    new.insert(key.as_str());
+        let mut restored = BTreeSet::new();
+        for work in work {
+            match work {
+                Work::Transaction(transaction) if is_well_formed(transaction) => {
+                    let checks = transaction.checks.iter().map(|it| (&it.key, it.revision));
+                    let writes = transaction.writes.iter().map(|it| (&it.key, it.expected));
+                    for (key, expected) in checks.chain(writes) {
+                        keys.insert(key.as_str());
+                        if expected == Revision(0) {
+                            new.insert(key.as_str());
+                        }
+                    }
                 }
+                Work::Restore(documents) if can_be_restored(documents) => {
+                    let named = || documents.iter().map(|(key, _)| key.as_str());
+                    keys.extend(named());
+                    new.extend(named());
+                    restored.extend(named());
+                }
+                // Refused when it is decided.
+                Work::Transaction(_) | Work::Restore(_) => {}
             }
         }
         let texts = |keys: BTreeSet<&str>| keys.into_iter().map(str::to_owned).collect();
-        Self { keys: texts(keys), new: texts(new) }
+        Self { keys: texts(keys), new: texts(new), restored: texts(restored) }
     }
 }
 

@@ -75,7 +75,8 @@ fn choose(waiting: &mut VecDeque<Load>) -> Option<Vec<Load>> {
     Some(loads).filter(|loads| !loads.is_empty())
 }
 
-async fn read(
+/// The documents under these keys.
+pub(super) async fn read(
     session: &Session,
     statements: &Statements,
     keys: Vec<String>,
