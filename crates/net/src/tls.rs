@@ -13,9 +13,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fmt, io};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Why certificates or keys cannot be used.
@@ -125,6 +127,18 @@ impl Trust {
             .with_custom_certificate_verifier(Arc::new(fingerprint.verifier()))
             .with_no_client_auth();
         Ok(Self { config: Arc::new(config) })
+    }
+
+    /// Speaks TLS over a stream to the server at `host:port`.
+    ///
+    /// # Errors
+    /// If the server is none of those who are trusted, or the connection breaks.
+    pub async fn connect(
+        &self,
+        address: &str,
+        stream: TcpStream,
+    ) -> io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>> {
+        self.connector().connect(server_name(address)?, stream).await
     }
 
     pub(crate) fn connector(&self) -> TlsConnector {

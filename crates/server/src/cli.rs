@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod bots;
+mod ctl;
 mod dev;
 
 use clap::{Parser, Subcommand};
@@ -21,6 +22,8 @@ struct Arguments {
 enum Command {
     /// Run a whole world in one process, for development: open to this machine only
     Dev(dev::DevArguments),
+    /// Keep and move worlds: backup, restore, export, import, hash
+    Ctl(ctl::CtlArguments),
     /// Let bots play, or verify a journal of theirs
     Bots(bots::BotsArguments),
 }
@@ -40,6 +43,7 @@ pub fn run(game: impl Game) -> ExitCode {
     let result = runtime.block_on(async {
         match arguments.command {
             Command::Dev(arguments) => dev::run(arguments, Arc::new(game)).await,
+            Command::Ctl(arguments) => ctl::run(arguments).await,
             Command::Bots(arguments) => bots::run(arguments).await,
         }
     });

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::shell::ConnectionLimits;
+use crate::sink::SinkConfig;
 
 /// The configuration of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -20,6 +21,9 @@ use crate::shell::ConnectionLimits;
 pub(crate) struct Config {
     pub(crate) store: StoreConfig,
     pub(crate) limits: LimitsConfig,
+    /// What follows the store's feed, as `docs/operating/sink.md` describes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sink: Option<SinkConfig>,
 }
 
 /// Where the world is kept.
@@ -113,12 +117,14 @@ impl Config {
             figment = figment.merge(Toml::file(file));
         }
         // Other variables of this prefix are not settings.
-        let is_section = |key: &str| ["limits", "store"].contains(&key);
-        let environment = Env::prefixed("PELAGO_")
-            .filter(move |key| key.as_str().split_once("__").is_some_and(|it| is_section(it.0)));
+        let environment = Env::prefixed("PELAGO_").filter(|key| {
+            // Sections, and nothing else that begins as one.
+            ["limits__", "sink__", "store__"].iter().any(|section| key.starts_with(section))
+        });
         let config: Self =
             figment.merge(environment.split("__")).extract().context("the configuration")?;
         config.limits.check()?;
+        config.sink.as_ref().map_or(Ok(()), SinkConfig::check).context("the configuration")?;
         Ok(config)
     }
 }
@@ -197,11 +203,14 @@ mod tests {
             ("[limits.moves]\nburst = -1\n", "limits.moves.burst"),
             ("[limits.speech]\nburst = 0\n", "limits.speech"),
             ("[limit]\n", "limit"),
+            ("[sink]\nfile = \"a\"\nhttp = \"http://b\"\n", "sink.file"),
+            ("[sink]\nfile = \"a\"\nbatch = 0\n", "sink.batch"),
+            ("[sink]\nfiles = \"a\"\n", "files"),
             ("limits = ]", "TOML parse error"),
         ] {
             let error = format!("{:#}", read(text).unwrap_err());
             assert!(error.contains(expected), "{text:?}: {error}");
-            if !expected.contains("speech") {
+            if !expected.contains("speech") && !expected.contains("sink") {
                 assert!(error.contains(".toml"), "{text:?}: {error}");
             }
         }

@@ -4,8 +4,9 @@
 
 mod access;
 mod serve;
+mod store;
 
-pub(crate) use access::Access;
+pub(crate) use access::{Access, bearer_of};
 pub(crate) use serve::serve;
 
 use crate::cluster::Cluster;
@@ -37,14 +38,21 @@ struct App {
     cluster: Arc<Cluster>,
     content: BTreeMap<ContentHash, bytes::Bytes>,
     metrics: PrometheusHandle,
+    desk: store::StoreDesk,
 }
 
-/// All routes.
-pub(crate) fn router(cluster: Arc<Cluster>, metrics: PrometheusHandle, access: Access) -> Router {
+/// All routes. `engine` is the name of the store's engine.
+pub(crate) fn router(
+    cluster: Arc<Cluster>,
+    engine: String,
+    metrics: PrometheusHandle,
+    access: Access,
+) -> Router {
     let game = cluster.game.content();
     let tiles = cluster.world.lands.values().flat_map(|land| land.content());
     let content = tiles.chain([(ContentHash::of(&game), game.clone())]).collect();
-    let app = Arc::new(App { cluster, content, metrics });
+    let desk = store::StoreDesk::new(cluster.store.clone(), engine);
+    let app = Arc::new(App { cluster, content, metrics, desk });
     let guarded = Router::new()
         .route(
             "/metrics",
@@ -53,6 +61,10 @@ pub(crate) fn router(cluster: Arc<Cluster>, metrics: PrometheusHandle, access: A
         .route("/api/v1/cluster", get(nodes))
         .route("/api/v1/islands", get(islands))
         .route("/api/v1/avatars/{id}", get(avatar))
+        .route("/api/v1/store", get(store::about))
+        .route("/api/v1/store/documents", get(store::documents))
+        .route("/api/v1/store/feed", get(store::feed))
+        .route("/api/v1/store/hash", get(store::hash))
         .route("/api/{*rest}", any(unknown))
         .route_layer(from_fn_with_state(access, access::guard));
     Router::new()

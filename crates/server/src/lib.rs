@@ -7,9 +7,11 @@ mod clock;
 mod cluster;
 mod config;
 mod http;
+mod http_client;
 mod measured_store;
 mod metrics;
 mod shell;
+mod sink;
 mod world;
 
 pub use cli::run;

@@ -5,6 +5,7 @@ use crate::certificate::Certificate;
 use crate::cluster::{Cluster, ClusterSettings, MAX_NODES};
 use crate::config::Config;
 use crate::measured_store::MeasuredStore;
+use crate::sink::Sink;
 use crate::world::{NEW_ISLAND_SIZE, NewWorld};
 use crate::{http, metrics};
 use anyhow::{Context, Result, bail};
@@ -85,7 +86,7 @@ pub(super) struct DevArguments {
     /// Clients of one node at once: limits.clients of the configuration
     #[arg(long)]
     max_clients: Option<usize>,
-    /// Settings, as docs/limits.md describes them
+    /// Settings, as docs/limits.md and docs/operating/sink.md describe them
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Record when how much passes through clients' sockets: SIGUSR1 begins, the next one ends and writes the file
@@ -97,7 +98,7 @@ pub(super) struct DevArguments {
 }
 
 pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<ExitCode> {
-    let Config { store, mut limits } = Config::read(arguments.config.as_deref())?;
+    let Config { store, mut limits, sink } = Config::read(arguments.config.as_deref())?;
     limits.clients = arguments.max_clients.unwrap_or(limits.clients);
     let files = OpenFiles::new(pelago_net::raise_open_files());
     let address = match arguments.store.as_ref().or(store.address.as_ref()) {
@@ -121,6 +122,7 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
         tracing::warn!(address = %arguments.listen_links, "links between nodes are not encrypted");
     }
     let store = pelago_store::open(&address)?;
+    let sink = sink.map(|sink| Sink::new(sink, store.clone(), &arguments.data)).transpose()?;
     let metrics = metrics::install()?;
     let store: Arc<dyn Store> = Arc::new(MeasuredStore::new(store));
     let listener = Listener::bind(arguments.http).context("--http")?;
@@ -137,10 +139,12 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
         files: files.clone(),
     };
     let cluster = Arc::new(Cluster::start(&settings, game, store.clone()).context("--listen")?);
-    let router = http::router(cluster.clone(), metrics, access);
+    let engine = address.split(':').next().unwrap_or_default().to_owned();
+    let router = http::router(cluster.clone(), engine, metrics, access);
     let (stopping, stop) = watch::channel(false);
     let http_tls = tls.clone().filter(|_| !arguments.plain_http);
     let server = tokio::spawn(http::serve(listener, router, http_tls, files.reserve(), stop));
+    let sink = sink.map(|sink| tokio::spawn(sink.run(stopping.subscribe())));
     wait_until_ready(&cluster).await?;
     // Whoever reads the announcement may signal at once.
     let mut terminate = signal(SignalKind::terminate())?;
@@ -173,6 +177,9 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
         players.await.context("the bots")??;
     }
     server.await.context("the HTTP server")?;
+    if let Some(sink) = sink {
+        sink.await.context("the sink")?;
+    }
     let Some(cluster) = Arc::into_inner(cluster) else {
         bail!("the world is still in use");
     };

@@ -3,7 +3,7 @@
 use super::problem;
 use anyhow::{Context, Result, bail};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +12,7 @@ use std::path::Path;
 /// Characters of an admin token at least.
 const MIN_TOKEN_CHARACTERS: usize = 16;
 /// Where the token is looked for if no file is named.
-pub(crate) const TOKEN_VARIABLE: &str = "PELAGO_ADMIN_TOKEN";
+const TOKEN_VARIABLE: &str = "PELAGO_ADMIN_TOKEN";
 
 /// What is asked of those who want to read.
 #[derive(Clone, Copy, Debug)]
@@ -38,18 +38,8 @@ impl Access {
     /// # Errors
     /// If the token cannot be read or is too short, or if strangers could read without one.
     pub(crate) fn choose(http: SocketAddr, file: Option<&Path>) -> Result<Self> {
-        let token = match file {
-            Some(file) => {
-                let flag = || format!("--admin-token-file {}", file.display());
-                let text = std::fs::read_to_string(file).with_context(flag)?;
-                Some(Self::of(text.trim()).with_context(flag)?)
-            }
-            None => match std::env::var(TOKEN_VARIABLE) {
-                Ok(text) => Some(Self::of(text.trim()).context(TOKEN_VARIABLE)?),
-                Err(std::env::VarError::NotPresent) => None,
-                Err(error) => return Err(error).context(TOKEN_VARIABLE),
-            },
-        };
+        let token = token("--admin-token-file", file)?;
+        let token = token.map(|(text, from)| Self::of(&text).context(from)).transpose()?;
         match token {
             Some(access) => Ok(access),
             None if http.ip().is_loopback() => Ok(Self::Loopback),
@@ -81,6 +71,31 @@ impl Access {
             }
         }
     }
+}
+
+/// The token in a file or in the environment, and where it was found.
+fn token(flag: &str, file: Option<&Path>) -> Result<Option<(String, String)>> {
+    if let Some(file) = file {
+        let from = format!("{flag} {}", file.display());
+        let text = std::fs::read_to_string(file).with_context(|| from.clone())?;
+        return Ok(Some((text.trim().to_owned(), from)));
+    }
+    match std::env::var(TOKEN_VARIABLE) {
+        Ok(text) => Ok(Some((text.trim().to_owned(), TOKEN_VARIABLE.to_owned()))),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(error) => Err(error).context(TOKEN_VARIABLE),
+    }
+}
+
+/// What a client of the API sends, if there is a token in a file or in the environment.
+///
+/// # Errors
+/// If the token cannot be read or sent.
+pub(crate) fn bearer_of(file: Option<&Path>) -> Result<Option<HeaderValue>> {
+    let Some((text, from)) = token("--token-file", file)? else { return Ok(None) };
+    let mut value = HeaderValue::from_str(&format!("Bearer {text}")).context(from)?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 impl IntoResponse for Denied {

@@ -1,0 +1,67 @@
+//! `pelago ctl hash`: which world it is.
+#![allow(clippy::print_stdout, reason = "a command prints")]
+
+use super::origin::OriginArguments;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use pelago_store::WorldHash;
+use pelago_store::archive::{Archive, Source};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  pelago ctl hash --store embedded:data/store
+  pelago ctl hash --server http://127.0.0.1:8080
+  pelago ctl hash --archive backups/monday
+
+The hash is of a world in which nobody plays: while documents change, the command says so and ends with an error.";
+
+/// How often it is tried while the world changes.
+const ATTEMPTS: usize = 5;
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Args)]
+pub(super) struct HashArguments {
+    #[command(flatten)]
+    origin: Option<OriginArguments>,
+    /// An archive, whose parts are all read and compared
+    #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["store", "server"], required_unless_present_any = ["store", "server"])]
+    archive: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &HashArguments, runtime: &Handle) -> Result<()> {
+    let hash = match (&arguments.archive, &arguments.origin) {
+        (Some(directory), _) => of_archive(directory)?,
+        (None, Some(origin)) => origin.open(runtime)?.read(of_source)?,
+        (None, None) => bail!("name a --store, a --server or an --archive"),
+    };
+    println!("{hash}");
+    Ok(())
+}
+
+fn of_archive(directory: &Path) -> Result<WorldHash> {
+    let archive = Archive::open(directory).context("--archive")?;
+    archive.check(&mut |_, _| ())?;
+    let (hash, _) = archive.hash()?;
+    if archive.manifest().hash != Some(hash) {
+        bail!("--archive: its parts are of the world {hash}, and its manifest says otherwise");
+    }
+    Ok(hash)
+}
+
+fn of_source(source: &mut dyn Source) -> Result<WorldHash> {
+    for attempt in 1..=ATTEMPTS {
+        let reading = source.hash()?;
+        if reading.quiet {
+            return Ok(reading.hash);
+        }
+        if attempt < ATTEMPTS {
+            std::thread::sleep(PAUSE);
+        }
+    }
+    bail!(
+        "the world changed while it was read, {ATTEMPTS} times: let nobody play, or make a backup and ask for its hash"
+    )
+}

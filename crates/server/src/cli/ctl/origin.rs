@@ -1,0 +1,82 @@
+//! Where a world is read: in a store, or through the server that has it.
+
+use super::remote::Remote;
+use crate::http_client::{HttpClient, trust};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use pelago_net::Fingerprint;
+use pelago_store::Store;
+use pelago_store::archive::Source;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// The flags that say it.
+#[derive(Args)]
+pub(super) struct OriginArguments {
+    /// The store's address, as that of pelago dev --store
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "server")]
+    store: Option<String>,
+    /// The server that runs the world: where its API is
+    #[arg(long, value_name = "URL", conflicts_with = "store")]
+    server: Option<String>,
+    /// A file with the server's admin token; without it, the environment's PELAGO_ADMIN_TOKEN
+    #[arg(long, value_name = "FILE", requires = "server")]
+    token_file: Option<PathBuf>,
+    /// Trust servers with these certificates, or with certificates from these (PEM); for https
+    #[arg(long, value_name = "FILE", requires = "server")]
+    ca: Option<PathBuf>,
+    /// Trust the one server whose certificate has this SHA-256 fingerprint; for https
+    #[arg(long, value_name = "HEX", requires = "server", conflicts_with = "ca")]
+    fingerprint: Option<Fingerprint>,
+}
+
+/// A world that can be read.
+pub(super) enum Origin {
+    Store(Arc<dyn Store>),
+    Server(Remote),
+}
+
+impl OriginArguments {
+    pub(super) fn open(&self, runtime: &Handle) -> Result<Origin> {
+        match (&self.store, &self.server) {
+            (Some(address), _) => Ok(Origin::Store(open_existing(address)?)),
+            (None, Some(url)) => {
+                let authorization = crate::http::bearer_of(self.token_file.as_deref())?;
+                let trust = trust(self.ca.as_deref(), self.fingerprint)?;
+                let client = HttpClient::new(url, trust, authorization).context("--server")?;
+                Ok(Origin::Server(Remote::new(client, runtime.clone())))
+            }
+            (None, None) => bail!("name a --store or a --server"),
+        }
+    }
+}
+
+impl Origin {
+    /// Lets `read` have it, then closes what was opened.
+    pub(super) fn read<T>(self, read: impl FnOnce(&mut dyn Source) -> Result<T>) -> Result<T> {
+        match self {
+            Self::Server(mut remote) => read(&mut remote),
+            Self::Store(store) => {
+                let result = read(&mut &*store);
+                store.close();
+                result
+            }
+        }
+    }
+}
+
+/// Opens a store, but creates none.
+fn open_existing(address: &str) -> Result<Arc<dyn Store>> {
+    if let Some(("embedded" | "fjall", directory)) = address.split_once(':')
+        && !Path::new(directory).join("format").exists()
+    {
+        bail!("--store: there is no store in {directory}");
+    }
+    match pelago_store::open(address) {
+        Err(error @ pelago_store::OpenError::InUse(_)) => {
+            Err(error).context("--store: read it through the server that has it: --server URL")
+        }
+        opened => opened.context("--store"),
+    }
+}

@@ -1,0 +1,167 @@
+//! The store, for operators: what it is, its documents page by page, its feed, its hash.
+//!
+//! Pages have the form of an archive's parts (`docs/archive.md`). They are read on threads of their own, a few at
+//! once: people play meanwhile.
+
+use super::{App, problem};
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use pelago_model::Key;
+use pelago_store::archive::{MAX_PAGE_CHANGES, Page, WorldIdentity, part};
+use pelago_store::{FeedError, FeedPosition, HashReading, ReadError, Store};
+use serde_json::json;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Pages that are read at once; one more is answered 429 `busy`.
+const MAX_PAGES: usize = 4;
+
+/// The store, and what may be done with it at once.
+pub(super) struct StoreDesk {
+    store: Arc<dyn Store>,
+    /// The name of its engine.
+    engine: String,
+    pages: Arc<Semaphore>,
+    /// A hash reads everything: one at once.
+    hashes: Arc<Semaphore>,
+}
+
+impl StoreDesk {
+    pub(super) fn new(store: Arc<dyn Store>, engine: String) -> Self {
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self { store, engine, pages: places(MAX_PAGES), hashes: places(1) }
+    }
+
+    /// Reads on a thread of its own, if there is a place; who has gone away meanwhile keeps it until it is done.
+    async fn read<T: Send + 'static>(
+        &self,
+        places: &Arc<Semaphore>,
+        read: impl FnOnce(&dyn Store) -> Result<T, Response> + Send + 'static,
+    ) -> Result<T, Response> {
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            let sentence = "others read already: ask again later";
+            return Err(problem(StatusCode::TOO_MANY_REQUESTS, "busy", sentence));
+        };
+        let store = self.store.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let result = read(&*store);
+            drop(place);
+            result
+        });
+        reading.await.unwrap_or_else(|_| Err(unavailable("the reading broke off")))
+    }
+}
+
+pub(super) async fn about(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Response> {
+    parameters(&uri, [])?;
+    let desk = &app.desk;
+    let read = |store: &dyn Store| {
+        let world = WorldIdentity::of_store(store).map_err(unreadable)?;
+        let feed = store.capabilities().feed;
+        let feed_end = feed.then(|| store.feed_end().map_err(unreadable)).transpose()?;
+        Ok((world, feed_end))
+    };
+    let (world, feed_end) = desk.read(&desk.pages, read).await?;
+    let (capabilities, counters) = (desk.store.capabilities(), desk.store.counters());
+    Ok(Json(json!({
+        "engine": desk.engine,
+        "world": world,
+        "feed_end": feed_end,
+        "capabilities": {
+            "native_transactions": capabilities.native_transactions,
+            "scan": capabilities.scan,
+            "feed": capabilities.feed,
+            "durable": capabilities.durable,
+        },
+        "counters": {
+            "committed": counters.committed,
+            "conflicts": counters.conflicts,
+            "failed": counters.failed,
+            "groups": counters.groups,
+            "loads": counters.loads,
+        },
+    }))
+    .into_response())
+}
+
+pub(super) async fn documents(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Response> {
+    let [after] = parameters(&uri, ["after"])?;
+    let after = after.map(Key::parse).transpose().map_err(|error| malformed("after", &error))?;
+    let read = move |store: &dyn Store| {
+        Page::of_documents(store, after.as_ref()).map(answer).map_err(unreadable)
+    };
+    app.desk.read(&app.desk.pages, read).await
+}
+
+pub(super) async fn feed(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Response> {
+    let [after, limit] = parameters(&uri, ["after", "limit"])?;
+    let after = after.map(str::parse).transpose().map_err(|error| malformed("after", &error))?;
+    let after: FeedPosition = after.unwrap_or(FeedPosition::START);
+    let wrong = || malformed("limit", &format!("a number from 1 to {MAX_PAGE_CHANGES}"));
+    let limit = match limit.map(str::parse::<usize>) {
+        None => MAX_PAGE_CHANGES,
+        Some(Ok(limit)) if (1..=MAX_PAGE_CHANGES).contains(&limit) => limit,
+        Some(_) => return Err(wrong()),
+    };
+    let read = move |store: &dyn Store| match Page::of_changes(store, after, limit) {
+        Ok(page) => Ok(answer(page)),
+        Err(FeedError::Read(error)) => Err(unreadable(error)),
+        Err(FeedError::Forgotten { oldest }) => {
+            let sentence = "these changes are no longer kept: read the documents";
+            let body = json!({"code": "forgotten", "sentence": sentence, "oldest": oldest});
+            Err((StatusCode::GONE, Json(body)).into_response())
+        }
+    };
+    app.desk.read(&app.desk.pages, read).await
+}
+
+pub(super) async fn hash(
+    State(app): State<Arc<App>>,
+    uri: Uri,
+) -> Result<Json<HashReading>, Response> {
+    parameters(&uri, [])?;
+    let read = |store: &dyn Store| HashReading::take(store).map_err(unreadable);
+    app.desk.read(&app.desk.hashes, read).await.map(Json)
+}
+
+fn answer(page: Page) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
+    (kind, part::encode(0, false, &page)).into_response()
+}
+
+/// The values of the parameters of a query. Nothing in them needs escapes, and nothing else is understood.
+fn parameters<'a, const N: usize>(
+    uri: &'a Uri,
+    names: [&str; N],
+) -> Result<[Option<&'a str>; N], Response> {
+    let mut values = [None; N];
+    for parameter in uri.query().unwrap_or_default().split('&').filter(|text| !text.is_empty()) {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        match names.iter().position(|known| *known == name) {
+            Some(place) if values[place].is_none() => values[place] = Some(value),
+            Some(_) => return Err(malformed(name, &"is there twice")),
+            None => return Err(malformed(name, &"there is no such parameter")),
+        }
+    }
+    Ok(values)
+}
+
+fn malformed(parameter: &str, problem: &dyn std::fmt::Display) -> Response {
+    super::problem(StatusCode::BAD_REQUEST, "malformed", &format!("{parameter}: {problem}"))
+}
+
+fn unreadable(error: ReadError) -> Response {
+    tracing::error!(%error, "the store could not be read for an operator");
+    match error {
+        ReadError::Damaged { .. } => {
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "damaged", &error.to_string())
+        }
+        ReadError::Engine(_) | ReadError::Busy => unavailable("the store cannot read"),
+    }
+}
+
+fn unavailable(sentence: &str) -> Response {
+    problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", sentence)
+}

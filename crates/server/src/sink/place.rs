@@ -1,0 +1,87 @@
+//! Where a sink is: kept in a file, so that a restart goes on there.
+
+use pelago_model::Key;
+use pelago_store::FeedPosition;
+use pelago_store::archive::Page;
+use pelago_store::replace::replace;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::Path;
+
+/// A place in the feed, and what is still to be read before it is followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    /// After what was handed on.
+    pub(super) position: FeedPosition,
+    #[serde(flatten)]
+    pub(super) phase: Phase,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "lowercase")]
+pub(super) enum Phase {
+    /// All documents are read, in the order of their keys.
+    Scanning { after: Option<Key> },
+    /// The feed is followed.
+    Following,
+}
+
+impl Place {
+    /// Before all documents; what changes meanwhile follows `end`.
+    pub(super) fn first(end: FeedPosition) -> Self {
+        Self { position: end, phase: Phase::Scanning { after: None } }
+    }
+
+    /// The place after a page that was read at this one.
+    pub(super) fn after(&self, page: &Page) -> Self {
+        match &self.phase {
+            Phase::Following => Self { position: page.position, phase: Phase::Following },
+            Phase::Scanning { .. } if page.is_last => {
+                Self { position: self.position, phase: Phase::Following }
+            }
+            Phase::Scanning { .. } => {
+                let after = page.documents.last().map(|(key, _)| key.clone());
+                Self { position: self.position, phase: Phase::Scanning { after } }
+            }
+        }
+    }
+
+    /// What a file says; `None` if there is none.
+    pub(super) fn read(file: &Path) -> io::Result<Option<Self>> {
+        match std::fs::read(file) {
+            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn write(&self, file: &Path) -> io::Result<()> {
+        replace(file, &serde_json::to_vec(self)?)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_as_it_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("sink.json");
+        assert_eq!(Place::read(&file).unwrap(), None);
+        let first = Place::first(FeedPosition { major: 7, minor: 1 });
+        let key = Key::parse("avatar/1").unwrap();
+        let document = pelago_model::Document::ABSENT;
+        let page = Page { documents: vec![(key, document)], ..Page::default() };
+        let second = first.after(&page);
+        let following = second.after(&Page { is_last: true, ..Page::default() });
+        assert_eq!(following.phase, Phase::Following);
+        for place in [first, second, following] {
+            place.write(&file).unwrap();
+            assert_eq!(Place::read(&file).unwrap(), Some(place));
+        }
+        std::fs::write(&file, "{").unwrap();
+        assert!(Place::read(&file).is_err());
+    }
+}
