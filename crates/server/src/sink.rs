@@ -79,6 +79,10 @@ impl Sink {
         };
         let file = config.state.clone().unwrap_or_else(|| data.join("sink.json"));
         let end = store.feed_end().context("sink")?;
+        if let Some(parent) = file.parent() {
+            std::fs::create_dir_all(parent)
+                .with_context(|| format!("sink.state {}", file.display()))?;
+        }
         let found = Place::read(&file).with_context(|| format!("sink.state {}", file.display()))?;
         // A place beyond the end is of another store, or of one that was put back since.
         let place = found.filter(|place| place.position <= end).unwrap_or(Place::first(end));

@@ -100,3 +100,36 @@ fn authorization(file: &Path) -> Result<HeaderValue> {
     value.set_sensitive(true);
     Ok(value)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_names_every_key() {
+        let page = include_str!("../../../../docs/operating/sink.md");
+        let keys = serde_json::to_value(SinkConfig::default()).unwrap();
+        for key in keys.as_object().unwrap().keys() {
+            assert!(page.contains(&format!("`sink.{key}`")), "{key}");
+        }
+        assert!(page.contains(&format!("| `sink.batch` | {MAX_PAGE_CHANGES} |")));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let file = || SinkConfig { file: Some("lines".into()), ..SinkConfig::default() };
+        assert!(file().check().is_ok());
+        for (config, expected) in [
+            (SinkConfig::default(), "sink.http"),
+            (SinkConfig { http: Some("http://a".into()), ..file() }, "sink.http"),
+            (SinkConfig { batch: 0, ..file() }, "sink.batch"),
+            (SinkConfig { kinds: Vec::new(), ..file() }, "sink.kinds"),
+            (SinkConfig { kinds: vec!["Avatar".into()], ..file() }, "sink.kinds"),
+            (SinkConfig { index: "_all".into(), ..file() }, "sink.index"),
+        ] {
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

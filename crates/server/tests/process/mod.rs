@@ -5,7 +5,8 @@ pub(crate) mod player;
 
 use player::PATIENCE;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -26,6 +27,13 @@ impl World {
         Self::start_by(Command::new(PELAGO), data)
     }
 
+    /// The same with more arguments.
+    pub(crate) fn start_with(data: &Path, arguments: &[&str]) -> Self {
+        let mut pelago = Command::new(PELAGO);
+        pelago.arg("dev").args(arguments);
+        Self::start_command(pelago, data)
+    }
+
     /// The same with no more open files than `limit`.
     pub(crate) fn start_with_files(data: &Path, limit: u32) -> Self {
         let mut shell = Command::new("sh");
@@ -41,10 +49,16 @@ impl World {
     }
 
     fn start_by(mut pelago: Command, data: &Path) -> Self {
+        pelago.arg("dev");
+        Self::start_command(pelago, data)
+    }
+
+    fn start_command(mut pelago: Command, data: &Path) -> Self {
         let mut process = pelago
-            .args(["dev", "--http", "127.0.0.1:0", "--json", "--data"])
+            .args(["--http", "127.0.0.1:0", "--json", "--data"])
             .arg(data)
             .env("PELAGO_LOG", "error")
+            .env_remove("PELAGO_ADMIN_TOKEN")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -55,6 +69,21 @@ impl World {
         let tcp = tcp.iter().map(|address| address.as_str().unwrap().to_owned()).collect();
         let http = ready["http"].as_str().unwrap().to_owned();
         Self { process, tcp, http }
+    }
+
+    /// The status and the body of an answer of its HTTP server.
+    pub(crate) fn get(&self, path: &str) -> (u16, Vec<u8>) {
+        let address = self.http.split_once("://").unwrap().1;
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let head = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+        let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
+        (status, answer.split_off(head + 4))
     }
 
     /// Sends a signal by its name.

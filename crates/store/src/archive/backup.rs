@@ -265,7 +265,6 @@ impl<'a> Run<'a> {
             let file = file_name(self.manifest.parts.len());
             let bytes = part::encode(self.manifest.parts.len() as u32 + 1, changes, &page);
             self.directory.put(&file, &bytes).map_err(failed)?;
-            let (content, _) = bytes.split_at(bytes.len() - blake3::OUT_LEN);
             self.manifest.parts.push(PartEntry {
                 file,
                 changes,
@@ -273,7 +272,7 @@ impl<'a> Run<'a> {
                 bytes: bytes.len() as u64,
                 first: first.clone(),
                 last: last.clone(),
-                blake3: blake3::hash(content).to_hex().to_string(),
+                blake3: part::hash_of(&bytes),
             });
         }
         if self.changed.is_empty() {
@@ -305,7 +304,6 @@ impl<'a> Run<'a> {
     fn finish(mut self) -> Result<Manifest, BackupError> {
         (self.watch)(Event::Checking);
         let archive = Archive::of(self.directory.path(), self.manifest.clone());
-        archive.check(&mut |_, _| ())?;
         let (hash, documents) = archive.hash()?;
         if !self.has_feed && self.source.hash()?.hash != hash {
             return Err(BackupError::NotQuiet);

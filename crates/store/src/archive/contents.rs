@@ -1,7 +1,7 @@
 //! An archive that is read: checked part by part, then told document by document.
 
 use super::directory::MANIFEST;
-use super::manifest::{Manifest, PartEntry};
+use super::manifest::Manifest;
 use super::part::{PartError, PartReader};
 use crate::{WorldHash, WorldHasher};
 use pelago_model::{Document, Key};
@@ -48,8 +48,6 @@ pub struct Archive {
     manifest: Manifest,
 }
 
-type Part = PartReader<BufReader<File>>;
-
 impl Archive {
     /// Opens a whole archive. Its parts are not looked at yet.
     ///
@@ -86,16 +84,10 @@ impl Archive {
     /// # Errors
     /// See [`ArchiveError`]: the first part that is not as it was written.
     pub fn check(&self, visit: &mut dyn FnMut(&Key, &Document)) -> Result<(), ArchiveError> {
-        for (index, entry) in self.manifest.parts.iter().enumerate() {
-            let (file, mut part) = self.part(index, entry)?;
-            let damaged = |problem| ArchiveError::Part { file: file.clone(), problem };
-            for document in part.by_ref() {
-                let (key, document) = document.map_err(damaged)?;
+        for index in 0..self.manifest.parts.len() {
+            let mut part = self.part(index)?;
+            while let Some((key, document)) = part.next()? {
                 visit(&key, &document);
-            }
-            let hash = part.hash().map(|hash| hash.to_hex().to_string());
-            if hash.as_deref() != Some(&*entry.blake3) {
-                return Err(damaged(PartError::Damaged("it is not the part that was written")));
             }
         }
         Ok(())
@@ -106,12 +98,12 @@ impl Archive {
     /// # Errors
     /// See [`ArchiveError`].
     pub fn contents(&self) -> Result<Contents<'_>, ArchiveError> {
-        let mut streams = vec![Stream::new(self, |part| !part.changes)];
-        for number in 0..self.manifest.parts.len() {
-            if self.manifest.parts[number].changes {
-                streams.push(Stream { archive: self, parts: vec![number], part: None, head: None });
-            }
-        }
+        let parts = &self.manifest.parts;
+        let (changes, scanned): (Vec<usize>, Vec<usize>) =
+            (0..parts.len()).partition(|index| parts[*index].changes);
+        let changes = changes.into_iter().map(|index| vec![index]);
+        let lists = std::iter::once(scanned).chain(changes);
+        let mut streams: Vec<_> = lists.map(|parts| Stream::new(self, parts)).collect();
         for stream in &mut streams {
             stream.advance()?;
         }
@@ -131,21 +123,49 @@ impl Archive {
         Ok((hasher.hash(), hasher.documents()))
     }
 
-    fn part(&self, index: usize, entry: &PartEntry) -> Result<(PathBuf, Part), ArchiveError> {
+    fn part(&self, index: usize) -> Result<Part, ArchiveError> {
+        let entry = &self.manifest.parts[index];
         let file = self.directory.join(&entry.file);
         let bytes = match File::open(&file) {
             Ok(opened) => BufReader::new(opened),
             Err(error) => return Err(ArchiveError::File { file, error }),
         };
-        let part = match PartReader::new(bytes) {
-            Ok(part) => part,
+        let reader = match PartReader::new(bytes) {
+            Ok(reader) => reader,
             Err(problem) => return Err(ArchiveError::Part { file, problem }),
         };
-        if part.header().number as usize != index + 1 || part.header().changes != entry.changes {
-            let problem = PartError::Damaged("it is another part");
-            return Err(ArchiveError::Part { file, problem });
+        let part = Part { file, reader, blake3: entry.blake3.clone() };
+        let header = part.reader.header();
+        if header.number as usize != index + 1 || header.changes != entry.changes {
+            return Err(part.damaged(PartError::Damaged("it is another part")));
         }
-        Ok((file, part))
+        Ok(part)
+    }
+}
+
+/// A part that is read.
+struct Part {
+    file: PathBuf,
+    reader: PartReader<BufReader<File>>,
+    /// As the manifest has it.
+    blake3: String,
+}
+
+impl Part {
+    /// The next document; after the last one the part is compared with the manifest.
+    fn next(&mut self) -> Result<Option<(Key, Document)>, ArchiveError> {
+        if let Some(document) = self.reader.next() {
+            return document.map(Some).map_err(|problem| self.damaged(problem));
+        }
+        let hash = self.reader.hash().map(|hash| hash.to_hex().to_string());
+        if hash.as_ref() == Some(&self.blake3) {
+            return Ok(None);
+        }
+        Err(self.damaged(PartError::Damaged("it is not the part that was written")))
+    }
+
+    fn damaged(&self, problem: PartError) -> ArchiveError {
+        ArchiveError::Part { file: self.file.clone(), problem }
     }
 }
 
@@ -161,28 +181,30 @@ struct Stream<'a> {
     archive: &'a Archive,
     /// Those that are still to be read, the next one last.
     parts: Vec<usize>,
-    part: Option<(PathBuf, Part)>,
+    part: Option<Part>,
     head: Option<(Key, Document)>,
 }
 
 impl<'a> Stream<'a> {
-    fn new(archive: &'a Archive, which: impl Fn(&PartEntry) -> bool) -> Self {
-        let parts = &archive.manifest.parts;
-        let parts = (0..parts.len()).rev().filter(|index| which(&parts[*index])).collect();
+    /// Of parts by their indices.
+    fn new(archive: &'a Archive, mut parts: Vec<usize>) -> Self {
+        parts.reverse();
         Self { archive, parts, part: None, head: None }
     }
 
     fn advance(&mut self) -> Result<Option<(Key, Document)>, ArchiveError> {
         let next = loop {
-            if let Some((file, part)) = &mut self.part
-                && let Some(document) = part.next()
+            if let Some(part) = &mut self.part
+                && let Some(document) = part.next()?
             {
-                let file = file.clone();
-                break Some(document.map_err(|problem| ArchiveError::Part { file, problem })?);
+                break Some(document);
             }
             let Some(index) = self.parts.pop() else { break None };
-            self.part = Some(self.archive.part(index, &self.archive.manifest.parts[index])?);
+            self.part = Some(self.archive.part(index)?);
         };
+        if next.is_none() {
+            self.part = None;
+        }
         Ok(std::mem::replace(&mut self.head, next))
     }
 }

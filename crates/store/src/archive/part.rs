@@ -106,6 +106,12 @@ pub fn decode(bytes: &[u8]) -> Result<Page, PartError> {
     Ok(Page { documents, position, is_last })
 }
 
+/// The hash at the end of a part, 64 hexadecimal digits.
+pub(super) fn hash_of(part: &[u8]) -> String {
+    let hash = part.last_chunk().copied().unwrap_or_default();
+    blake3::Hash::from_bytes(hash).to_hex().to_string()
+}
+
 fn put_key(out: &mut Vec<u8>, key: Option<&Key>) {
     let text = key.map_or("", Key::as_str);
     // A key has at most 128 bytes: `limits::MAX_KEY_BYTES`.

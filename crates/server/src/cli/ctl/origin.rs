@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 #[derive(Args)]
 pub(super) struct OriginArguments {
     /// The store's address, as that of pelago dev --store
-    #[arg(long, value_name = "ADDRESS", required_unless_present = "server")]
+    #[arg(long, value_name = "ADDRESS")]
     store: Option<String>,
     /// The server that runs the world: where its API is
     #[arg(long, value_name = "URL", conflicts_with = "store")]
