@@ -4,10 +4,11 @@
 //! a miss; the platform loads it and runs the rule again from the start. Nothing that a
 //! run did is seen before it is committed as a whole.
 
-use crate::Game;
+use crate::economy::Changes;
 use crate::json;
 use crate::land::Land;
 use crate::refusal::Refusal;
+use crate::Game;
 use bytes::Bytes;
 use pelago_model::{
     Check, Document, EntityId, Epoch, IslandId, IslandTime, Key, Position, Sequence, Write, limits,
@@ -73,6 +74,7 @@ pub struct DurableTurn<'a> {
 
 /// What a rule sees and edits.
 pub struct DurableContext<'a> {
+    game: &'a dyn Game,
     turn: DurableTurn<'a>,
     state: serde_json::Value,
     read: BTreeSet<Key>,
@@ -122,17 +124,14 @@ impl DurableContext<'_> {
     /// A document's value; `None` if there is none.
     ///
     /// # Errors
-    /// [`Halt::Miss`] if it is not loaded yet, [`Halt::Broken`] if it has another form.
+    /// [`Halt::Miss`] if it is not loaded yet, [`Halt::Broken`] if it has another form or a newer schema than the game's.
     pub fn get<T: DeserializeOwned>(&mut self, key: &Key) -> Result<Option<T>, Halt> {
         let value = match self.edits.get(key) {
             Some((_, value)) => value.clone(),
             None => {
-                let Some(document) = self.turn.documents.get(key) else {
-                    self.missing.insert(key.clone());
-                    return Err(Halt::Miss);
-                };
+                let value = self.loaded(key)?.value.clone();
                 self.read.insert(key.clone());
-                document.value.clone()
+                value
             }
         };
         value
@@ -144,12 +143,13 @@ impl DurableContext<'_> {
     /// Replaces a document's value.
     ///
     /// # Errors
-    /// [`Halt::Miss`] if it is not loaded yet (its revision guards the write), [`Halt::Broken`] if the value does not fit.
+    /// [`Halt::Miss`] if it is not loaded yet (its revision guards the write), [`Halt::Broken`] if the value does not fit, if
+    /// a newer build wrote the document, or if it is an audit.
     pub fn put<T: Serialize>(&mut self, key: &Key, schema: u16, value: &T) -> Result<(), Halt> {
-        if !self.turn.documents.contains_key(key) {
-            self.missing.insert(key.clone());
-            return Err(Halt::Miss);
+        if key.is_append_only() {
+            return Err(Halt::Broken(format!("{key}: an audit is the platform's")));
         }
+        self.loaded(key)?;
         let bytes = json::encode(value).map_err(|error| Halt::Broken(format!("{key}: {error}")))?;
         let limit = match key.kind() {
             "chunk" => limits::MAX_CHUNK_DOCUMENT_BYTES,
@@ -160,6 +160,22 @@ impl DurableContext<'_> {
         }
         self.edits.insert(key.clone(), (schema, Some(bytes)));
         Ok(())
+    }
+
+    /// A document that this build may read and replace.
+    fn loaded(&mut self, key: &Key) -> Result<&Document, Halt> {
+        let Some(document) = self.turn.documents.get(key) else {
+            self.missing.insert(key.clone());
+            return Err(Halt::Miss);
+        };
+        let newest = self.game.schema(key.kind());
+        if document.schema > newest {
+            let (kind, schema) = (key.kind(), document.schema);
+            return Err(Halt::Broken(format!(
+                "{key}: {kind} documents are read up to schema {newest}, this one has {schema}"
+            )));
+        }
+        Ok(document)
     }
 }
 
@@ -176,6 +192,8 @@ pub enum TurnEnd {
         state: serde_json::Value,
         /// For the player.
         effects: Bytes,
+        /// What it did to the economy.
+        changes: Changes,
     },
     /// These documents are wanted first.
     Missing(Vec<Key>),
@@ -187,7 +205,21 @@ pub enum TurnEnd {
 
 /// Runs a durable rule once. A panic of the rule is caught and reported as [`TurnEnd::Broken`].
 pub fn run_durable(game: &dyn Game, turn: DurableTurn<'_>, payload: &[u8]) -> TurnEnd {
+    run(game, turn, |context| game.durable(context, payload))
+}
+
+/// Runs the rule of a grant once, as [`run_durable`] does.
+pub fn run_grant(game: &dyn Game, turn: DurableTurn<'_>, what: &[u8]) -> TurnEnd {
+    run(game, turn, |context| game.grant(context, what))
+}
+
+fn run<'a>(
+    game: &'a dyn Game,
+    turn: DurableTurn<'a>,
+    rule: impl FnOnce(&mut DurableContext<'a>) -> Result<Bytes, Halt>,
+) -> TurnEnd {
     let mut context = DurableContext {
+        game,
         state: turn.state.clone(),
         rng: ChaCha8Rng::from_seed(turn.seed),
         read: BTreeSet::new(),
@@ -196,13 +228,16 @@ pub fn run_durable(game: &dyn Game, turn: DurableTurn<'_>, payload: &[u8]) -> Tu
         turn,
     };
     // The context is dropped after a panic, so that nobody sees it half changed.
-    let result = catch_unwind(AssertUnwindSafe(|| game.durable(&mut context, payload)));
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let effects = rule(&mut context)?;
+        Ok((effects, context.changes()?))
+    }));
     if !context.missing.is_empty() {
         // A miss poisons the run, even if the rule went on without the document.
         return TurnEnd::Missing(context.missing.into_iter().collect());
     }
     match result {
-        Ok(Ok(effects)) => context.finish(effects),
+        Ok(Ok((effects, changes))) => context.finish(effects, changes),
         Ok(Err(Halt::Refused(refusal))) => TurnEnd::Refused(refusal),
         Ok(Err(Halt::Broken(text))) => TurnEnd::Broken(text),
         Ok(Err(Halt::Miss)) => TurnEnd::Broken("a miss without a document".into()),
@@ -211,11 +246,27 @@ pub fn run_durable(game: &dyn Game, turn: DurableTurn<'_>, payload: &[u8]) -> Tu
 }
 
 impl DurableContext<'_> {
-    fn finish(self, effects: Bytes) -> TurnEnd {
-        // One place in the transaction is the actor's own document. What fits no transaction
-        // would be tried again for ever.
+    /// What the edits do to the economy.
+    fn changes(&self) -> Result<Changes, Halt> {
+        let mut changes = Changes::default();
+        for (key, (_, after)) in &self.edits {
+            let before = self.turn.documents.get(key).and_then(|found| found.value.as_deref());
+            changes
+                .note_stored(self.game, key, before, after.as_deref())
+                .map_err(|error| Halt::Broken(format!("{key}: {error}")))?;
+        }
+        let own = Key::avatar(self.turn.actor.avatar);
+        changes.note(self.game, &own, Some(self.turn.state), Some(&self.state));
+        match changes.imbalance() {
+            Some(text) => Err(Halt::Broken(text)),
+            None => Ok(changes),
+        }
+    }
+
+    fn finish(self, effects: Bytes, changes: Changes) -> TurnEnd {
+        // What fits no transaction would be tried again for ever.
         let checked = self.read.iter().filter(|key| !self.edits.contains_key(*key)).count();
-        if self.edits.len() + checked >= limits::MAX_TRANSACTION_DOCUMENTS {
+        if self.edits.len() + checked > limits::MAX_TURN_DOCUMENTS {
             return TurnEnd::Broken("the rule used more documents than fit a transaction".into());
         }
         let revision = |key: &Key| {
@@ -237,6 +288,6 @@ impl DurableContext<'_> {
             .filter(|key| !self.edits.contains_key(*key))
             .map(|key| Check { key: key.clone(), revision: revision(key) })
             .collect();
-        TurnEnd::Done { checks, writes, state: self.state, effects }
+        TurnEnd::Done { checks, writes, state: self.state, effects, changes }
     }
 }

@@ -51,6 +51,7 @@
 
 pub mod content;
 pub mod durable;
+pub mod economy;
 pub mod json;
 pub mod land;
 pub mod live;
@@ -58,7 +59,10 @@ pub mod refusal;
 pub mod test_world;
 
 pub use content::ContentHash;
-pub use durable::{Actor, DurableContext, DurableTurn, Halt, MAX_RUNS, TurnEnd, run_durable};
+pub use durable::{
+    Actor, DurableContext, DurableTurn, Halt, MAX_RUNS, TurnEnd, run_durable, run_grant,
+};
+pub use economy::{Changes, Total};
 pub use land::{IslandSpec, Land, Natural, Tile};
 pub use live::{LiveContext, LiveState};
 pub use refusal::Refusal;
@@ -66,7 +70,6 @@ pub use test_world::TestWorld;
 
 use bytes::Bytes;
 use pelago_model::{ChunkId, Document, EntityId, Key, Position};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Where a command is decided.
@@ -102,19 +105,6 @@ pub struct ObjectView {
     /// For the game's client, at most
     /// [`MAX_OBJECT_BYTES`](pelago_model::limits::MAX_OBJECT_BYTES).
     pub payload: Bytes,
-}
-
-/// How many of an item there are, and how many came and went: `held + lying = gathered - consumed`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Total {
-    /// In inventories.
-    pub held: i64,
-    /// On the ground and in containers.
-    pub lying: i64,
-    /// Ever taken from nature.
-    pub gathered: i64,
-    /// Ever used up.
-    pub consumed: i64,
 }
 
 /// A game.
@@ -161,6 +151,22 @@ pub trait Game: Send + Sync + 'static {
     /// [`Halt`], by `?` of the context's functions or from a [`Refusal`].
     fn durable(&self, context: &mut DurableContext<'_>, payload: &[u8]) -> Result<Bytes, Halt>;
 
+    /// Carries out a grant: mail, a prize, a gift of the operator's. `what` is whatever this game lets operators give; the
+    /// platform sees to it that a grant is carried out once. The actor is the avatar that gets it, which may be anywhere or
+    /// not in the world at all; its place is that of its last command. Returns what the player is told (JSON).
+    ///
+    /// # Errors
+    /// As [`Game::durable`]. A game that grants nothing refuses everything.
+    fn grant(&self, _context: &mut DurableContext<'_>, _what: &[u8]) -> Result<Bytes, Halt> {
+        Err(Refusal::new("no_grants", "Nothing can be granted here.").into())
+    }
+
+    /// The newest schema version of a kind of documents that this build of the game reads and writes. The platform refuses
+    /// to read or replace newer ones.
+    fn schema(&self, _kind: &str) -> u16 {
+        1
+    }
+
     /// Decides a live command; returns its effects for the player (JSON).
     ///
     /// # Errors
@@ -170,6 +176,7 @@ pub trait Game: Send + Sync + 'static {
     /// What the document of a chunk shows, by slot.
     fn objects(&self, chunk: &Document) -> Vec<ObjectView>;
 
-    /// The books: adds what a document holds to the totals, by item. For audits only.
+    /// The books: adds what a document holds to the totals, by item. The platform derives from it what a turn made, moved
+    /// and destroyed, and refuses turns that do not balance: see [`economy`].
     fn count(&self, key: &Key, value: &serde_json::Value, totals: &mut BTreeMap<String, Total>);
 }

@@ -1,6 +1,6 @@
 //! A world in a map, to test rules with.
 
-use crate::durable::{Actor, DurableTurn, Halt, MAX_RUNS, TurnEnd, run_durable};
+use crate::durable::{Actor, DurableTurn, Halt, MAX_RUNS, TurnEnd, run_durable, run_grant};
 use crate::land::{IslandSpec, Land};
 use crate::{Game, Total};
 use bytes::Bytes;
@@ -77,6 +77,23 @@ impl<G: Game> TestWorld<G> {
         payload: &[u8],
     ) -> Result<Bytes, Halt> {
         self.sequence += 1;
+        self.turn(avatar, position, |game, turn| run_durable(game, turn, payload))
+    }
+
+    /// Grants something to an avatar. Whether it was granted before is the platform's to know.
+    ///
+    /// # Errors
+    /// What the rule ended with, if not success.
+    pub fn grant(&mut self, avatar: EntityId, what: &[u8]) -> Result<Bytes, Halt> {
+        self.turn(avatar, Position::default(), |game, turn| run_grant(game, turn, what))
+    }
+
+    fn turn(
+        &mut self,
+        avatar: EntityId,
+        position: Position,
+        run: impl Fn(&G, DurableTurn<'_>) -> TurnEnd,
+    ) -> Result<Bytes, Halt> {
         let actor = Actor {
             avatar,
             epoch: Epoch(1),
@@ -94,7 +111,7 @@ impl<G: Game> TestWorld<G> {
                 land: &self.land,
                 seed: [0; 32],
             };
-            match run_durable(&self.game, turn, payload) {
+            match run(&self.game, turn) {
                 TurnEnd::Done { writes, state, effects, .. } => {
                     for write in writes {
                         let document = Document {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use pelago_game::land::CELL_UNITS;
 use pelago_game::*;
-use pelago_model::limits::{MAX_NATURAL_SLOTS, MAX_TRANSACTION_DOCUMENTS};
+use pelago_model::limits::{MAX_NATURAL_SLOTS, MAX_TURN_DOCUMENTS};
 use pelago_model::{
     ChunkId, Document, EntityId, Epoch, IslandId, IslandTime, Key, Position, Revision, Sequence,
 };
@@ -100,6 +100,23 @@ impl Game for Obedient {
                 context.get::<String>(&key("a/read"))?;
                 Ok(Bytes::new())
             }
+            b"audit" => {
+                let audit = Key::audit(context.actor().avatar, Sequence(7));
+                context.put(&audit, 1, &json!({}))?;
+                Ok(Bytes::new())
+            }
+            // Pays in what the byte after the word says, of what is held.
+            [b'p', b'a', b'y', coins] => {
+                let held: Value = context.state()?;
+                let held = held["coins"].as_i64().unwrap_or(0) - i64::from(*coins);
+                context.set_state(&json!({"coins": held}))?;
+                let bank: Option<Value> = context.get(&key("bank/1"))?;
+                let lies = bank.map_or(0, |bank| bank["coins"].as_i64().unwrap_or(0));
+                // A bank that keeps a coin of ten for itself, and books it nowhere.
+                let lies = lies + i64::from(*coins) - i64::from(*coins / 10);
+                context.put(&key("bank/1"), 1, &json!({"coins": lies}))?;
+                Ok(Bytes::new())
+            }
             b"random" => Ok(context.rng().next_u64().to_string().into()),
             _ => {
                 let read: Value = context.get(&key("a/read"))?.unwrap_or_default();
@@ -114,7 +131,19 @@ impl Game for Obedient {
     fn objects(&self, _: &Document) -> Vec<ObjectView> {
         Vec::new()
     }
-    fn count(&self, _: &Key, _: &Value, _: &mut BTreeMap<String, Total>) {}
+    fn schema(&self, kind: &str) -> u16 {
+        if kind == "a" { 3 } else { 1 }
+    }
+    /// Coins: avatars hold them, and banks let them lie.
+    fn count(&self, key: &Key, value: &Value, totals: &mut BTreeMap<String, Total>) {
+        let coins = value["coins"].as_i64().unwrap_or(0);
+        let total = match key.kind() {
+            "avatar" => Total { held: coins, ..Total::default() },
+            "bank" => Total { lying: coins, ..Total::default() },
+            _ => return,
+        };
+        totals.entry("coin".into()).or_default().add(&total, 1);
+    }
 }
 
 fn land(seed: u64) -> Land {
@@ -201,12 +230,55 @@ fn what_cannot_be_stored_is_found_before_the_commit() {
 }
 
 #[test]
-fn a_turn_fits_a_transaction_with_the_actors_own_document() {
+fn a_turn_fits_a_transaction_with_what_the_platform_adds() {
     let documents: BTreeMap<_, _> =
         (0..100).map(|number| (key(&format!("many/{number}")), Document::ABSENT)).collect();
     let many = |count: usize| run(&[&b"many"[..], &[count as u8]].concat(), &documents);
-    assert!(matches!(many(MAX_TRANSACTION_DOCUMENTS - 1), TurnEnd::Done { .. }));
-    assert!(matches!(many(MAX_TRANSACTION_DOCUMENTS), TurnEnd::Broken(_)));
+    assert!(matches!(many(MAX_TURN_DOCUMENTS), TurnEnd::Done { .. }));
+    assert!(matches!(many(MAX_TURN_DOCUMENTS + 1), TurnEnd::Broken(_)));
+}
+
+#[test]
+fn what_a_turn_moves_is_told_and_what_vanishes_breaks_it() {
+    let pay = |coins: u8| {
+        let documents = BTreeMap::from([(key("bank/1"), Document::ABSENT)]);
+        run(&[&b"pay"[..], &[coins]].concat(), &documents)
+    };
+    let TurnEnd::Done { changes, .. } = pay(9) else { panic!("not done") };
+    let coins = |of: &Key| changes.0[of]["coin"];
+    assert_eq!(coins(&Key::avatar(EntityId(1))), Total { held: -9, ..Total::default() });
+    assert_eq!(coins(&key("bank/1")), Total { lying: 9, ..Total::default() });
+    let TurnEnd::Done { changes, .. } = run(b"", &loaded()) else { panic!("not done") };
+    assert!(changes.is_empty());
+    assert!(
+        matches!(pay(10), TurnEnd::Broken(text) if text.starts_with("coin does not balance"))
+    );
+}
+
+#[test]
+fn a_document_of_a_newer_build_is_neither_read_nor_replaced() {
+    let newer = Document { schema: 4, revision: Revision(4), value: Some(Bytes::from("7")) };
+    for name in ["a/read", "a/1"] {
+        let mut documents = loaded();
+        documents.insert(key(name), newer.clone());
+        let TurnEnd::Broken(text) = run(b"", &documents) else { panic!("{name} was used") };
+        let expected =
+            format!("{name}: a documents are read up to schema 3, this one has 4");
+        assert_eq!(text, expected);
+    }
+}
+
+#[test]
+fn no_rule_writes_an_audit() {
+    let audit = Key::audit(EntityId(1), Sequence(7));
+    let documents = BTreeMap::from([(audit, Document::ABSENT)]);
+    assert!(matches!(run(b"audit", &documents), TurnEnd::Broken(text) if text.contains("audit")));
+}
+
+#[test]
+fn a_game_that_grants_nothing_says_so() {
+    let granted = TestWorld::new(Obedient, 1, 3).grant(EntityId(1), b"{}");
+    assert!(matches!(granted, Err(Halt::Refused(refusal)) if refusal.code == "no_grants"));
 }
 
 #[test]

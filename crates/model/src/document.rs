@@ -60,6 +60,12 @@ impl Transaction {
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.checks.iter().map(|check| &check.key).chain(self.writes.iter().map(|write| &write.key))
     }
+
+    /// Whether it leaves alone what is written once: such documents are inserted, never changed or deleted.
+    pub fn keeps_history(&self) -> bool {
+        let inserts = |write: &Write| write.expected == Revision(0) && write.value.is_some();
+        self.writes.iter().all(|write| inserts(write) || !write.key.is_append_only())
+    }
 }
 
 /// How a commit ended.

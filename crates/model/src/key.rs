@@ -2,8 +2,21 @@
 //!
 //! A key is ASCII, `kind/...`. Constructors stand here and not in the `store` crate because the
 //! cores, which name documents, may not use a driver.
+//!
+//! | kind | key | what it holds | written by |
+//! | --- | --- | --- | --- |
+//! | `world` | `world` | number, seed, secret, home | whoever begins the world |
+//! | `island` | `island/ISLAND` | seed, size, generator version | whoever begins the island |
+//! | `ids` | `ids/serials` | the next serial that nobody leased | logins |
+//! | `name` | `name/HEX` | which avatar bears a name, and whose it is | logins |
+//! | `avatar` | `avatar/AVATAR` | epoch, sequence, outcomes, the game's state | logins, stewards |
+//! | `place` | `place/AVATAR` | where it was last | logins, lanes; not part of the world |
+//! | `chunk` | `chunk/ISLAND/X/Y` | what players changed about a chunk | stewards, by the game's rules |
+//! | `audit` | `audit/AVATAR/SEQUENCE`, `audit/AVATAR/grant/KEY` | what a command or grant did to the economy | stewards; once, for ever |
+//!
+//! A game's rules may use kinds of their own beside `chunk`. Avatars and islands are 16 hexadecimal digits.
 
-use crate::id::{EntityId, IslandId};
+use crate::id::{EntityId, IslandId, Sequence};
 use crate::limits;
 use crate::place::ChunkId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,6 +27,10 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);
 
+/// Every kind of document that the platform writes.
+pub const KINDS: [&str; 8] =
+    ["audit", "avatar", "chunk", "ids", "island", "name", "place", "world"];
+
 /// A text that cannot be a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a key is 1 to {max} characters of a-z, 0-9, '/', '-', '_' and '.'", max = limits::MAX_KEY_BYTES)]
@@ -21,14 +38,11 @@ pub struct MalformedKey;
 
 impl Key {
     /// A key from its text.
+    ///
+    /// # Errors
+    /// [`MalformedKey`].
     pub fn parse(text: &str) -> Result<Self, MalformedKey> {
-        let allowed = |byte: u8| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"/-_.".contains(&byte)
-        };
-        if text.is_empty() || text.len() > limits::MAX_KEY_BYTES || !text.bytes().all(allowed) {
-            return Err(MalformedKey);
-        }
-        Ok(Self(text.into()))
+        if is_key(text, limits::MAX_KEY_BYTES) { Ok(Self(text.into())) } else { Err(MalformedKey) }
     }
 
     /// The world itself: its number, seed and generator version.
@@ -70,9 +84,29 @@ impl Key {
         Self(format!("chunk/{island}/{}/{}", chunk.x, chunk.y).into())
     }
 
+    /// What a durable command of an avatar did to the economy. In the order of the commands.
+    pub fn audit(avatar: EntityId, sequence: Sequence) -> Self {
+        Self(format!("audit/{avatar}/{:020}", sequence.0).into())
+    }
+
+    /// What a grant to an avatar did; that the document is there means that it was granted.
+    pub fn grant(avatar: EntityId, key: &GrantKey) -> Self {
+        Self(format!("audit/{avatar}/grant/{key}").into())
+    }
+
+    /// With what the keys of all audits of an avatar begin: those of its commands come before those of grants.
+    pub fn audits(avatar: EntityId) -> String {
+        format!("audit/{avatar}/")
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether the document is written once and never changed or deleted afterwards.
+    pub fn is_append_only(&self) -> bool {
+        self.kind() == "audit"
     }
 
     /// Whether the document is part of the world: of its hash, its exports and its feed. Places and sessions are not:
@@ -97,6 +131,53 @@ impl Key {
     /// The avatar of an avatar document's key.
     pub fn as_avatar(&self) -> Option<EntityId> {
         self.0.strip_prefix("avatar/")?.parse().ok()
+    }
+}
+
+fn is_key(text: &str, limit: usize) -> bool {
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"/-_.".contains(&byte);
+    !text.is_empty() && text.len() <= limit && text.bytes().all(allowed)
+}
+
+/// The idempotency key of a grant: whoever asks for the same avatar and key again asks for the same grant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GrantKey(Arc<str>);
+
+/// A text that cannot be the key of a grant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a grant's key is 1 to {max} characters of a-z, 0-9, '/', '-', '_' and '.'",
+    max = limits::MAX_GRANT_KEY_BYTES
+)]
+pub struct MalformedGrantKey;
+
+impl GrantKey {
+    /// A key from its text.
+    ///
+    /// # Errors
+    /// [`MalformedGrantKey`].
+    pub fn parse(text: &str) -> Result<Self, MalformedGrantKey> {
+        let fits = is_key(text, limits::MAX_GRANT_KEY_BYTES);
+        if fits { Ok(Self(text.into())) } else { Err(MalformedGrantKey) }
+    }
+}
+
+impl fmt::Display for GrantKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for GrantKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for GrantKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 
@@ -150,11 +231,42 @@ mod tests {
             Key::name(&"ÿ".repeat(200)),
             Key::island(IslandId(1)),
             Key::chunk(IslandId(1), ChunkId::new(i16::MIN, i16::MIN)),
+            Key::audit(EntityId(u64::MAX), Sequence(u64::MAX)),
+            Key::grant(EntityId(u64::MAX), &GrantKey::parse(&"x".repeat(64)).unwrap()),
         ];
-        for key in keys {
+        for key in &keys {
             assert_eq!(Key::parse(key.as_str()), Ok(key.clone()));
         }
+        let kinds: std::collections::BTreeSet<&str> = keys.iter().map(Key::kind).collect();
+        assert_eq!(kinds.into_iter().collect::<Vec<_>>(), KINDS);
         assert_eq!(Key::parse("Name"), Err(MalformedKey));
         assert_eq!(Key::parse(""), Err(MalformedKey));
+    }
+
+    #[test]
+    fn audits_of_an_avatar_stand_together_in_the_order_of_its_commands() {
+        let avatar = EntityId(7);
+        let grant = GrantKey::parse("mail/2026-11/3").unwrap();
+        let keys = [
+            Key::audit(avatar, Sequence(9)),
+            Key::audit(avatar, Sequence(10)),
+            Key::audit(avatar, Sequence(u64::MAX)),
+            Key::grant(avatar, &grant),
+        ];
+        assert_eq!(keys[0].as_str(), "audit/0000000000000007/00000000000000000009");
+        assert_eq!(keys[3].as_str(), "audit/0000000000000007/grant/mail/2026-11/3");
+        assert!(keys.is_sorted());
+        for key in keys {
+            assert!(key.as_str().starts_with(&Key::audits(avatar)));
+            assert!(key.is_append_only() && key.is_of_the_world());
+        }
+        assert!(!Key::avatar(avatar).is_append_only());
+    }
+
+    #[test]
+    fn a_grants_key_is_short_and_of_few_characters() {
+        for text in ["", "Mail", "mail 1", "mail:1", &"x".repeat(65)] {
+            assert_eq!(GrantKey::parse(text), Err(MalformedGrantKey), "{text}");
+        }
     }
 }

@@ -26,7 +26,7 @@ pub use gauge::Gauge;
 pub use id::{
     EntityId, Epoch, Incarnation, IslandId, NodeId, PublisherId, Revision, Sequence, WorldNumber,
 };
-pub use key::Key;
+pub use key::{GrantKey, Key};
 pub use limit_counts::{Limit, LimitCounts};
 pub use machine::Machine;
 pub use place::{Cell, ChannelId, ChunkId, Direction, Position, Rate};

@@ -18,6 +18,8 @@ pub const MAX_LEG_UNITS: i32 = 1 << 19;
 pub const MAX_SPEED: u16 = 64 * 64;
 /// Documents of one transaction.
 pub const MAX_TRANSACTION_DOCUMENTS: usize = 64;
+/// Documents that a rule may read and write in one turn: the platform adds the actor's own and the audit of the turn.
+pub const MAX_TURN_DOCUMENTS: usize = MAX_TRANSACTION_DOCUMENTS - 2;
 /// Bytes of a document's value.
 pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 /// Bytes of a chunk document's value.
@@ -26,6 +28,12 @@ pub const MAX_CHUNK_DOCUMENT_BYTES: usize = 16 * 1024;
 pub const OUTCOME_RING: usize = 16;
 /// Bytes of a command's payload.
 pub const MAX_COMMAND_BYTES: usize = 1024;
+/// Characters of the key of a grant.
+pub const MAX_GRANT_KEY_BYTES: usize = 64;
+/// Bytes of what a grant gives.
+pub const MAX_GRANT_BYTES: usize = 1024;
+/// Bytes (UTF-8) of the reason of a grant.
+pub const MAX_GRANT_REASON_BYTES: usize = 200;
 /// Bytes of a game's payload in an object record.
 pub const MAX_OBJECT_BYTES: usize = 64;
 /// Bytes of one message from a client.

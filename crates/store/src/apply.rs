@@ -128,4 +128,28 @@ pub(crate) fn is_well_formed(transaction: &Transaction) -> bool {
         && count <= MAX_TRANSACTION_DOCUMENTS
         && transaction.writes.iter().all(|write| fits(&write.key, write.value.as_deref()))
         && transaction.writes.iter().all(|write| write.expected.0 < u64::MAX)
+        && transaction.keeps_history()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use pelago_model::{EntityId, Sequence, Write};
+
+    #[test]
+    fn an_audit_is_written_once_and_for_ever() {
+        let commit = |key: Key, expected, value: Option<&'static str>| {
+            let value = value.map(Bytes::from);
+            let writes = vec![Write { key, expected, schema: 1, value }];
+            let transaction = Transaction { checks: Vec::new(), writes };
+            apply(transaction, |_| Ok::<_, ()>(expected)).unwrap().map(|documents| documents.len())
+        };
+        let audit = || Key::audit(EntityId(1), Sequence(1));
+        assert_eq!(commit(audit(), Revision(0), Some("{}")), Ok(1));
+        assert_eq!(commit(audit(), Revision(1), Some("{}")), Err(CommitOutcome::Failed));
+        assert_eq!(commit(audit(), Revision(1), None), Err(CommitOutcome::Failed));
+        assert_eq!(commit(audit(), Revision(0), None), Err(CommitOutcome::Failed));
+        assert_eq!(commit(Key::avatar(EntityId(1)), Revision(1), None), Ok(1));
+    }
 }

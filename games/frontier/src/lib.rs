@@ -68,6 +68,14 @@ impl Game for Frontier {
         rules::durable(context, payload)
     }
 
+    fn grant(&self, context: &mut DurableContext<'_>, what: &[u8]) -> Result<Bytes, Halt> {
+        rules::grant(context, what)
+    }
+
+    fn schema(&self, kind: &str) -> u16 {
+        rules::schema(kind)
+    }
+
     fn live(&self, context: &mut LiveContext, payload: &[u8]) -> Result<Bytes, Refusal> {
         rules::live(context, payload)
     }

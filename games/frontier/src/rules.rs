@@ -1,4 +1,4 @@
-//! The rules: gathering, eating, waving, pushing.
+//! The rules: gathering, eating, grants, waving, pushing.
 
 use crate::content::{NATURALS, NaturalKind, PUSH, PUSHED, REACH_UNITS, WAVE, WAVE_UNITS, WAVING};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 
 /// The schema version of chunk documents.
 pub const CHUNK_SCHEMA: u16 = 1;
+/// The most of one item that one grant gives.
+const MAX_GRANTED: u32 = 1_000_000;
 /// How long one waves back, in ms.
 const WAVE_MS: i64 = 2000;
 /// How long one stumbles, in ms.
@@ -33,6 +35,9 @@ struct Avatar {
     /// What it ever took from nature.
     #[serde(default)]
     gathered: BTreeMap<String, u64>,
+    /// What it was ever granted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    granted: BTreeMap<String, u64>,
     /// What it ever used up.
     consumed: BTreeMap<String, u64>,
 }
@@ -144,6 +149,37 @@ fn eat(context: &mut DurableContext<'_>, item: &str) -> Result<Bytes, Halt> {
     Ok(json!({"item": item, "count": -1, "held": avatar.held}).to_string().into())
 }
 
+/// What an operator may give.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Grant {
+    /// How many, by item.
+    items: BTreeMap<String, u32>,
+}
+
+pub(crate) fn grant(context: &mut DurableContext<'_>, what: &[u8]) -> Result<Bytes, Halt> {
+    let grant: Grant = serde_json::from_slice(what).map_err(|_| Refusal::malformed())?;
+    let mut avatar: Avatar = context.state()?;
+    let full = || Refusal::new("full", "There is no room for so much.");
+    for (item, count) in &grant.items {
+        if !NATURALS.iter().any(|natural| natural.item == item) {
+            return Err(Refusal::new("no_such_item", "There is no such item.").into());
+        }
+        if !(1..=MAX_GRANTED).contains(count) {
+            return Err(Refusal::malformed().into());
+        }
+        let held = avatar.held.entry(item.clone()).or_default();
+        *held = held.checked_add(*count).ok_or_else(full)?;
+        *avatar.granted.entry(item.clone()).or_default() += u64::from(*count);
+    }
+    context.set_state(&avatar)?;
+    Ok(json!({"items": grant.items}).to_string().into())
+}
+
+pub(crate) fn schema(kind: &str) -> u16 {
+    if kind == "chunk" { CHUNK_SCHEMA } else { 0 }
+}
+
 fn broken(text: &str) -> Halt {
     Halt::Broken(text.to_owned())
 }
@@ -167,8 +203,9 @@ pub(crate) fn live(context: &mut LiveContext, payload: &[u8]) -> Result<Bytes, R
 
 /// The payload of an object: value in billionths, when it was true, growth per ms (i64 LE each), maximum (u8).
 pub(crate) fn objects(document: &Document) -> Vec<ObjectView> {
-    let chunk: Option<Chunk> =
-        document.value.as_ref().and_then(|bytes| pelago_game::json::decode(bytes).ok());
+    // What a newer build has written is not understood, and not shown.
+    let value = document.value.as_ref().filter(|_| document.schema <= CHUNK_SCHEMA);
+    let chunk: Option<Chunk> = value.and_then(|bytes| pelago_game::json::decode(bytes).ok());
     let view = |(slot, Natural { stock }): (u16, Natural)| {
         let since = stock.since();
         let mut payload = BytesMut::with_capacity(25);
@@ -181,13 +218,17 @@ pub(crate) fn objects(document: &Document) -> Vec<ObjectView> {
     chunk.map(|chunk| chunk.slots).unwrap_or_default().into_iter().map(view).collect()
 }
 
-/// Held and consumed are counted by avatars, gathered by the chunks it came from: a torn transaction shows.
+/// Held, granted and consumed are counted by avatars, what was taken from nature by the chunks it came from: a torn
+/// transaction shows.
 pub(crate) fn count(key: &Key, value: &Value, totals: &mut BTreeMap<String, Total>) {
     match key.kind() {
         "avatar" => {
             let avatar = Avatar::deserialize(value).unwrap_or_default();
             for (item, count) in avatar.held {
                 totals.entry(item).or_default().held += i64::from(count);
+            }
+            for (item, count) in avatar.granted {
+                totals.entry(item).or_default().gathered += count as i64;
             }
             for (item, count) in avatar.consumed {
                 totals.entry(item).or_default().consumed += count as i64;
