@@ -209,7 +209,10 @@ impl World {
                     self.players.iter_mut().for_each(|player| player.ended(client));
                     Message::Control(ControlInput::Disconnected { client })
                 }
-                Effect::To(_) | Effect::Audit { .. } | Effect::Log { .. } => continue,
+                Effect::To(_)
+                | Effect::Audit { .. }
+                | Effect::GrantEnded { .. }
+                | Effect::Log { .. } => continue,
             };
             let mut effects = Vec::new();
             self.node.handle(self.now, message, &mut effects);

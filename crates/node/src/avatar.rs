@@ -1,11 +1,14 @@
 //! The document of an avatar: what makes "acknowledged means durable, repeated means once" true.
 
+use crate::schema::Unreadable;
 use crate::token::TokenHash;
 use blake3::Hash;
 use pelago_model::limits::OUTCOME_RING;
 use pelago_model::{Document, EntityId, Epoch, IslandId, IslandTime, NodeId, Position, Sequence};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use crate::schema::read;
 
 /// The schema version of avatar documents.
 pub const AVATAR_SCHEMA: u16 = 1;
@@ -84,16 +87,12 @@ impl NameDocument {
     /// Reads a document of any schema up to [`NAME_SCHEMA`]; `None` if nobody bears the name.
     ///
     /// # Errors
-    /// The text of what is wrong with it, for the log. A document that should have a token and has none is
-    /// damaged: it opens to nobody.
-    pub fn read(document: &Document) -> Result<Option<Self>, String> {
+    /// [`Unreadable`]. A document that should have a token and has none is damaged: it opens to nobody.
+    pub fn read(document: &Document) -> Result<Option<Self>, Unreadable> {
         let name: Option<Self> = read(document)?;
         match &name {
-            Some(_) if document.schema > NAME_SCHEMA => {
-                Err(format!("a name document has the later schema {}", document.schema))
-            }
             Some(Self { token: None, .. }) if document.schema == NAME_SCHEMA => {
-                Err("a name document has lost its token".into())
+                Err(Unreadable::Damaged { kind: "name", problem: "it has lost its token".into() })
             }
             _ => Ok(name),
         }
@@ -208,19 +207,6 @@ impl AvatarDocument {
     }
 }
 
-/// Reads a document's value; `None` if there is none.
-///
-/// # Errors
-/// The text of what is wrong with it, for the log.
-pub fn read<T: serde::de::DeserializeOwned>(document: &Document) -> Result<Option<T>, String> {
-    document
-        .value
-        .as_ref()
-        .map(|bytes| pelago_game::json::decode(bytes))
-        .transpose()
-        .map_err(|error| error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,8 +273,9 @@ mod tests {
         let bound = document(2, BOUND).unwrap().unwrap();
         assert_eq!(pelago_game::json::encode(&bound).unwrap(), BOUND.as_bytes());
         assert_eq!(NameDocument::read(&Document::ABSENT), Ok(None));
-        assert!(document(2, OLD).unwrap_err().contains("lost its token"));
-        assert!(document(3, BOUND).unwrap_err().contains("later schema 3"));
+        assert!(document(2, OLD).unwrap_err().to_string().contains("lost its token"));
+        let newer = Unreadable::Newer { kind: "name", schema: 3, newest: 2 };
+        assert_eq!(document(3, BOUND), Err(newer));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod calling;
 mod clients;
 
 use crate::effect::{Effect, Level, Message};
+use crate::grant::Grant;
 use crate::lane::{LaneInput, LiveCommand};
 use crate::manners::{ClientLimits, Offence};
 use crate::steward::{DurableCommand, DurableResult, StewardInput};
@@ -140,6 +141,24 @@ pub enum ControlInput {
         /// The command.
         command: LiveCommand,
     },
+    /// An operator has something to be granted. The end comes as [`Effect::GrantEnded`].
+    Grant {
+        /// The shell's number of the request.
+        number: u64,
+        /// What.
+        grant: Grant,
+    },
+    /// The session of an avatar is to be told something.
+    Notify {
+        /// Where it is.
+        node: NodeId,
+        /// Whose.
+        avatar: EntityId,
+        /// Its epoch.
+        epoch: Epoch,
+        /// The game's (JSON).
+        payload: Bytes,
+    },
     /// The stewards have decided a command of another node.
     DurableEnded {
         /// Of that node.
@@ -197,6 +216,7 @@ enum ClientState {
 /// Who waits for the end of a call.
 enum Waiting {
     Durable { lane: u8, number: u64 },
+    Grant { number: u64 },
     Live { lane: u8, number: u64 },
     Nobody,
 }
@@ -446,6 +466,10 @@ impl Machine for Control {
             }
             ControlInput::CallLive { lane, number, publisher, command } => {
                 self.call_live(now, (lane, number), publisher, command, effects);
+            }
+            ControlInput::Grant { number, grant } => self.grant(now, number, grant, effects),
+            ControlInput::Notify { node, avatar, epoch, payload } => {
+                self.notify(now, node, (avatar, epoch), payload, effects);
             }
             ControlInput::DurableEnded { call, result } => {
                 let body = answer::Body::Durable(durable_answer(result));

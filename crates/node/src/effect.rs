@@ -3,7 +3,7 @@
 use crate::control::ControlInput;
 use crate::lane::LaneInput;
 use crate::login::LoginInput;
-use crate::steward::StewardInput;
+use crate::steward::{DurableResult, StewardInput};
 use bytes::Bytes;
 use pelago_cluster::{HangupReason, LinkId};
 use pelago_model::{Key, NodeId, Transaction};
@@ -94,6 +94,13 @@ pub enum Effect {
         ticket: Ticket,
         /// What to commit.
         transaction: Transaction,
+    },
+    /// To tell an operator what became of a grant.
+    GrantEnded {
+        /// Of the request.
+        number: u64,
+        /// How it ended.
+        result: DurableResult,
     },
     /// To tell a client what the books say; development only.
     Audit {

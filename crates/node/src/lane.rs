@@ -14,6 +14,7 @@ pub use players::Session;
 use crate::avatar::PlaceDocument;
 use crate::effect::{Effect, Level, Message, Part, Ticket};
 use crate::manners::{ClientLimits, Offence};
+use crate::schema::Unreadable;
 use crate::steward::DurableResult;
 use bytes::{Bytes, BytesMut};
 use pelago_cluster::IncomingCall;
@@ -119,6 +120,15 @@ pub enum LaneInput {
         avatar: EntityId,
         /// Its epoch there.
         epoch: Epoch,
+    },
+    /// Something that the session of an avatar is to be told.
+    Notify {
+        /// Whose.
+        avatar: EntityId,
+        /// Its epoch: another session has been told otherwise.
+        epoch: Epoch,
+        /// The game's (JSON).
+        payload: Bytes,
     },
     /// Documents that were asked for; `None` if the store could not read them.
     Loaded {
@@ -428,7 +438,7 @@ impl Lane {
             },
             Some(Request::ReadPlace(client)) => {
                 let place = document.as_ref().map(|document| {
-                    (document.revision, crate::avatar::read::<PlaceDocument>(document))
+                    (document.revision, crate::schema::read::<PlaceDocument>(document))
                 });
                 self.place_read(client, place, effects);
             }
@@ -454,7 +464,7 @@ impl Lane {
     fn place_read(
         &mut self,
         client: ClientId,
-        place: Option<(Revision, Result<Option<PlaceDocument>, String>)>,
+        place: Option<(Revision, Result<Option<PlaceDocument>, Unreadable>)>,
         effects: &mut Vec<Effect>,
     ) {
         let Some(player) = self.players.get_mut(&client) else { return };
@@ -464,7 +474,8 @@ impl Lane {
                 player.place_revision = revision;
             }
             Some((_, Ok(_))) => self.supersede(client, effects),
-            Some((_, Err(text))) => {
+            Some((_, Err(error))) => {
+                let text = error.to_string();
                 effects.push(Effect::Log { level: Level::Error, trace: client.0, text });
             }
             // The store could not read: the next checkpoint finds out.
@@ -507,6 +518,14 @@ impl Machine for Lane {
                     && self.players.get(&client).is_some_and(|player| player.epoch < epoch)
                 {
                     self.supersede(client, effects);
+                }
+            }
+            LaneInput::Notify { avatar, epoch, payload } => {
+                if let Some(client) = self.avatars.get(&avatar).copied()
+                    && self.players.get(&client).is_some_and(|player| player.epoch == epoch)
+                {
+                    let notice = client::Notice { payload };
+                    self.send(client, server_message::Body::Notice(notice), effects);
                 }
             }
             LaneInput::Loaded { ticket, documents } => {

@@ -3,19 +3,23 @@
 //! Nothing here waits, reads a clock or opens a socket: the server drives these machines with tokio, the
 //! simulator drives the very same with a queue of its own.
 
+pub mod audit;
 pub mod avatar;
 pub mod control;
 pub mod effect;
+pub mod grant;
 pub mod lane;
 pub mod login;
 pub mod manners;
 pub mod node;
 pub mod placing;
+pub mod schema;
 pub mod steward;
 pub mod token;
 
 pub use control::{Control, ControlConfig, ControlInput};
 pub use effect::{Effect, Level, Message, Part, Ticket};
+pub use grant::Grant;
 pub use lane::{Lane, LaneConfig, LaneInput, Session};
 pub use login::{Login, LoginConfig, LoginInput};
 pub use manners::{ClientLimits, Offence};

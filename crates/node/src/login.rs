@@ -5,12 +5,13 @@
 
 use crate::avatar::{
     AVATAR_SCHEMA, AvatarDocument, NAME_SCHEMA, NameDocument, PLACE_SCHEMA, Place, PlaceDocument,
-    SERIALS_SCHEMA, SerialsDocument, read,
+    SERIALS_SCHEMA, SerialsDocument,
 };
 use crate::control::ControlInput;
 use crate::effect::{Effect, Level, Message, Part, Ticket};
 use crate::lane::{LaneInput, Session};
 use crate::placing::lane_for;
+use crate::schema::read;
 use crate::token::TokenHash;
 use bytes::Bytes;
 use pelago_game::{Arrival, Game, Land, Refusal, json};
@@ -253,7 +254,7 @@ impl Login {
                         arriving.step = Step::AwaitSerial;
                         self.serve_serials(now, effects);
                     }
-                    Some((_, Err(text))) => self.fail(client, &text, effects),
+                    Some((_, Err(error))) => self.fail(client, &error.to_string(), effects),
                     None => self.fail(client, "the store answered with too few documents", effects),
                 }
             }
@@ -425,7 +426,7 @@ impl Login {
     fn serials_read(&mut self, document: &Document, effects: &mut Vec<Effect>) {
         let first = match read::<SerialsDocument>(document) {
             Ok(serials) => serials.map_or(1, |serials| serials.next),
-            Err(text) => return self.serials_failed(&text, effects),
+            Err(error) => return self.serials_failed(&error.to_string(), effects),
         };
         let next = SerialsDocument { next: first + SERIAL_LEASE };
         match json::encode(&next) {

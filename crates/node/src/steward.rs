@@ -3,17 +3,20 @@
 //! A key has one steward by preference and any number in fact: revisions keep them right. Per key,
 //! one batch is under way: the documents are loaded, the rules run in memory one after the other,
 //! the result is one transaction. A conflict or an unknown outcome leads to another run over fresh
-//! documents; a turn that was committed after all is found in its avatar's ring of outcomes.
+//! documents; a turn that was committed after all is found in its avatar's ring of outcomes, or in its audit if it is a grant.
 //!
 //! Whatever the store does, who asked is answered within [`TURN_DEADLINE_MS`]. What was under way goes on without him:
 //! if it is committed after all, the same command under the same number gets its outcome, another one is `repeated`.
 
 mod batch;
+mod decide;
 mod objects;
 
 pub use batch::{MAX_ATTEMPTS, MAX_BATCH_TURNS};
 
+use crate::control::ControlInput;
 use crate::effect::{Effect, Level, Message, Part, Ticket};
+use crate::grant::Grant;
 use crate::lane::LaneInput;
 use batch::{Batch, BatchEnd};
 use bytes::Bytes;
@@ -21,8 +24,8 @@ use objects::ObjectPublisher;
 use pelago_cluster::IncomingCall;
 use pelago_game::{Actor, Game, Land, Refusal};
 use pelago_model::{
-    ChannelId, CommitOutcome, Document, IslandClock, IslandId, Key, Limit, LimitCounts, Machine,
-    NodeId, PublisherId, Size, WorldTime,
+    ChannelId, CommitOutcome, Document, EntityId, IslandClock, IslandId, Key, Limit, LimitCounts,
+    Machine, NodeId, PublisherId, Size, WorldTime,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -48,6 +51,11 @@ pub enum Caller {
     },
     /// To whoever called this node.
     Call(IncomingCall),
+    /// To an operator at this node.
+    Operator {
+        /// The shell's number of the request.
+        number: u64,
+    },
 }
 
 /// A durable command, stamped by its avatar's lane.
@@ -86,6 +94,13 @@ pub enum StewardInput {
         caller: Caller,
         /// The command.
         command: DurableCommand,
+    },
+    /// Something to be granted.
+    Grant {
+        /// Where the answer goes.
+        caller: Caller,
+        /// What.
+        grant: Grant,
     },
     /// Documents that were asked for; `None` if the store could not read them.
     Loaded {
@@ -144,13 +159,57 @@ pub struct StewardSabotage {
     pub acknowledge_before_commit: bool,
     /// Runs commands of any epoch.
     pub ignore_epoch: bool,
+    /// Neither notes what was granted nor looks whether it was.
+    pub forget_grants: bool,
 }
 
-/// A command and what happened to it so far.
+/// What is to be decided.
 #[derive(Clone, Debug)]
-pub(crate) struct Waiting {
+enum Work {
+    Command(DurableCommand),
+    Grant(Grant),
+}
+
+impl Work {
+    /// The key that chose the steward.
+    fn key(&self) -> Key {
+        match self {
+            Self::Command(command) => command.key.clone(),
+            Self::Grant(grant) => Key::avatar(grant.avatar),
+        }
+    }
+
+    /// Whose document it changes.
+    fn avatar(&self) -> EntityId {
+        match self {
+            Self::Command(command) => command.actor.avatar,
+            Self::Grant(grant) => grant.avatar,
+        }
+    }
+
+    /// The documents that it will surely want.
+    fn keys(&self, game: &dyn Game) -> Vec<Key> {
+        let mut keys = match self {
+            Self::Command(command) => game.keys(&command.actor, &command.payload),
+            Self::Grant(grant) => vec![Key::grant(grant.avatar, &grant.key)],
+        };
+        keys.push(Key::avatar(self.avatar()));
+        keys
+    }
+
+    fn trace(&self) -> u64 {
+        match self {
+            Self::Command(command) => command.trace,
+            Self::Grant(grant) => grant.trace,
+        }
+    }
+}
+
+/// A turn and what happened to it so far.
+#[derive(Clone, Debug)]
+struct Waiting {
     caller: Caller,
-    command: DurableCommand,
+    work: Work,
     attempts: usize,
     deadline: WorldTime,
     /// Its time was over: nobody waits for it any more.
@@ -231,10 +290,10 @@ impl Steward {
         &mut self,
         now: WorldTime,
         caller: Caller,
-        command: DurableCommand,
+        work: Work,
         effects: &mut Vec<Effect>,
     ) {
-        let key = command.key.clone();
+        let key = work.key();
         let is_full = self.queues.len() >= MAX_QUEUES && !self.queues.contains_key(&key);
         if is_full || self.queues.get(&key).is_some_and(|queue| queue.waiting.len() >= MAX_WAITING)
         {
@@ -247,7 +306,7 @@ impl Steward {
         let deadline = now.plus(TURN_DEADLINE_MS);
         queue.waiting.push_back(Waiting {
             caller,
-            command,
+            work,
             attempts: 0,
             deadline,
             is_answered: false,
@@ -288,9 +347,9 @@ impl Steward {
                 // Ejected from a batch after its time was over.
             } else if turns
                 .iter()
-                .any(|other: &Waiting| other.command.actor.avatar == turn.command.actor.avatar)
+                .any(|other: &Waiting| other.work.avatar() == turn.work.avatar())
             {
-                // Two commands of one avatar are not decided in one batch: the second may repeat the first.
+                // Two turns of one avatar are not decided in one batch: the second may repeat the first.
                 queue.waiting.push_front(turn);
                 break;
             } else {
@@ -440,7 +499,10 @@ impl Machine for Steward {
         self.answer_overdue(now, effects);
         match input {
             StewardInput::Command { caller, command } => {
-                self.enqueue(now, caller, command, effects);
+                self.enqueue(now, caller, Work::Command(command), effects);
+            }
+            StewardInput::Grant { caller, grant } => {
+                self.enqueue(now, caller, Work::Grant(grant), effects);
             }
             StewardInput::Loaded { ticket, documents } => {
                 if let Some(key) = self.tickets.remove(&ticket) {
@@ -470,12 +532,13 @@ pub(crate) fn unavailable() -> Refusal {
 }
 
 pub(crate) fn answer(caller: Caller, result: DurableResult) -> Effect {
-    Effect::To(match caller {
+    match caller {
         Caller::Lane { lane, number } => {
-            Message::Lane(lane, LaneInput::DurableEnded { number, result })
+            Effect::To(Message::Lane(lane, LaneInput::DurableEnded { number, result }))
         }
         Caller::Call(call) => {
-            Message::Control(crate::control::ControlInput::DurableEnded { call, result })
+            Effect::To(Message::Control(ControlInput::DurableEnded { call, result }))
         }
-    })
+        Caller::Operator { number } => Effect::GrantEnded { number, result },
+    }
 }

@@ -6,9 +6,9 @@ use anyhow::Result;
 use pelago_model::Key;
 use pelago_wire::client::{self, ClientMessage, client_message};
 use pelago_wire::peer::{
-    Answer, Call, Channel, Done, DurableAnswer, DurableCall, Heartbeat, LiveAnswer, LiveCall,
-    PeerMessage, Presence, Rejected, Subscriptions, SubscriptionsHeld, Superseded, answer, call,
-    peer_message,
+    Answer, Call, Channel, Done, DurableAnswer, DurableCall, GrantCall, Heartbeat, LiveAnswer,
+    LiveCall, Notify, PeerMessage, Presence, Rejected, Subscriptions, SubscriptionsHeld,
+    Superseded, answer, call, peer_message,
 };
 use prost::Message;
 use serde_json::Value;
@@ -105,6 +105,13 @@ pub(super) fn peer_controls() -> Vec<Vec<u8>> {
         y: SPAWN.y,
         payload: documents::commands()[3].clone().into(),
     };
+    let grant = GrantCall {
+        key: "mail/1".into(),
+        avatar,
+        what: r#"{"items":{"berry":3}}"#.into(),
+        reason: "a welcome".into(),
+        received_ms: 1_000_400,
+    };
     let call = |body| {
         let (number, deadline_ms, repeatable, trace) = (1, 5000, true, 9);
         peer_message::Body::Call(Call { number, deadline_ms, repeatable, trace, body: Some(body) })
@@ -128,6 +135,8 @@ pub(super) fn peer_controls() -> Vec<Vec<u8>> {
         peer_message::Body::Heartbeat(Heartbeat { world_time_ms: 1_000_400 }),
         call(call::Body::Durable(durable)),
         call(call::Body::Live(live)),
+        call(call::Body::Grant(grant)),
+        call(call::Body::Notify(Notify { avatar, epoch: 1, payload: "{}".into() })),
         call(call::Body::Superseded(Superseded { avatar, epoch: 1 })),
         call(call::Body::Superseded(Superseded { avatar, epoch: u64::MAX })),
     ];

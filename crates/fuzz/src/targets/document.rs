@@ -12,9 +12,9 @@ use pelago_node::avatar::{
     AvatarDocument, NameDocument, PlaceDocument, SequenceCheck, SerialsDocument, read,
 };
 use pelago_node::node::WorldDocument;
+use pelago_node::schema::Stored;
 use pelago_store::envelope;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
@@ -50,7 +50,7 @@ fn enveloped(bytes: &[u8]) {
 }
 
 /// What can be read can be written, in one form only.
-fn canonical<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
+fn canonical<T: Serialize + Stored + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
     let value: T = read(&document(bytes)).ok()??;
     // A fraction in the game's part is refused.
     let written = json::encode(&value).ok()?;

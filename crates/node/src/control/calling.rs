@@ -2,16 +2,19 @@
 
 use super::{CALL_MS, Control, Waiting};
 use crate::effect::{Effect, Message};
+use crate::grant::Grant;
 use crate::lane::{LaneInput, LiveCaller, LiveCommand};
 use crate::steward::{Caller, DurableCommand, DurableResult, StewardInput};
 use bytes::Bytes;
 use pelago_cluster::{CallError, CallTarget, IncomingCall, LinksInput};
 use pelago_game::{Actor, Refusal};
 use pelago_model::{
-    EntityId, Epoch, IslandId, IslandTime, Key, Position, PublisherId, Sequence, WorldTime,
+    EntityId, Epoch, GrantKey, IslandId, IslandTime, Key, NodeId, Position, PublisherId, Sequence,
+    WorldTime,
 };
 use pelago_wire::peer::{
-    Done, DurableAnswer, DurableCall, LiveAnswer, LiveCall, Rejected, Superseded, answer, call,
+    Done, DurableAnswer, DurableCall, GrantCall, LiveAnswer, LiveCall, Notify, Rejected,
+    Superseded, answer, call,
 };
 
 impl Control {
@@ -58,6 +61,49 @@ impl Control {
         });
         let target = CallTarget::Steward(command.key);
         self.call(now, Waiting::Durable { lane, number }, (target, body, true, trace), effects);
+    }
+
+    pub(super) fn grant(
+        &mut self,
+        now: WorldTime,
+        number: u64,
+        grant: Grant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let key = Key::avatar(grant.avatar);
+        if self.links.stewards(&key).first() == Some(&self.config.node) {
+            let caller = Caller::Operator { number };
+            let input = StewardInput::Grant { caller, grant };
+            return effects.push(Effect::To(Message::Steward(input)));
+        }
+        let trace = grant.trace;
+        let body = call::Body::Grant(GrantCall {
+            key: grant.key.to_string(),
+            avatar: grant.avatar.0,
+            what: grant.what,
+            reason: grant.reason,
+            received_ms: grant.received.0,
+        });
+        let target = CallTarget::Steward(key);
+        self.call(now, Waiting::Grant { number }, (target, body, true, trace), effects);
+    }
+
+    /// Nobody waits for it: who misses it sees what became of the avatar at its next arrival.
+    pub(super) fn notify(
+        &mut self,
+        now: WorldTime,
+        node: NodeId,
+        (avatar, epoch): (EntityId, Epoch),
+        payload: Bytes,
+        effects: &mut Vec<Effect>,
+    ) {
+        if node == self.config.node {
+            let input = || LaneInput::Notify { avatar, epoch, payload: payload.clone() };
+            return self.to_lanes(effects, input);
+        }
+        let body = call::Body::Notify(Notify { avatar: avatar.0, epoch: epoch.0, payload });
+        let target = CallTarget::Node(node);
+        self.call(now, Waiting::Nobody, (target, body, false, 0), effects);
     }
 
     pub(super) fn call_live(
@@ -129,6 +175,21 @@ impl Control {
                 return effects.push(Effect::To(Message::Lane(lane, LaneInput::LiveCall(command))));
             }
             call::Body::Live(_) => answer::Body::Rejected(Rejected { code: "lane".into() }),
+            call::Body::Grant(grant) => match asked_grant(grant, trace) {
+                Some(grant) => {
+                    let caller = Caller::Call(call);
+                    let input = StewardInput::Grant { caller, grant };
+                    return effects.push(Effect::To(Message::Steward(input)));
+                }
+                None => answer::Body::Rejected(Rejected { code: "grant".into() }),
+            },
+            call::Body::Notify(notify) => {
+                let (avatar, epoch) = (EntityId(notify.avatar), Epoch(notify.epoch));
+                let payload = notify.payload;
+                let input = || LaneInput::Notify { avatar, epoch, payload: payload.clone() };
+                self.to_lanes(effects, input);
+                answer::Body::Done(Done {})
+            }
             call::Body::Superseded(superseded) => {
                 let (avatar, epoch) = (EntityId(superseded.avatar), Epoch(superseded.epoch));
                 self.to_lanes(effects, || LaneInput::Superseded { avatar, epoch });
@@ -144,26 +205,14 @@ impl Control {
         result: Result<answer::Body, CallError>,
         effects: &mut Vec<Effect>,
     ) {
-        let refusal = |code: String, sentence: String| Refusal {
-            code: code.into(),
-            sentence: sentence.into(),
-        };
         match self.waiting.remove(&number) {
             Some(Waiting::Durable { lane, number }) => {
-                let result = match result {
-                    Ok(answer::Body::Durable(answer)) if answer.code.is_empty() => {
-                        match answer.chain.as_ref().try_into() {
-                            Ok(chain) => DurableResult::Done { effects: answer.effects, chain },
-                            Err(_) => DurableResult::Refused(Refusal::internal()),
-                        }
-                    }
-                    Ok(answer::Body::Durable(answer)) => {
-                        DurableResult::Refused(refusal(answer.code, answer.sentence))
-                    }
-                    _ => DurableResult::Refused(crate::steward::unavailable()),
-                };
-                let input = LaneInput::DurableEnded { number, result };
+                let input = LaneInput::DurableEnded { number, result: durable_result(result) };
                 effects.push(Effect::To(Message::Lane(lane, input)));
+            }
+            Some(Waiting::Grant { number }) => {
+                let result = durable_result(result);
+                effects.push(Effect::GrantEnded { number, result });
             }
             Some(Waiting::Live { lane, number }) => {
                 let result = match result {
@@ -177,6 +226,39 @@ impl Control {
             Some(Waiting::Nobody) | None => {}
         }
     }
+}
+
+fn refusal(code: String, sentence: String) -> Refusal {
+    Refusal { code: code.into(), sentence: sentence.into() }
+}
+
+fn durable_result(result: Result<answer::Body, CallError>) -> DurableResult {
+    match result {
+        Ok(answer::Body::Durable(answer)) if answer.code.is_empty() => {
+            match answer.chain.as_ref().try_into() {
+                Ok(chain) => DurableResult::Done { effects: answer.effects, chain },
+                Err(_) => DurableResult::Refused(Refusal::internal()),
+            }
+        }
+        Ok(answer::Body::Durable(answer)) => {
+            DurableResult::Refused(refusal(answer.code, answer.sentence))
+        }
+        _ => DurableResult::Refused(crate::steward::unavailable()),
+    }
+}
+
+/// A grant of another node's operator; `None` if it is beyond its limits.
+fn asked_grant(call: GrantCall, trace: u64) -> Option<Grant> {
+    let GrantCall { key, avatar, what, reason, received_ms } = call;
+    let grant = Grant {
+        key: GrantKey::parse(&key).ok()?,
+        avatar: EntityId(avatar),
+        what,
+        reason,
+        received: IslandTime(received_ms),
+        trace,
+    };
+    grant.fits().then_some(grant)
 }
 
 fn durable_command(call: DurableCall, trace: u64) -> Result<DurableCommand, answer::Body> {

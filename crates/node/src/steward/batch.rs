@@ -1,15 +1,16 @@
 //! A batch: turns of one key that are decided in memory and committed as one transaction.
 
+use super::decide::{Decision, decide};
 use super::{Caller, DurableResult, StewardConfig, Waiting, answer, unavailable};
-use crate::avatar::{AVATAR_SCHEMA, AvatarDocument, Place, SequenceCheck, read};
 use crate::effect::{Effect, Level};
-use pelago_game::{DurableTurn, Game, MAX_RUNS, Refusal, TurnEnd, json, run_durable};
+use pelago_game::{Game, MAX_RUNS, Refusal};
 use pelago_model::limits::MAX_TRANSACTION_DOCUMENTS;
 use pelago_model::{Check, Document, Key, Revision, Transaction, WorldTime, Write};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Turns of one batch; each writes at least its avatar and the key.
-pub const MAX_BATCH_TURNS: usize = 48;
+/// Turns of one batch: each writes its avatar and its audit, and together they write the document that they meet at. With more
+/// documents than these fewer fit into the transaction.
+pub const MAX_BATCH_TURNS: usize = (MAX_TRANSACTION_DOCUMENTS - 1) / 2;
 /// How often a turn is tried again after a conflict or an unknown outcome.
 pub const MAX_ATTEMPTS: usize = 16;
 
@@ -37,8 +38,8 @@ pub(super) struct Batch {
 }
 
 /// The documents as the turns before left them, and what is to be written and checked.
-struct Draft {
-    view: BTreeMap<Key, Document>,
+pub(super) struct Draft {
+    pub(super) view: BTreeMap<Key, Document>,
     writes: BTreeMap<Key, Write>,
     checks: BTreeMap<Key, Revision>,
 }
@@ -52,8 +53,7 @@ impl Batch {
     ) -> Self {
         let mut wanted: BTreeSet<Key> = BTreeSet::new();
         for turn in &turns {
-            wanted.insert(Key::avatar(turn.command.actor.avatar));
-            wanted.extend(game.keys(&turn.command.actor, &turn.command.payload));
+            wanted.extend(turn.work.keys(game));
         }
         let documents: BTreeMap<Key, Document> =
             remembered.map(|document| (key.clone(), document.clone())).into_iter().collect();
@@ -100,11 +100,14 @@ impl Batch {
         };
         let turns = std::mem::take(&mut self.turns);
         for turn in turns {
-            let mut touched = BTreeSet::from([Key::avatar(turn.command.actor.avatar)]);
+            let mut touched = BTreeSet::from([Key::avatar(turn.work.avatar())]);
             match decide(config, &turn, &mut draft, &mut touched) {
                 Decision::Answer(result) => self.answers.push(answer(turn.caller, result)),
+                Decision::Granted(result, notify) => {
+                    self.answers.extend([answer(turn.caller, result), notify]);
+                }
                 Decision::Broken(text) => {
-                    let trace = turn.command.trace;
+                    let trace = turn.work.trace();
                     self.answers.push(Effect::Log { level: Level::Error, trace, text });
                     let refusal = DurableResult::Refused(Refusal::internal());
                     self.answers.push(answer(turn.caller, refusal));
@@ -123,7 +126,7 @@ impl Batch {
             if self.runs <= MAX_RUNS {
                 return missing;
             }
-            let trace = self.turns.first().map_or(0, |turn| turn.command.trace);
+            let trace = self.turns.first().map_or(0, |turn| turn.work.trace());
             let text = format!("a rule wanted documents in more than {MAX_RUNS} runs");
             self.answers = self.refuse_all(&Refusal::internal());
             self.answers.push(Effect::Log { level: Level::Error, trace, text });
@@ -225,91 +228,9 @@ impl Batch {
     }
 }
 
-enum Decision {
-    Answer(DurableResult),
-    Broken(String),
-    Missing(Vec<Key>),
-    /// The transaction has no room for it.
-    Full,
-}
-
-/// Decides one turn and applies it to the draft.
-fn decide(
-    config: &StewardConfig,
-    turn: &Waiting,
-    draft: &mut Draft,
-    touched: &mut BTreeSet<Key>,
-) -> Decision {
-    let (actor, payload) = (&turn.command.actor, &turn.command.payload);
-    let avatar_key = Key::avatar(actor.avatar);
-    let Some(document) = draft.view.get(&avatar_key) else {
-        return Decision::Missing(vec![avatar_key]);
-    };
-    let mut avatar: AvatarDocument = match read(document) {
-        Ok(Some(avatar)) => avatar,
-        Ok(None) => return refuse("superseded", "This avatar is no more."),
-        Err(text) => return Decision::Broken(format!("{avatar_key}: {text}")),
-    };
-    if avatar.epoch != actor.epoch && !config.sabotage.ignore_epoch {
-        return refuse("superseded", "You are playing from somewhere else.");
-    }
-    match avatar.check(actor.sequence, payload) {
-        SequenceCheck::Next => {}
-        SequenceCheck::Known(outcome) => {
-            let (effects, chain) = (outcome.effects.into(), outcome.chain.0);
-            return Decision::Answer(DurableResult::Done { effects, chain });
-        }
-        SequenceCheck::Other => return refuse("repeated", "That number was another command's."),
-        SequenceCheck::Stale => return refuse("stale", "That was too long ago."),
-        SequenceCheck::OutOfOrder => return refuse("out_of_order", "Something must come first."),
-    }
-    let Some(land) = config.lands.get(&actor.island) else {
-        return Decision::Broken(format!("no land for island {}", actor.island));
-    };
-    let rule = DurableTurn {
-        actor,
-        state: &avatar.game,
-        documents: &draft.view,
-        land,
-        seed: seed(config, turn),
-    };
-    match run_durable(&*config.game, rule, payload) {
-        TurnEnd::Done { checks, writes, state, effects } => {
-            let Ok(effects) = String::from_utf8(effects.to_vec()) else {
-                return Decision::Broken("the effects are not text".into());
-            };
-            avatar.game = state;
-            avatar.place =
-                Place { island: actor.island, position: actor.position, at: actor.received };
-            let outcome = avatar.record(payload, effects);
-            let value = match json::encode(&avatar) {
-                Ok(value) => value,
-                Err(error) => return Decision::Broken(format!("{avatar_key}: {error}")),
-            };
-            touched.extend(checks.iter().map(|check| check.key.clone()));
-            touched.extend(writes.iter().map(|write| write.key.clone()));
-            let own = Write {
-                key: avatar_key,
-                expected: document.revision,
-                schema: AVATAR_SCHEMA,
-                value: Some(value),
-            };
-            if !draft.apply(checks, writes, own) {
-                return Decision::Full;
-            }
-            let (effects, chain) = (outcome.effects.into(), outcome.chain.0);
-            Decision::Answer(DurableResult::Done { effects, chain })
-        }
-        TurnEnd::Missing(keys) => Decision::Missing(keys),
-        TurnEnd::Refused(refusal) => Decision::Answer(DurableResult::Refused(refusal)),
-        TurnEnd::Broken(text) => Decision::Broken(text),
-    }
-}
-
 impl Draft {
     /// Takes in a turn; `false` and unchanged if the transaction would grow too large.
-    fn apply(&mut self, checks: Vec<Check>, mut writes: Vec<Write>, own: Write) -> bool {
-        writes.push(own);
+    pub(super) fn apply(&mut self, checks: Vec<Check>, writes: Vec<Write>) -> bool {
         let new = |key: &Key| !self.writes.contains_key(key) && !self.checks.contains_key(key);
         let keys = checks.iter().map(|check| &check.key).chain(writes.iter().map(|w| &w.key));
         let more = keys.filter(|key| new(key)).count();
@@ -331,16 +252,4 @@ impl Draft {
         }
         true
     }
-}
-
-fn refuse(code: &'static str, sentence: &'static str) -> Decision {
-    Decision::Answer(DurableResult::Refused(Refusal::new(code, sentence)))
-}
-
-/// From the server's secret and the command's id, so that it is the same in every run and nobody's guess.
-fn seed(config: &StewardConfig, turn: &Waiting) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_keyed(&config.secret);
-    hasher.update(&turn.command.actor.avatar.0.to_le_bytes());
-    hasher.update(&turn.command.actor.sequence.0.to_le_bytes());
-    *hasher.finalize().as_bytes()
 }

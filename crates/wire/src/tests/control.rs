@@ -151,7 +151,15 @@ fn calls() -> impl Strategy<Value = peer::Call> {
     );
     let superseded = any::<[u64; 2]>()
         .prop_map(|[avatar, epoch]| call::Body::Superseded(peer::Superseded { avatar, epoch }));
-    let body = prop::option::of(prop_oneof![durable, live, superseded]);
+    let grant = (texts(), any::<u64>(), [texts(), texts()], any::<i64>()).prop_map(
+        |(key, avatar, [what, reason], received_ms)| {
+            call::Body::Grant(peer::GrantCall { key, avatar, what, reason, received_ms })
+        },
+    );
+    let notify = (any::<[u64; 2]>(), blobs()).prop_map(|([avatar, epoch], payload)| {
+        call::Body::Notify(peer::Notify { avatar, epoch, payload })
+    });
+    let body = prop::option::of(prop_oneof![durable, live, superseded, grant, notify]);
     (any::<[u64; 2]>(), any::<u32>(), any::<bool>(), body).prop_map(
         |([number, trace], deadline_ms, repeatable, body)| peer::Call {
             number,
