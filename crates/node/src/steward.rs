@@ -159,8 +159,8 @@ pub struct StewardSabotage {
     pub acknowledge_before_commit: bool,
     /// Runs commands of any epoch.
     pub ignore_epoch: bool,
-    /// Neither notes what was granted nor looks whether it was.
-    pub forget_grants: bool,
+    /// Grants again what was granted before.
+    pub repeat_grants: bool,
 }
 
 /// What is to be decided.

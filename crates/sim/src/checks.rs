@@ -1,10 +1,9 @@
 //! What must never be true, and what must be true in the end.
 
+mod economy;
+
 use crate::simulation::{Objection, Simulation};
-use pelago_game::{Game, Total};
 use pelago_model::{ChannelId, EntityId, Epoch, NodeId, Revision, Tick, Trajectory};
-use pelago_node::avatar::{AvatarDocument, read};
-use pelago_store::Store;
 use pelago_world::Shown;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +18,10 @@ pub enum Promise {
     Acknowledged,
     /// Books balance.
     Books,
+    /// Audits are never changed, and explain everything that there is.
+    Audited,
+    /// What is granted is granted once, and answered alike whenever it is asked for.
+    Granted,
     /// Ghosts equal reals in the end.
     Ghosts,
     /// Everybody gets an answer in the end.
@@ -93,44 +96,6 @@ impl Simulation {
                 committed.epoch
             );
             return Err(self.objection(Promise::Acknowledged, text));
-        }
-        Ok(())
-    }
-
-    /// Items are conserved, nothing was committed twice, and the documents still know what was acknowledged.
-    pub(crate) fn check_books(&self) -> Result<(), Objection> {
-        if let Some((avatar, sequence)) = self.store.doubled.first() {
-            let text = format!("command {sequence} of {avatar} was committed twice");
-            return Err(self.objection(Promise::Books, text));
-        }
-        let mut totals: BTreeMap<String, Total> = BTreeMap::new();
-        let mut damaged = None;
-        let visited = self.store.documents.scan("", &mut |key, document| {
-            let value = match key.kind() {
-                "avatar" => match read::<AvatarDocument>(&document) {
-                    Ok(Some(avatar)) => avatar.game,
-                    _ => return damaged = Some(key),
-                },
-                "chunk" => match read(&document) {
-                    Ok(Some(value)) => value,
-                    _ => return damaged = Some(key),
-                },
-                _ => return,
-            };
-            self.game.count(&key, &value, &mut totals);
-        });
-        if let Some(key) = damaged {
-            return Err(self.objection(Promise::Books, format!("{key} is damaged")));
-        }
-        if let Err(error) = visited {
-            return Err(self.objection(Promise::Books, error.to_string()));
-        }
-        for (item, total) in totals {
-            if total.held + total.lying != total.gathered - total.consumed {
-                return Err(
-                    self.objection(Promise::Books, format!("{item} is not conserved: {total:?}"))
-                );
-            }
         }
         Ok(())
     }

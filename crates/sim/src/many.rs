@@ -104,6 +104,7 @@ impl Report {
             Ok(outcome) => {
                 self.total.events += outcome.events;
                 self.total.acknowledged += outcome.acknowledged;
+                self.total.granted += outcome.granted;
                 self.total.spoken += outcome.spoken;
                 self.total.faults += &outcome.faults;
             }
@@ -138,7 +139,8 @@ impl Report {
 
 /// Prints what happened.
 pub(crate) fn tell(outcome: &Outcome) {
-    println!("{} events, {} commands acknowledged", outcome.events, outcome.acknowledged);
+    let Outcome { events, acknowledged, granted, .. } = outcome;
+    println!("{events} events, {acknowledged} commands and {granted} grants acknowledged");
     println!("faults: {}", outcome.faults);
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Player {
     pub(crate) node: NodeId,
     pub(crate) client: Option<ClientId>,
     pub(crate) playing: Option<Playing>,
+    /// Its avatar, once it has one.
+    pub(crate) avatar: Option<EntityId>,
     /// The last sequence number that it knows to be done.
     pub(crate) sequence: u64,
     pub(crate) pending: Option<Pending>,
@@ -70,6 +72,7 @@ impl Player {
             node,
             client: None,
             playing: None,
+            avatar: None,
             sequence: 0,
             pending: None,
             acknowledged: 0,
@@ -104,6 +107,7 @@ impl Player {
     /// Takes in the welcome; returns the pending command to be asked again.
     pub(crate) fn welcomed(&mut self, welcome: &Welcome) -> Option<Bytes> {
         let path = welcome.path.as_ref().and_then(|path| Trajectory::try_from(path).ok())?;
+        self.avatar = Some(EntityId(welcome.avatar));
         self.playing =
             Some(Playing { avatar: EntityId(welcome.avatar), epoch: welcome.epoch, path });
         if self.pending.as_ref().is_none_or(|pending| pending.sequence <= welcome.sequence) {

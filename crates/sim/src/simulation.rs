@@ -2,6 +2,7 @@
 
 mod clocks;
 mod hosts;
+mod mail;
 mod playing;
 mod strikes;
 
@@ -13,6 +14,7 @@ use crate::schedule::{Fault, Strike, schedule};
 use crate::store::SimStore;
 use bytes::Bytes;
 use clocks::HostClock;
+pub(crate) use mail::Mail;
 use pelago_cluster::{LinkId, LinksInput};
 use pelago_frontier::Frontier;
 use pelago_game::{IslandSpec, Land};
@@ -131,6 +133,8 @@ pub struct Outcome {
     pub events: u64,
     /// Durable commands acknowledged.
     pub acknowledged: u64,
+    /// Grants acknowledged.
+    pub granted: u64,
     /// Things heard, seen and done that went through all layers.
     pub spoken: u64,
     /// How often each kind of fault struck.
@@ -161,6 +165,8 @@ enum Event {
     Disconnected { node: NodeId, life: Incarnation, client: ClientId },
     Commit { node: NodeId, life: Incarnation, part: Part, ticket: Ticket, transaction: Transaction },
     Play(usize),
+    WriteMail,
+    AskFor(usize),
     Strike(Strike),
     Calm,
     Crash { node: NodeId, back_ms: u32 },
@@ -187,6 +193,10 @@ pub struct Simulation {
     network: Network,
     pub(crate) store: SimStore,
     pub(crate) players: Vec<Player>,
+    /// Everything that was ever to be granted.
+    pub(crate) mail: Vec<Mail>,
+    /// What each request of the operator's was for.
+    asked: Vec<usize>,
     pub(crate) clients: BTreeMap<ClientId, (usize, NodeId)>,
     /// How many times as long the store takes, and until when.
     slow_store: (i64, WorldTime),
@@ -216,6 +226,8 @@ impl Simulation {
             network: Network::default(),
             store: SimStore::default(),
             players: Vec::new(),
+            mail: Vec::new(),
+            asked: Vec::new(),
             clients: BTreeMap::new(),
             slow_store: (1, BEGIN),
             found: None,
@@ -260,6 +272,7 @@ impl Simulation {
         }
         simulation.at(calm, Event::Calm);
         simulation.at(BEGIN.plus(1000), Event::Check);
+        simulation.at(BEGIN.plus(1000), Event::WriteMail);
         simulation
     }
 
@@ -308,6 +321,7 @@ impl Simulation {
         }
         self.check_books()?;
         self.check_answered()?;
+        self.check_grants()?;
         self.check_ghosts()?;
         self.check_rest()?;
         Ok(self.outcome.clone())
@@ -434,6 +448,8 @@ impl Simulation {
                 self.commit(node, life, (part, ticket), transaction);
             }
             Event::Play(player) => self.play(player),
+            Event::WriteMail => self.write_mail(),
+            Event::AskFor(number) => self.ask_for(number),
             Event::Strike(strike) => self.strike(strike),
             Event::Calm => self.calm_down(),
             Event::Crash { node, back_ms } => {

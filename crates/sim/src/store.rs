@@ -20,11 +20,17 @@ pub(crate) struct SimStore {
     pub(crate) history: BTreeMap<(EntityId, u64), Committed>,
     /// Commands that were committed a second time.
     pub(crate) doubled: Vec<(EntityId, u64)>,
+    /// Documents that are written once, and were to be changed.
+    pub(crate) rewritten: Vec<Key>,
 }
 
 impl SimStore {
     /// Makes a transaction durable, if it may be.
     pub(crate) fn apply(&mut self, transaction: Transaction) -> CommitOutcome {
+        if !transaction.keeps_history() {
+            let keys = transaction.writes.iter().map(|write| &write.key);
+            self.rewritten.extend(keys.filter(|key| key.is_append_only()).cloned());
+        }
         let avatars: Vec<(EntityId, Document)> = transaction
             .writes
             .iter()

@@ -38,6 +38,13 @@ fn an_unchecked_epoch_is_found() {
 }
 
 #[test]
+fn a_grant_that_is_carried_out_again_is_found() {
+    let steward = StewardSabotage { repeat_grants: true, ..StewardSabotage::default() };
+    let planted = planted(Sabotage { steward, ..Sabotage::default() });
+    check(planted, Promise::Audited, "its audits say");
+}
+
+#[test]
 fn a_lost_subscription_is_found() {
     let links = LinksSabotage { forget_subscriptions: true, ..LinksSabotage::default() };
     let planted = planted(Sabotage { links, ..Sabotage::default() });

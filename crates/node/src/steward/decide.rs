@@ -140,7 +140,8 @@ fn run_granting(
     let known: Option<AuditDocument> =
         read(known).map_err(|error| Decision::Broken(format!("{key}: {error}")))?;
     let chain = avatar.document.chain.0;
-    if let Some(known) = known.filter(|_| !config.sabotage.forget_grants) {
+    let is_new = known.is_none();
+    if let Some(known) = known.filter(|_| !config.sabotage.repeat_grants) {
         return Ok(match known.cause {
             Cause::Grant { what, reason, effects, .. }
                 if (&what, &reason) == (&grant.what, &grant.reason) =>
@@ -179,8 +180,8 @@ fn run_granting(
         },
         changes: decided.changes,
     };
-    let audit = (!config.sabotage.forget_grants).then_some(audit);
-    apply(draft, touched, (decided.checks, decided.writes), &avatar, audit)?;
+    let written = (decided.checks, decided.writes);
+    apply(draft, touched, written, &avatar, is_new.then_some(audit))?;
     let notify = notify(config, &avatar, &decided.effects);
     let result = DurableResult::Done { effects: decided.effects.into(), chain };
     Ok(Decision::Granted(result, notify))

@@ -132,6 +132,7 @@ impl Simulation {
                         self.after(1, Event::Crash { node: id, back_ms });
                     }
                 }
+                Effect::GrantEnded { number, result } => self.granted(number, result),
                 Effect::Audit { .. } | Effect::Log { .. } => {}
             }
         }
