@@ -23,6 +23,7 @@ struct Gate {
     login: Login,
     store: Memory,
     clients: u64,
+    log: Vec<String>,
 }
 
 /// The avatar that was let in, or the public code.
@@ -30,7 +31,7 @@ type Answer = Result<EntityId, String>;
 
 impl Gate {
     fn new() -> Self {
-        Self { login: login(), store: Memory::default(), clients: 0 }
+        Self { login: login(), store: Memory::default(), clients: 0, log: Vec::new() }
     }
 
     fn hello(&mut self, name: &str, token: &'static [u8]) -> Answer {
@@ -54,7 +55,7 @@ impl Gate {
         ClientId(self.clients)
     }
 
-    fn answer(&self, effect: Effect) -> Step {
+    fn answer(&mut self, effect: Effect) -> Step {
         match effect {
             Effect::Load { ticket, keys, .. } => {
                 let documents = Some(keys.iter().map(|key| self.store.get(key)).collect());
@@ -69,6 +70,10 @@ impl Gate {
             }
             Effect::To(Message::Lane(_, LaneInput::Join(session))) => {
                 Step::Answer(Ok(session.avatar))
+            }
+            Effect::Log { text, .. } => {
+                self.log.push(text);
+                Step::Nothing
             }
             _ => Step::Nothing,
         }
@@ -86,6 +91,34 @@ impl Gate {
         let writes = vec![Write { key, expected, schema, value }];
         let outcome = self.store.apply(Transaction { checks: Vec::new(), writes });
         assert_eq!(outcome, CommitOutcome::Committed);
+    }
+}
+
+/// Every document of an avatar that logs in, as a newer build has written it.
+#[test]
+fn a_document_of_a_newer_build_keeps_its_avatar_out_and_stays_as_it_is() {
+    for kind in ["name", "avatar", "place", "ids"] {
+        let mut gate = Gate::new();
+        let anna = gate.hello("Anna", ANNAS).unwrap();
+        let (name, key) = match kind {
+            "name" => ("Anna", Key::name("Anna")),
+            "avatar" => ("Anna", Key::avatar(anna)),
+            "place" => ("Anna", Key::place(anna)),
+            // Whoever is new needs a serial.
+            _ => ("Bert", Key::serials()),
+        };
+        let found = gate.store.get(&key);
+        let schema = found.schema + 1;
+        let writes = vec![Write { key, expected: found.revision, schema, value: found.value }];
+        gate.store.apply(Transaction { checks: Vec::new(), writes });
+        let before = gate.store.snapshot();
+        // Another node, which has leased no serials yet.
+        gate.login = login();
+        assert_eq!(gate.hello(name, ANNAS), Err("unavailable".into()), "{kind}");
+        assert_eq!(gate.store.snapshot(), before, "{kind}");
+        let text = gate.log.pop().unwrap();
+        let expected = format!("{kind} documents are read up to schema {}", schema - 1);
+        assert!(text.contains(&expected) && text.contains(&format!("has {schema}")), "{text}");
     }
 }
 

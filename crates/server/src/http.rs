@@ -1,8 +1,9 @@
-//! HTTP: the page, content by hash, health, metrics and the read-only API.
+//! HTTP: the page, content by hash, health, metrics and the API.
 //!
 //! The API and the metrics ask for [`Access`]; all else is open to whoever reaches the listener.
 
 mod access;
+mod grants;
 mod serve;
 mod store;
 
@@ -13,10 +14,10 @@ use crate::cluster::Cluster;
 use crate::metrics;
 use crate::shell::NodeShell;
 use axum::extract::{Path, Request, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use pelago_game::ContentHash;
@@ -27,6 +28,7 @@ use rust_embed::RustEmbed;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The built page.
@@ -39,7 +41,12 @@ struct App {
     content: BTreeMap<ContentHash, bytes::Bytes>,
     metrics: PrometheusHandle,
     desk: store::StoreDesk,
+    /// Which node the next grant goes through: nodes take turns.
+    next_node: AtomicUsize,
 }
+
+/// The only path that takes a body.
+const GRANTS: &str = "/api/v1/grants";
 
 /// All routes. `engine` is the name of the store's engine.
 pub(crate) fn router(
@@ -52,7 +59,8 @@ pub(crate) fn router(
     let tiles = cluster.world.lands.values().flat_map(|land| land.content());
     let content = tiles.chain([(ContentHash::of(&game), game.clone())]).collect();
     let desk = store::StoreDesk::new(cluster.store.clone(), engine);
-    let app = Arc::new(App { cluster, content, metrics, desk });
+    let next_node = AtomicUsize::new(0);
+    let app = Arc::new(App { cluster, content, metrics, desk, next_node });
     let guarded = Router::new()
         .route(
             "/metrics",
@@ -65,6 +73,8 @@ pub(crate) fn router(
         .route("/api/v1/store/documents", get(store::documents))
         .route("/api/v1/store/feed", get(store::feed))
         .route("/api/v1/store/hash", get(store::hash))
+        .route("/api/v1/audit/{avatar}", get(grants::audit))
+        .route(GRANTS, post(grants::grant))
         .route("/api/{*rest}", any(unknown))
         .route_layer(from_fn_with_state(access, access::guard));
     Router::new()
@@ -78,8 +88,11 @@ pub(crate) fn router(
         .with_state(app)
 }
 
-/// Nothing here takes a body: none is read.
+/// Nothing but a grant takes a body: no other is read.
 async fn without_body(request: Request, next: Next) -> Response {
+    if request.method() == Method::POST && request.uri().path() == GRANTS {
+        return next.run(request).await;
+    }
     let headers = request.headers();
     let length = headers.get(header::CONTENT_LENGTH);
     if length.is_some_and(|length| length != "0") || headers.contains_key(header::TRANSFER_ENCODING)

@@ -5,6 +5,7 @@
 
 mod audit;
 mod clients;
+mod grants;
 mod links;
 mod machines;
 
@@ -158,6 +159,7 @@ struct Shared {
     /// The next number of a connection.
     next_connection: AtomicU64,
     connections: ConnectionLimits,
+    grants: grants::Grants,
     stopping: AtomicBool,
 }
 
@@ -247,6 +249,7 @@ impl NodeShell {
             links: Mutex::default(),
             next_connection: AtomicU64::new(0),
             connections: settings.connections,
+            grants: grants::Grants::default(),
             stopping: AtomicBool::new(false),
         });
         for listener in [&listeners.tcp, &listeners.websocket] {

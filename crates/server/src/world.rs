@@ -84,3 +84,31 @@ fn begin(store: &dyn Store, new: NewWorld) -> Result<WorldDocument> {
         outcome => bail!("a new world could not be stored: {outcome:?}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pelago_frontier::Frontier;
+    use pelago_model::{Transaction, Write};
+    use pelago_store::Memory;
+
+    #[test]
+    fn a_world_of_a_newer_build_is_not_opened_and_stays_as_it_is() {
+        let new = NewWorld { seed: 7, island_size: 3 };
+        for kind in ["world", "island"] {
+            let store = Memory::default();
+            let world = open_world(&store, &Frontier, new).unwrap();
+            let key = match kind {
+                "world" => Key::world(),
+                _ => Key::island(world.document.home),
+            };
+            let found = store.get(&key);
+            let write = Write { key, expected: found.revision, schema: 2, value: found.value };
+            store.apply(Transaction { checks: Vec::new(), writes: vec![write] });
+            let before = store.snapshot();
+            let error = format!("{:#}", open_world(&store, &Frontier, new).err().unwrap());
+            assert!(error.contains(&format!("{kind} documents are read up to schema 1")), "{error}");
+            assert_eq!(store.snapshot(), before);
+        }
+    }
+}

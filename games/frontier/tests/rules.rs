@@ -98,6 +98,61 @@ fn a_gathered_thing_is_in_hand_and_gone_from_nature() {
 }
 
 #[test]
+fn a_grant_is_in_hand_and_in_the_books() {
+    let mut world = world();
+    let bush = first(&world, BUSH);
+    world.act(ME, bush.place, &bush.gather()).unwrap();
+    let effects = world.grant(ME, br#"{"items":{"berry":3,"wood":1}}"#).unwrap();
+    assert_eq!(effects, r#"{"items":{"berry":3,"wood":1}}"#);
+    let state = world.state(ME);
+    assert_eq!(state["held"], json!({"berry": 4, "wood": 1}));
+    assert_eq!(state["granted"], json!({"berry": 3, "wood": 1}));
+    world.act(ME, bush.place, EAT).unwrap();
+    assert!(is_conserved(&world));
+    for (what, expected) in [
+        (r#"{"items":{"crown":1}}"#, "no_such_item"),
+        (r#"{"items":{"berry":0}}"#, "malformed"),
+        (r#"{"items":{"berry":1000001}}"#, "malformed"),
+        (r#"{"items":{"berry":-1}}"#, "malformed"),
+        (r#"{"things":{}}"#, "malformed"),
+        ("", "malformed"),
+    ] {
+        assert_eq!(code(world.grant(ME, what.as_bytes())), expected, "{what}");
+    }
+    for _ in 0..4294 {
+        world.grant(ME, br#"{"items":{"berry":1000000}}"#).unwrap();
+    }
+    assert_eq!(code(world.grant(ME, br#"{"items":{"berry":1000000}}"#)), "full");
+}
+
+/// Documents as earlier builds wrote them. A file that is here stays as it is.
+const CHUNK_1: &str = include_str!("fixtures/chunk-1.json");
+const STATE_1: &str = include_str!("fixtures/avatar-state-1.json");
+const STATE_BEFORE_GATHERED: &str = include_str!("fixtures/avatar-state-0.json");
+
+#[test]
+fn documents_of_earlier_builds_are_read() {
+    let document = |schema| {
+        let value = Some(Bytes::from_static(CHUNK_1.trim_end().as_bytes()));
+        Document { schema, revision: Revision(9), value }
+    };
+    let views = Frontier.objects(&document(1));
+    assert_eq!(views.iter().map(|view| view.slot).collect::<Vec<_>>(), [3]);
+    assert_eq!(&views[0].payload[..8], &4_000_000_000i64.to_le_bytes());
+    // What a newer build wrote is not shown as something else.
+    assert!(Frontier.objects(&document(2)).is_empty());
+    let mut totals = BTreeMap::new();
+    let key = Key::chunk(IslandId(1), ChunkId::new(0, 0));
+    Frontier.count(&key, &serde_json::from_str(CHUNK_1).unwrap(), &mut totals);
+    for state in [STATE_1, STATE_BEFORE_GATHERED] {
+        let state = serde_json::from_str(state).unwrap();
+        Frontier.count(&Key::avatar(ME), &state, &mut totals);
+    }
+    let berries = totals["berry"];
+    assert_eq!((berries.held, berries.gathered, berries.consumed), (7, 10, 3));
+}
+
+#[test]
 fn a_bush_gives_its_stock_and_grows_back() {
     let mut world = world();
     let bush = first(&world, BUSH);

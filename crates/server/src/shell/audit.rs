@@ -5,7 +5,8 @@ use anyhow::{Context, Result};
 use bytes::{Bytes, BytesMut};
 use pelago_game::{Game, Total};
 use pelago_model::{Document, Key};
-use pelago_node::avatar::{AvatarDocument, NameDocument, read};
+use pelago_node::avatar::{AvatarDocument, NameDocument};
+use pelago_node::schema::{Stored, read};
 use pelago_store::{Store, load_now};
 use pelago_wire::client::{self, AuditReport, ServerMessage, StoredOutcome, server_message};
 use pelago_wire::message::put_control;
@@ -92,7 +93,7 @@ fn world_report(store: &dyn Store, game: &dyn Game) -> Result<AuditReport> {
     Ok(AuditReport { totals: to_wire(totals), ..AuditReport::default() })
 }
 
-fn value<T: serde::de::DeserializeOwned>(document: &Document) -> Result<Option<T>> {
+fn value<T: Stored>(document: &Document) -> Result<Option<T>> {
     read(document).map_err(anyhow::Error::msg)
 }
 

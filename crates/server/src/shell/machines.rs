@@ -1,6 +1,6 @@
 //! The tasks of the machines: inputs in, effects out.
 
-use super::{Outlet, Shared, audit, links};
+use super::{Outlet, Shared, audit, grants, links};
 use bytes::BytesMut;
 use pelago_cluster::{LinkId, LinksInput};
 use pelago_model::{Machine, WorldTime};
@@ -183,6 +183,7 @@ fn perform(
                 let done = move |outcome| committed(&to, part, ticket, outcome);
                 shared.store.commit(transaction, Box::new(done));
             }
+            Effect::GrantEnded { number, result } => grants::ended(shared, number, result),
             Effect::Audit { client, name } => audit::answer(shared.clone(), client, name),
             Effect::Log { level, trace, text } => match level {
                 Level::Debug => tracing::debug!(node, trace, "{text}"),
