@@ -99,6 +99,10 @@ impl Store for Troubled {
         self.ask(true, Box::new(request), move || answer(&refused, CommitOutcome::Failed));
     }
 
+    fn restore(&self, documents: Vec<(Key, Document)>, done: CommitDone) {
+        self.documents.restore(documents, done);
+    }
+
     fn scan_after(
         &self,
         prefix: &str,

@@ -1,0 +1,268 @@
+//! PostgreSQL that heals itself: three members under Patroni and etcd, each in processes of its own on loopback.
+//!
+//! Every member reaches etcd by a proxy, so that it can be cut off from it alone.
+
+use crate::proxy::{Proxy, Weather};
+use serde_json::Value;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+/// Where Debian keeps PostgreSQL.
+const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
+/// How long the members may take until one leads and one follows it synchronously.
+const PATIENCE: Duration = Duration::from_secs(150);
+/// Patroni's lease of the leader, in seconds: the least that it takes. A member that is lost without a word is noticed
+/// when the lease is over.
+pub(crate) const LEASE_SECONDS: u32 = 20;
+/// How often each member looks at etcd, in seconds.
+const LOOP_SECONDS: u32 = 2;
+/// How long a member tries to reach etcd before it gives up its lease, in seconds.
+const RETRY_SECONDS: u32 = 5;
+const PASSWORD: &str = "of-the-tests";
+
+/// A cluster in a directory that goes with it.
+pub(crate) struct Patroni {
+    directory: tempfile::TempDir,
+    etcd: Child,
+    pub(crate) members: Vec<Member>,
+}
+
+/// A member: a Patroni and its postgres.
+pub(crate) struct Member {
+    name: String,
+    postgres: u16,
+    rest: u16,
+    home: PathBuf,
+    process: Child,
+    etcd: Proxy,
+}
+
+impl Patroni {
+    /// Starts three members, and waits until one leads and another follows it synchronously.
+    pub(crate) async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        give_to_postgres(directory.path());
+        let [client, peer] = free_ports();
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let etcd = unprivileged("etcd")
+            .args(["--log-level", "error", "--data-dir"])
+            .arg(directory.path().join("etcd"))
+            .args(["--listen-client-urls", &url(client), "--advertise-client-urls", &url(client)])
+            .args(["--listen-peer-urls", &url(peer), "--initial-advertise-peer-urls", &url(peer)])
+            .args(["--initial-cluster", &format!("default={}", url(peer))])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut members = Vec::new();
+        for number in 1..=3 {
+            let proxy = Proxy::toward(SocketAddr::from(([127, 0, 0, 1], client))).await;
+            members.push(Member::start(number, directory.path(), proxy));
+        }
+        let cluster = Self { directory, etcd, members };
+        cluster.until_whole().await;
+        cluster
+    }
+
+    /// The address of the database as a store.
+    pub(crate) fn store(&self) -> String {
+        let ports = self.members.iter().map(|member| format!("127.0.0.1:{}", member.postgres));
+        let hosts = ports.collect::<Vec<_>>().join(",");
+        format!("postgres://postgres:{PASSWORD}@{hosts}/postgres")
+    }
+
+    /// The place of the leader among the members, once there is one.
+    pub(crate) async fn leader(&self) -> usize {
+        let began = Instant::now();
+        loop {
+            if let Some((leader, _)) = self.roles().await {
+                return leader;
+            }
+            assert!(began.elapsed() < PATIENCE, "nobody leads: {}", self.logs());
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Waits until all members run, and one follows the leader synchronously.
+    pub(crate) async fn until_whole(&self) {
+        let began = Instant::now();
+        while !self.roles().await.is_some_and(|(_, is_whole)| is_whole) {
+            assert!(began.elapsed() < PATIENCE, "the cluster is not whole: {}", self.logs());
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// The leader, and whether everybody is well, as any member tells it.
+    async fn roles(&self) -> Option<(usize, bool)> {
+        for member in &self.members {
+            let Some(told) = member.cluster().await else { continue };
+            let told = told["members"].as_array()?.clone();
+            let with_role = |role: &str| told.iter().position(|member| member["role"] == role);
+            let Some(leader) = with_role("leader").and_then(|it| told[it]["name"].as_str()) else {
+                continue;
+            };
+            let leader = self.members.iter().position(|member| member.name == leader)?;
+            let runs = |member: &Value| {
+                ["running", "streaming"].iter().any(|state| member["state"] == *state)
+            };
+            let is_whole = told.len() == self.members.len()
+                && told.iter().all(runs)
+                && with_role("sync_standby").is_some();
+            return Some((leader, is_whole));
+        }
+        None
+    }
+
+    /// The ends of the members' logs, for when something does not happen.
+    fn logs(&self) -> String {
+        let log = |member: &Member| {
+            let text = std::fs::read_to_string(member.home.join("log")).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().rev().take(12).collect();
+            format!("\n{}:\n{}", member.name, lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
+        };
+        self.members.iter().map(log).collect()
+    }
+}
+
+impl Drop for Patroni {
+    fn drop(&mut self) {
+        for member in &mut self.members {
+            member.kill();
+        }
+        drop(self.etcd.kill());
+        drop(self.etcd.wait());
+        drop(std::fs::remove_dir_all(self.directory.path()));
+    }
+}
+
+impl Member {
+    fn start(number: u16, directory: &Path, etcd: Proxy) -> Self {
+        let name = format!("member{number}");
+        let home = directory.join(&name);
+        std::fs::create_dir(&home).unwrap();
+        give_to_postgres(&home);
+        let [postgres, rest] = free_ports();
+        let (lease, pause, retry) = (LEASE_SECONDS, LOOP_SECONDS, RETRY_SECONDS);
+        let (path, etcd_address) = (home.display(), etcd.address);
+        let settings = format!(
+            r#"
+scope: pelago
+name: {name}
+restapi: {{listen: "127.0.0.1:{rest}", connect_address: "127.0.0.1:{rest}"}}
+etcd3: {{hosts: ["{etcd_address}"]}}
+bootstrap:
+  dcs:
+    ttl: {lease}
+    loop_wait: {pause}
+    retry_timeout: {retry}
+    synchronous_mode: true
+    postgresql:
+      use_pg_rewind: true
+      parameters: {{max_connections: 60, shared_buffers: 16MB, wal_log_hints: "on"}}
+  initdb: [{{encoding: UTF8}}, {{locale: C}}, data-checksums]
+  pg_hba:
+    - host all all 127.0.0.1/32 scram-sha-256
+    - host replication replicator 127.0.0.1/32 scram-sha-256
+postgresql:
+  listen: 127.0.0.1:{postgres}
+  connect_address: 127.0.0.1:{postgres}
+  data_dir: {path}/data
+  bin_dir: {POSTGRES}
+  pgpass: {path}/pgpass
+  authentication:
+    superuser: {{username: postgres, password: {PASSWORD}}}
+    replication: {{username: replicator, password: {PASSWORD}}}
+    rewind: {{username: rewinder, password: {PASSWORD}}}
+  parameters: {{unix_socket_directories: "{path}"}}
+watchdog: {{mode: "off"}}
+"#
+        );
+        std::fs::write(home.join("patroni.yml"), settings).unwrap();
+        let process = run(&home);
+        Self { name, postgres, rest, home, process, etcd }
+    }
+
+    /// What it says of the cluster; `None` if it says nothing.
+    async fn cluster(&self) -> Option<Value> {
+        let ask = async {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.rest)).await.ok()?;
+            stream.write_all(b"GET /cluster HTTP/1.0\r\n\r\n").await.ok()?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.ok()?;
+            serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+        };
+        timeout(Duration::from_secs(1), ask).await.ok()?
+    }
+
+    /// Kills its postgres, and nothing else.
+    pub(crate) fn kill_postgres(&self) {
+        let file = std::fs::read_to_string(self.home.join("data/postmaster.pid"));
+        let Some(number) = file.ok().and_then(|text| text.lines().next().map(str::to_owned)) else {
+            return;
+        };
+        drop(Command::new("kill").args(["-s", "KILL", &number]).status());
+    }
+
+    /// Kills everything of it.
+    pub(crate) fn kill(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+        self.kill_postgres();
+    }
+
+    /// Starts it again.
+    pub(crate) fn revive(&mut self) {
+        self.process = run(&self.home);
+    }
+
+    /// Whether it can reach etcd.
+    pub(crate) fn reach_etcd(&self, reaches: bool) {
+        self.etcd.set(Weather { stalled: !reaches, ..Weather::default() });
+        if reaches {
+            self.etcd.cut();
+        }
+    }
+}
+
+/// A member's Patroni, which runs its postgres.
+fn run(home: &Path) -> Child {
+    let log = std::fs::File::options().create(true).append(true).open(home.join("log")).unwrap();
+    unprivileged("patroni")
+        .arg(home.join("patroni.yml"))
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n")
+}
+
+/// A program that does not run as root, which postgres refuses.
+fn unprivileged(program: &str) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "postgres", "--regid", "postgres", "--clear-groups", program]);
+    command
+}
+
+fn give_to_postgres(directory: &Path) {
+    if is_root() {
+        let given = Command::new("chown").arg("postgres:postgres").arg(directory).status();
+        assert!(given.unwrap().success());
+    }
+}
+
+/// Ports that nobody listens on.
+fn free_ports() -> [u16; 2] {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
