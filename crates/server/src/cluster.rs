@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod hostile_network;
 #[cfg(test)]
+mod hot_paths;
+#[cfg(test)]
 mod troubled_store;
 
 use crate::clock::WorldClock;

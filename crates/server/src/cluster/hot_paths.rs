@@ -1,0 +1,107 @@
+//! What players wait for asks for keys: no login, walk, command or goodbye scans the store or reads its feed.
+#![allow(clippy::disallowed_methods, reason = "real sockets live in real time")]
+
+use super::{Cluster, ClusterSettings};
+use crate::world::NewWorld;
+use pelago_client::bots::{self, Behavior, Plan};
+use pelago_frontier::Frontier;
+use pelago_model::{Document, Key, Transaction};
+use pelago_net::OpenFiles;
+use pelago_store::{
+    Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, Memory, ReadError, Store,
+    StoreCounters,
+};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// A store that counts what nobody may ask for while people play.
+#[derive(Default)]
+struct Watched {
+    store: Memory,
+    scans: AtomicU64,
+    feeds: AtomicU64,
+}
+
+impl Store for Watched {
+    fn load(&self, keys: Vec<Key>, done: LoadDone) {
+        self.store.load(keys, done);
+    }
+    fn commit(&self, transaction: Transaction, done: CommitDone) {
+        self.store.commit(transaction, done);
+    }
+    fn scan_after(
+        &self,
+        prefix: &str,
+        after: Option<&Key>,
+        visit: &mut dyn FnMut(Key, Document) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        self.scans.fetch_add(1, Ordering::Relaxed);
+        self.store.scan_after(prefix, after, visit)
+    }
+    fn feed(&self, after: FeedPosition, limit: usize) -> Result<Vec<Change>, FeedError> {
+        self.feeds.fetch_add(1, Ordering::Relaxed);
+        self.store.feed(after, limit)
+    }
+    fn feed_end(&self) -> Result<FeedPosition, ReadError> {
+        self.feeds.fetch_add(1, Ordering::Relaxed);
+        self.store.feed_end()
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+    fn counters(&self) -> StoreCounters {
+        self.store.counters()
+    }
+    fn close(&self) {
+        self.store.close();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_players_do_scans_the_store() {
+    let settings = ClusterSettings {
+        nodes: 2,
+        lanes: 1,
+        spread: 1,
+        listen: "127.0.0.1:0".parse().unwrap(),
+        links: "127.0.0.1".parse().unwrap(),
+        tls: None,
+        new_world: NewWorld { seed: 7, island_size: 6 },
+        limits: crate::config::LimitsConfig::default(),
+        files: OpenFiles::new(None),
+    };
+    let store = Arc::new(Watched::default());
+    let cluster = Cluster::start(&settings, Arc::new(Frontier), store.clone()).unwrap();
+    let began = Instant::now();
+    while !cluster.is_ready() {
+        assert!(began.elapsed() < Duration::from_secs(30), "the nodes do not link up");
+        sleep(Duration::from_millis(20)).await;
+    }
+    let addresses: Vec<String> = cluster.nodes.iter().map(|node| node.tcp.to_string()).collect();
+    // They arrive, walk, gather, are cut off, come back, and say goodbye; those who come again are known already.
+    let (_stop, stopped) = watch::channel(false);
+    let mut acknowledged = 0;
+    for behavior in [Behavior::Gather, Behavior::Mixed] {
+        let plan = Plan {
+            duration: Some(Duration::from_secs(4)),
+            kick_mean: Some(Duration::from_secs(2)),
+            ..Plan::new(addresses.clone(), 12, behavior)
+        };
+        let report = bots::run(plan, stopped.clone()).await.unwrap();
+        assert_eq!(report.connected, 12);
+        acknowledged += report.commands.acked;
+    }
+    assert!(acknowledged > 0, "nobody did anything durable");
+    let counters = store.counters();
+    assert!(counters.loads > 24 && counters.committed > 24, "{counters:?}");
+    let scans = store.scans.load(Ordering::Relaxed);
+    let feeds = store.feeds.load(Ordering::Relaxed);
+    assert_eq!((scans, feeds), (0, 0), "something that players do depends on the size of the world");
+    for node in cluster.nodes {
+        node.stop().await;
+    }
+}
