@@ -171,7 +171,7 @@ fn the_game_does_not_notice_a_search_that_is_gone_slow_or_ill_and_it_catches_up(
     assert!(metric(&world, "pelago_sink_failures_total") > 0.0);
     search.feel(Mood::Taking);
     until_known(&world, known);
-    assert!(metric(&world, "pelago_sink_documents_total") > 0.0);
+    assert!(metric(&world, "pelago_sink_documents_total{end=\"delivered\"}") > 0.0);
 
     // Nobody listens at all: the world goes on, and ends cleanly.
     world.signal("TERM");
