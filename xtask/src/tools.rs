@@ -75,7 +75,9 @@ fn install_packages() -> Result<()> {
     };
     if missing.contains(&"postgresql-15") && !Path::new(CLUSTERS).exists() {
         // Tests have servers of their own: none has to run beside them.
-        let script = format!("mkdir -p $(dirname {CLUSTERS}) && echo create_main_cluster=false > {CLUSTERS}");
+        let script = format!(
+            "mkdir -p $(dirname {CLUSTERS}) && echo create_main_cluster=false > {CLUSTERS}"
+        );
         let mut write = privileged("sh");
         write.args(["-c", &script]);
         run(write)?;

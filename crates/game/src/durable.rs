@@ -4,11 +4,11 @@
 //! a miss; the platform loads it and runs the rule again from the start. Nothing that a
 //! run did is seen before it is committed as a whole.
 
+use crate::Game;
 use crate::economy::Changes;
 use crate::json;
 use crate::land::Land;
 use crate::refusal::Refusal;
-use crate::Game;
 use bytes::Bytes;
 use pelago_model::{
     Check, Document, EntityId, Epoch, IslandId, IslandTime, Key, Position, Sequence, Write, limits,

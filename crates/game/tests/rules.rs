@@ -250,9 +250,7 @@ fn what_a_turn_moves_is_told_and_what_vanishes_breaks_it() {
     assert_eq!(coins(&key("bank/1")), Total { lying: 9, ..Total::default() });
     let TurnEnd::Done { changes, .. } = run(b"", &loaded()) else { panic!("not done") };
     assert!(changes.is_empty());
-    assert!(
-        matches!(pay(10), TurnEnd::Broken(text) if text.starts_with("coin does not balance"))
-    );
+    assert!(matches!(pay(10), TurnEnd::Broken(text) if text.starts_with("coin does not balance")));
 }
 
 #[test]
@@ -262,8 +260,7 @@ fn a_document_of_a_newer_build_is_neither_read_nor_replaced() {
         let mut documents = loaded();
         documents.insert(key(name), newer.clone());
         let TurnEnd::Broken(text) = run(b"", &documents) else { panic!("{name} was used") };
-        let expected =
-            format!("{name}: a documents are read up to schema 3, this one has 4");
+        let expected = format!("{name}: a documents are read up to schema 3, this one has 4");
         assert_eq!(text, expected);
     }
 }

@@ -286,13 +286,7 @@ impl Steward {
         ticket
     }
 
-    fn enqueue(
-        &mut self,
-        now: WorldTime,
-        caller: Caller,
-        work: Work,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn enqueue(&mut self, now: WorldTime, caller: Caller, work: Work, effects: &mut Vec<Effect>) {
         let key = work.key();
         let is_full = self.queues.len() >= MAX_QUEUES && !self.queues.contains_key(&key);
         if is_full || self.queues.get(&key).is_some_and(|queue| queue.waiting.len() >= MAX_WAITING)
@@ -345,9 +339,7 @@ impl Steward {
         {
             if turn.is_answered {
                 // Ejected from a batch after its time was over.
-            } else if turns
-                .iter()
-                .any(|other: &Waiting| other.work.avatar() == turn.work.avatar())
+            } else if turns.iter().any(|other: &Waiting| other.work.avatar() == turn.work.avatar())
             {
                 // Two turns of one avatar are not decided in one batch: the second may repeat the first.
                 queue.waiting.push_front(turn);

@@ -102,10 +102,13 @@ impl World {
                     StewardInput::Committed { ticket, outcome }
                 }
                 Effect::GrantEnded { number, result } => {
-                    answers.push((number, match result {
-                        DurableResult::Done { effects, .. } => Ok(effects),
-                        DurableResult::Refused(refusal) => Err(refusal.code.into_owned()),
-                    }));
+                    answers.push((
+                        number,
+                        match result {
+                            DurableResult::Done { effects, .. } => Ok(effects),
+                            DurableResult::Refused(refusal) => Err(refusal.code.into_owned()),
+                        },
+                    ));
                     continue;
                 }
                 Effect::To(Message::Control(ControlInput::Notify {
@@ -304,10 +307,8 @@ fn command(world: &World, sequence: u64, payload: &str, position: Position) -> S
 fn commands_that_touch_the_economy_are_audited_by_their_number_and_others_are_not() {
     let mut world = World::new();
     let chunks = (0..5).flat_map(|x| (0..5).map(move |y| ChunkId::new(x, y)));
-    let (chunk, place) = chunks
-        .filter_map(|chunk| Some((chunk, world.land.natural(chunk, 0)?.1)))
-        .next()
-        .unwrap();
+    let (chunk, place) =
+        chunks.filter_map(|chunk| Some((chunk, world.land.natural(chunk, 0)?.1))).next().unwrap();
     let gather = format!(r#"{{"gather":{{"x":{},"y":{},"slot":0}}}}"#, chunk.x, chunk.y);
     let eat_nothing = r#"{"eat":{"item":"crown"}}"#;
     for (sequence, payload) in [(1, &*gather), (2, eat_nothing), (2, &*gather)] {

@@ -107,7 +107,10 @@ mod tests {
             store.apply(Transaction { checks: Vec::new(), writes: vec![write] });
             let before = store.snapshot();
             let error = format!("{:#}", open_world(&store, &Frontier, new).err().unwrap());
-            assert!(error.contains(&format!("{kind} documents are read up to schema 1")), "{error}");
+            assert!(
+                error.contains(&format!("{kind} documents are read up to schema 1")),
+                "{error}"
+            );
             assert_eq!(store.snapshot(), before);
         }
     }

@@ -100,7 +100,8 @@ fn operate(world: &World, round: u64, answers: &Mutex<BTreeMap<u64, Value>>, sto
                     }
                     let number = round * GRANTS + (step * (2 * operator + 1) + operator) % GRANTS;
                     let hurry = (step + operator).is_multiple_of(3);
-                    let patience = if hurry { Duration::from_millis(1 + step % 9) } else { PATIENCE };
+                    let patience =
+                        if hurry { Duration::from_millis(1 + step % 9) } else { PATIENCE };
                     match grant(world, &mail(number), patience) {
                         Some((200, answer)) => {
                             let mut answers = answers.lock().unwrap();

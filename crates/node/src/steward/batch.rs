@@ -104,7 +104,7 @@ impl Batch {
             match decide(config, &turn, &mut draft, &mut touched) {
                 Decision::Answer(result) => self.answers.push(answer(turn.caller, result)),
                 Decision::Granted(result, notify) => {
-                    self.answers.extend([answer(turn.caller, result), notify]);
+                    self.answers.extend([answer(turn.caller, result), *notify]);
                 }
                 Decision::Broken(text) => {
                     let trace = turn.work.trace();

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 pub(super) enum Decision {
     Answer(DurableResult),
     /// The same, and what the avatar's session is told.
-    Granted(DurableResult, Effect),
+    Granted(DurableResult, Box<Effect>),
     /// Our own or the game's fault; the text is for the log.
     Broken(String),
     Missing(Vec<Key>),
@@ -59,15 +59,14 @@ impl Holder {
         let key = Key::avatar(id);
         let Some(found) = draft.view.get(&key) else { return Err(Decision::Missing(vec![key])) };
         let revision = found.revision;
-        let document =
-            read(found).map_err(|error| Decision::Broken(format!("{key}: {error}")))?;
+        let document = read(found).map_err(|error| Decision::Broken(format!("{key}: {error}")))?;
         Ok(document.map(|document| Self { id, key, revision, document }))
     }
 
     fn write(&self) -> Result<Write, Decision> {
         let Self { key, revision, document, .. } = self;
-        let value = json::encode(document)
-            .map_err(|error| Decision::Broken(format!("{key}: {error}")))?;
+        let value =
+            json::encode(document).map_err(|error| Decision::Broken(format!("{key}: {error}")))?;
         if value.len() > MAX_DOCUMENT_BYTES {
             return Err(refuse("full", "You cannot hold any more."));
         }
@@ -150,7 +149,7 @@ fn run_granting(
                 // Committed by ourselves a moment ago without our knowing: nobody was told.
                 match turn.attempts {
                     0 => Decision::Answer(result),
-                    _ => Decision::Granted(result, notify(config, &avatar, &effects)),
+                    _ => Decision::Granted(result, Box::new(notify(config, &avatar, &effects))),
                 }
             }
             _ => refuse("key_used", "This key was used for another grant."),
@@ -184,7 +183,7 @@ fn run_granting(
     apply(draft, touched, written, &avatar, is_new.then_some(audit))?;
     let notify = notify(config, &avatar, &decided.effects);
     let result = DurableResult::Done { effects: decided.effects.into(), chain };
-    Ok(Decision::Granted(result, notify))
+    Ok(Decision::Granted(result, Box::new(notify)))
 }
 
 /// Runs a rule; what becomes of the game's part of the avatar is in `avatar` afterwards.
@@ -199,8 +198,7 @@ fn run_rule(
     let Some(land) = config.lands.get(&actor.island) else {
         return Err(Decision::Broken(format!("no land for island {}", actor.island)));
     };
-    let turn =
-        DurableTurn { actor, state: &avatar.game, documents: &draft.view, land, seed };
+    let turn = DurableTurn { actor, state: &avatar.game, documents: &draft.view, land, seed };
     match run(turn) {
         TurnEnd::Done { checks, writes, state, effects, changes } => {
             let Ok(effects) = String::from_utf8(effects.to_vec()) else {

@@ -100,7 +100,11 @@ async fn nothing_that_players_do_scans_the_store() {
     assert!(counters.loads > 24 && counters.committed > 24, "{counters:?}");
     let scans = store.scans.load(Ordering::Relaxed);
     let feeds = store.feeds.load(Ordering::Relaxed);
-    assert_eq!((scans, feeds), (0, 0), "something that players do depends on the size of the world");
+    assert_eq!(
+        (scans, feeds),
+        (0, 0),
+        "something that players do depends on the size of the world"
+    );
     for node in cluster.nodes {
         node.stop().await;
     }

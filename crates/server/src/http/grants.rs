@@ -116,9 +116,8 @@ fn answer(key: &str, avatar: EntityId, result: DurableResult) -> Response {
 async fn bearer(app: &App, name: &str) -> Result<EntityId, Response> {
     let (store, key) = (app.cluster.store.clone(), Key::name(name));
     let found = tokio::task::spawn_blocking(move || load_now(&*store, vec![key])).await;
-    let unavailable = || {
-        problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the store cannot read")
-    };
+    let unavailable =
+        || problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the store cannot read");
     let Ok(Ok(found)) = found else { return Err(unavailable()) };
     match found.first().map(NameDocument::read) {
         Some(Ok(Some(name))) => Ok(name.avatar),

@@ -3,6 +3,8 @@
 //! Pages have the form of an archive's parts (`docs/archive.md`). They are read on threads of their own, a few at
 //! once: people play meanwhile.
 
+#![allow(clippy::result_large_err, reason = "an answer of HTTP is an error once per request")]
+
 use super::{App, problem};
 use axum::Json;
 use axum::extract::State;

@@ -123,7 +123,11 @@ impl Patroni {
         let log = |member: &Member| {
             let text = std::fs::read_to_string(member.home.join("log")).unwrap_or_default();
             let lines: Vec<&str> = text.lines().rev().take(12).collect();
-            format!("\n{}:\n{}", member.name, lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
+            format!(
+                "\n{}:\n{}",
+                member.name,
+                lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+            )
         };
         self.members.iter().map(log).collect()
     }

@@ -17,9 +17,9 @@
 use super::errors::{Failure, Remedy};
 use super::feed::Feed;
 use super::link::Link;
+use super::loads::read;
 use super::session::{Session, Statements};
 use super::{PATIENCE, Shared};
-use super::loads::read;
 use crate::apply::{can_be_restored, decide, is_well_formed};
 use crate::waiting::{Commit, Work};
 use futures_util::future::{join, join3};
@@ -204,8 +204,7 @@ async fn transact(
     let present = |key: &Key| {
         Ok::<_, Infallible>(revisions.get(key.as_str()).copied().unwrap_or(Revision(0)))
     };
-    let present_document =
-        |key: &Key| Ok(documents.get(key).cloned().unwrap_or(Document::ABSENT));
+    let present_document = |key: &Key| Ok(documents.get(key).cloned().unwrap_or(Document::ABSENT));
     let work = group.iter().map(|commit| commit.work.clone());
     let decided = decide(work, present, present_document);
     let outcomes: Vec<CommitOutcome> = decided

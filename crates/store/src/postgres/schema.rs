@@ -148,7 +148,7 @@ async fn layout(session: &Session) -> Result<Option<String>, Failure> {
 async fn create(session: &Session) -> Result<(), Failure> {
     let tables = tables(session.kind);
     match session.within(session.client.batch_execute(&tables)).await {
-        Err(Failure::Said(error)) if error.code().is_some_and(|code| is_a_race(code)) => {
+        Err(Failure::Said(error)) if error.code().is_some_and(is_a_race) => {
             session.within(session.client.batch_execute("ROLLBACK")).await
         }
         created => created,
