@@ -50,7 +50,10 @@ pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
         "pelago_store_reconnects_total",
         "Connections to the database that were lost and made again."
     );
-    metrics::describe_gauge!("pelago_store_waiting_bytes", "Bytes of their keys and values.");
+    metrics::describe_gauge!(
+        "pelago_store_waiting_bytes",
+        "Bytes of transactions that are not answered yet."
+    );
     #[cfg(feature = "count-allocations")]
     metrics::describe_counter!("pelago_allocations_total", "Allocations of memory.");
     Ok(handle)

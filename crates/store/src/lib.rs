@@ -139,8 +139,6 @@ pub struct StoreCounters {
     pub failed: u64,
     /// Transactions whose end is unknown.
     pub unknown: u64,
-    /// How long transactions waited for their end, all together, in microseconds.
-    pub commit_us: u64,
     /// Writes to the disk: transactions are made durable in groups.
     pub groups: u64,
     /// Transactions of those groups, with those that were refused.
@@ -151,11 +149,7 @@ pub struct StoreCounters {
     pub reconnects: u64,
     /// Loads, of any number of documents each.
     pub loads: u64,
-    /// How long loads waited for their answer, all together, in microseconds.
-    pub load_us: u64,
-    /// Transactions that are not answered yet.
-    pub waiting: u64,
-    /// Bytes of their keys and values.
+    /// Bytes of keys and values of the transactions that are not answered yet.
     pub waiting_bytes: u64,
 }
 

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::ops::{Bound, ControlFlow};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// Changes that are kept.
 const MAX_CHANGES: usize = 65_536;
@@ -131,20 +130,20 @@ impl Memory {
 
 impl Store for Memory {
     fn load(&self, keys: Vec<Key>, done: LoadDone) {
-        self.tally.loaded(Duration::ZERO);
+        self.tally.loaded();
         let documents = self.read(|inner| keys.iter().map(|key| inner.get(key)).collect());
         done(documents);
     }
 
     fn commit(&self, transaction: Transaction, done: CommitDone) {
         let outcome = self.apply(transaction);
-        self.tally.ended(&outcome, Duration::ZERO);
+        self.tally.ended(&outcome);
         done(outcome);
     }
 
     fn restore(&self, documents: Vec<(Key, Document)>, done: CommitDone) {
         let outcome = self.put_back(documents);
-        self.tally.ended(&outcome, Duration::ZERO);
+        self.tally.ended(&outcome);
         done(outcome);
     }
 

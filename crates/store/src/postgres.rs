@@ -36,7 +36,7 @@ use crate::{
 use address::Settings;
 use committer::{Busy, Committer};
 use feed::Feed;
-use link::{Health, Link};
+use link::Health;
 use loads::Loader;
 use pelago_model::{Document, Key, Transaction};
 use queue::Queue;
@@ -250,11 +250,6 @@ async fn watch(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    /// A way to the database of its own.
-    fn link(self: &Arc<Self>) -> Link {
-        Link::new(self.clone())
-    }
-
     fn commit(&self, work: Work, done: CommitDone) {
         let commit = Commit::new(work, done, &self.tally);
         drop(commit.map(|commit| self.commits.push(commit)));

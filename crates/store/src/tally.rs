@@ -3,7 +3,6 @@
 use crate::StoreCounters;
 use pelago_model::CommitOutcome;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 /// Counters that the threads of an engine share.
 #[derive(Debug, Default)]
@@ -12,27 +11,23 @@ pub(crate) struct Tally {
     conflicts: AtomicU64,
     failed: AtomicU64,
     unknown: AtomicU64,
-    commit_us: AtomicU64,
     groups: AtomicU64,
     grouped: AtomicU64,
     retries: AtomicU64,
     reconnects: AtomicU64,
     loads: AtomicU64,
-    load_us: AtomicU64,
-    waiting: AtomicUsize,
     waiting_bytes: AtomicUsize,
 }
 
 impl Tally {
-    /// A transaction has ended, so long after it was asked for.
-    pub(crate) fn ended(&self, outcome: &CommitOutcome, took: Duration) {
+    /// A transaction has ended.
+    pub(crate) fn ended(&self, outcome: &CommitOutcome) {
         add(match outcome {
             CommitOutcome::Committed => &self.committed,
             CommitOutcome::Conflict { .. } => &self.conflicts,
             CommitOutcome::Failed => &self.failed,
             CommitOutcome::Unknown => &self.unknown,
         });
-        self.commit_us.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
     }
 
     /// A group of so many transactions is written.
@@ -51,24 +46,19 @@ impl Tally {
         add(&self.reconnects);
     }
 
-    /// A load was answered, so long after it was asked for.
-    pub(crate) fn loaded(&self, took: Duration) {
+    /// A load was answered.
+    pub(crate) fn loaded(&self) {
         add(&self.loads);
-        self.load_us.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
     }
 
     /// A transaction of so many bytes waits from now on, unless more than `limit` would wait with it.
     pub(crate) fn begin_to_wait(&self, bytes: usize, limit: usize) -> bool {
         let sum = |waiting: usize| Some(waiting + bytes).filter(|sum| *sum <= limit);
-        let waits =
-            self.waiting_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum).is_ok();
-        self.waiting.fetch_add(usize::from(waits), Ordering::Relaxed);
-        waits
+        self.waiting_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum).is_ok()
     }
 
     /// It waits no more.
     pub(crate) fn end_to_wait(&self, bytes: usize) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -79,14 +69,11 @@ impl Tally {
             conflicts: number(&self.conflicts),
             failed: number(&self.failed),
             unknown: number(&self.unknown),
-            commit_us: number(&self.commit_us),
             groups: number(&self.groups),
             grouped: number(&self.grouped),
             retries: number(&self.retries),
             reconnects: number(&self.reconnects),
             loads: number(&self.loads),
-            load_us: number(&self.load_us),
-            waiting: self.waiting.load(Ordering::Relaxed) as u64,
             waiting_bytes: self.waiting_bytes.load(Ordering::Relaxed) as u64,
         }
     }

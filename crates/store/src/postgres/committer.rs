@@ -16,7 +16,7 @@
 
 use super::errors::{Failure, Remedy};
 use super::feed::Feed;
-use super::link::Link;
+use super::link::{Link, Purpose};
 use super::loads::read;
 use super::session::{Session, Statements};
 use super::{PATIENCE, Shared};
@@ -40,6 +40,10 @@ const MAX_LOOKED_AT: usize = 4 * MAX_GROUP;
 const MAX_TRIES: u32 = 8;
 /// The pause after the first of them; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
+
+/// Not even the timeout of statements may end the wait for standbys: it would make visible to everybody what those do
+/// not have. Who waits here gives up by itself; the documents stay locked and as they were until the standbys answer.
+const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 
 /// The keys of the groups that are under way.
 #[derive(Default)]
@@ -85,7 +89,8 @@ impl From<Failure> for Ended {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, feed: Option<Arc<Feed>>) -> Self {
-        Self { link: shared.link(), feed, shared }
+        let link = Link::new(shared.clone(), Purpose::Commit);
+        Self { link, feed, shared }
     }
 
     /// Commits until the queue is closed and empty.
@@ -334,7 +339,7 @@ async fn write(
     let parameters: [&(dyn ToSql + Sync); 5] = [&keys, &revisions, &schemas, &values, &told];
     session.expect_warnings();
     let write = session.client.query_one(&statements.write, &parameters);
-    let commit = session.client.batch_execute("COMMIT");
+    let commit = session.client.batch_execute(COMMIT);
     // Sent together: a COMMIT after a statement that failed rolls back.
     let unknown = |failure| Ended::Unknown(failure, Vec::new());
     let (written, committed) = session.all_within(join(write, commit)).await.map_err(unknown)?;

@@ -11,7 +11,7 @@
 
 use super::Shared;
 use super::errors::Failure;
-use super::link::Link;
+use super::link::{Link, Purpose};
 use super::loads::document;
 use super::scan::error;
 use super::session::Session;
@@ -50,7 +50,7 @@ pub(super) struct Feed {
 
 impl Feed {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let link = Mutex::new(shared.link());
+        let link = Mutex::new(Link::new(shared.clone(), Purpose::Read));
         // What others left is looked at soon.
         let told = AtomicU64::new(shared.settings.feed_changes);
         Self { shared, link, told }

@@ -13,9 +13,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often the log says that the database is gone.
 const HINT_EVERY: Duration = Duration::from_secs(10);
 
+/// What a link is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Commit,
+    Read,
+}
+
 /// A way to the database. One task owns it.
 pub(super) struct Link {
     shared: Arc<Shared>,
+    purpose: Purpose,
     session: Option<(Session, Statements)>,
     /// Whether there was a session before.
     had_one: bool,
@@ -23,8 +31,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, session: None, had_one: false, pause: FIRST_PAUSE }
+    pub(super) fn new(shared: Arc<Shared>, purpose: Purpose) -> Self {
+        Self { shared, purpose, session: None, had_one: false, pause: FIRST_PAUSE }
     }
 
     /// A session, made anew if there is none; `None`, after a pause, if that fails.
@@ -57,6 +65,9 @@ impl Link {
 
     async fn connect(&self) -> Result<(Session, Statements), Failure> {
         let session = Session::open(&self.shared.settings).await?;
+        if self.purpose == Purpose::Commit {
+            session.refuse_silent_standbys().await?;
+        }
         let statements = session.prepare(super::schema::has_feed(session.kind)).await?;
         Ok((session, statements))
     }

@@ -3,7 +3,7 @@
 use super::Shared;
 use super::committer::revision;
 use super::errors::{Failure, Remedy};
-use super::link::Link;
+use super::link::{Link, Purpose};
 use super::session::{Session, Statements};
 use crate::ReadError;
 use crate::waiting::Load;
@@ -24,7 +24,7 @@ pub(super) struct Loader {
 
 impl Loader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { link: shared.link(), shared }
+        Self { link: Link::new(shared.clone(), Purpose::Read), shared }
     }
 
     /// Reads until the queue is closed and empty.

@@ -16,6 +16,11 @@ const ANSWER_SLACK: Duration = Duration::from_secs(1);
 /// How long the database lets a transaction of ours lock documents while it hears nothing from us.
 const IDLE_IN_TRANSACTION_MS: u64 = 10_000;
 
+/// Commits of ours that have waited for standbys for longer than any answer takes.
+const WAITING_FOR_STANDBYS: &str = "
+    SELECT count(*) FROM pg_stat_activity
+    WHERE usename = current_user AND wait_event = 'SyncRep' AND query_start < now() - interval '1 second'";
+
 /// A connection that is set up. Dropping it ends it.
 pub(super) struct Session {
     pub(super) client: Client,
@@ -78,6 +83,21 @@ impl Session {
             self.syncs = row.try_get::<_, String>(1)? == "on";
         }
         Ok(())
+    }
+
+    /// Fails while commits that were given up still wait for standbys: each more would only hold another connection.
+    pub(super) async fn refuse_silent_standbys(&self) -> Result<(), Failure> {
+        if self.kind != Kind::PostgreSql {
+            return Ok(());
+        }
+        let waiting: i64 =
+            self.within(self.client.query_one(WAITING_FOR_STANDBYS, &[])).await?.try_get(0)?;
+        if waiting == 0 {
+            return Ok(());
+        }
+        Err(Failure::Odd(format!(
+            "{waiting} commits wait for synchronous standbys that do not answer"
+        )))
     }
 
     /// The statements that serve documents; with `feed`, writing tells the feed, too.

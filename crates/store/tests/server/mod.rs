@@ -64,6 +64,24 @@ impl Server {
         self.try_sql(sql).unwrap_or_else(|said| panic!("{sql}: {said}"))
     }
 
+    /// Transactions per second of a script of pgbench's, over so many connections.
+    pub(crate) fn pgbench(&self, script: &str, connections: usize, time: Duration) -> f64 {
+        let file = self.put("script.sql", script);
+        let output = Command::new(Path::new(BINARIES).join("pgbench"))
+            .args(["-n", "-M", "prepared", "-j", "2", "-U", "admin", "-f"])
+            .arg(file)
+            .args(["-c", &connections.to_string(), "-T", &time.as_secs().to_string(), "-h"])
+            .arg(self.directory.path())
+            .args(["-p", &self.port.to_string(), "world"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let rate = said
+            .lines()
+            .find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
+        rate.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr)))
+    }
+
     fn try_sql(&self, sql: &str) -> Result<String, String> {
         let output = Command::new(Path::new(BINARIES).join("psql"))
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "admin", "-d", "world"])
@@ -168,13 +186,14 @@ fn as_server(program: &str) -> Command {
     command
 }
 
-/// An initialized cluster to copy, made once: initializing takes ten times as long as copying.
+/// An initialized cluster to copy, made once: initializing takes ten times as long as copying. Who changes how it is made
+/// gives it another name.
 fn template() -> PathBuf {
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR"));
     fs::create_dir_all(kept).unwrap();
-    let lock = File::create(kept.join("postgres-15.lock")).unwrap();
+    let template = kept.join("postgres-15-a");
+    let lock = File::create(template.with_extension("lock")).unwrap();
     lock.lock().unwrap();
-    let template = kept.join("postgres-15");
     if template.exists() {
         return template;
     }
@@ -189,6 +208,7 @@ fn template() -> PathBuf {
         "--auth-local=trust",
         "--auth-host=scram-sha-256",
         "--no-sync",
+        "--wal-segsize=1",
         "--encoding=UTF8",
         "--locale=C.UTF-8",
         "--locale-provider=icu",
@@ -202,7 +222,7 @@ fn template() -> PathBuf {
     let mut single = as_server("postgres");
     single.args(["--single", "-D"]).arg(&data).arg("postgres").stdin(File::open(script).unwrap());
     run(&mut single);
-    let beside = kept.join("postgres-15.new");
+    let beside = template.with_extension("new");
     drop(fs::remove_dir_all(&beside));
     run(Command::new("cp").arg("-a").arg(&data).arg(&beside));
     fs::rename(&beside, &template).unwrap();
