@@ -117,10 +117,9 @@ impl Config {
             figment = figment.merge(Toml::file(file));
         }
         // Other variables of this prefix are not settings.
-        let environment = Env::prefixed("PELAGO_").filter(|key| {
-            // Sections, and nothing else that begins as one.
-            ["limits__", "sink__", "store__"].iter().any(|section| key.starts_with(section))
-        });
+        let sections = ["limits__", "sink__", "store__"];
+        let environment = Env::prefixed("PELAGO_")
+            .filter(move |key| sections.iter().any(|section| key.starts_with(section)));
         let config: Self =
             figment.merge(environment.split("__")).extract().context("the configuration")?;
         config.limits.check()?;

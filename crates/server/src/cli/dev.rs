@@ -122,8 +122,8 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
         tracing::warn!(address = %arguments.listen_links, "links between nodes are not encrypted");
     }
     let store = pelago_store::open(&address)?;
-    let sink = sink.map(|sink| Sink::new(sink, store.clone(), &arguments.data)).transpose()?;
     let metrics = metrics::install()?;
+    let sink = sink.map(|sink| Sink::new(sink, store.clone(), &arguments.data)).transpose()?;
     let store: Arc<dyn Store> = Arc::new(MeasuredStore::new(store));
     let listener = Listener::bind(arguments.http).context("--http")?;
     let http_address = listener.address();

@@ -1,6 +1,7 @@
 //! Where a world is read: in a store, or through the server that has it.
 
 use super::remote::Remote;
+use crate::config::Config;
 use crate::http_client::{HttpClient, trust};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -14,7 +15,8 @@ use tokio::runtime::Handle;
 /// The flags that say it.
 #[derive(Args)]
 pub(super) struct OriginArguments {
-    /// The store's address, as that of pelago dev --store
+    /// The store's address, as that of pelago dev --store; without it and --server, the environment's
+    /// PELAGO_STORE__ADDRESS, which is where one with a password belongs
     #[arg(long, value_name = "ADDRESS")]
     store: Option<String>,
     /// The server that runs the world: where its API is
@@ -39,17 +41,23 @@ pub(super) enum Origin {
 
 impl OriginArguments {
     pub(super) fn open(&self, runtime: &Handle) -> Result<Origin> {
-        match (&self.store, &self.server) {
-            (Some(address), _) => Ok(Origin::Store(open_existing(address)?)),
-            (None, Some(url)) => {
-                let authorization = crate::http::bearer_of(self.token_file.as_deref())?;
-                let trust = trust(self.ca.as_deref(), self.fingerprint)?;
-                let client = HttpClient::new(url, trust, authorization).context("--server")?;
-                Ok(Origin::Server(Remote::new(client, runtime.clone())))
-            }
-            (None, None) => bail!("name a --store or a --server"),
-        }
+        let Some(url) = &self.server else {
+            return Ok(Origin::Store(open_existing(&address(self.store.as_deref())?)?));
+        };
+        let authorization = crate::http::bearer_of(self.token_file.as_deref())?;
+        let trust = trust(self.ca.as_deref(), self.fingerprint)?;
+        let client = HttpClient::new(url, trust, authorization).context("--server")?;
+        Ok(Origin::Server(Remote::new(client, runtime.clone())))
     }
+}
+
+/// The address of a store: of the flag, or of the environment.
+pub(super) fn address(flag: Option<&str>) -> Result<String> {
+    let found = match flag {
+        Some(address) => Some(address.to_owned()),
+        None => Config::read(None)?.store.address,
+    };
+    found.context("name a store, with --store or PELAGO_STORE__ADDRESS, or the server that has it")
 }
 
 impl Origin {

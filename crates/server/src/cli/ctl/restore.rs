@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "a command prints")]
 
 use super::meter::MeterArguments;
+use super::origin::address;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pelago_model::{Document, Key};
@@ -24,9 +25,9 @@ pub(super) struct RestoreArguments {
     /// The directory that pelago ctl backup or export made
     #[arg(long, value_name = "DIRECTORY")]
     from: PathBuf,
-    /// The address of an empty store
+    /// The address of an empty store; without it, the environment's PELAGO_STORE__ADDRESS
     #[arg(long, value_name = "ADDRESS")]
-    store: String,
+    store: Option<String>,
     #[command(flatten)]
     meter: MeterArguments,
 }
@@ -37,7 +38,7 @@ pub(super) fn run(arguments: &RestoreArguments, kind: Kind) -> Result<()> {
         bail!("--from: this is an export, without the places of players: use pelago ctl import");
     }
     let mut meter = arguments.meter.meter();
-    let store = pelago_store::open(&arguments.store).context("--store")?;
+    let store = pelago_store::open(&address(arguments.store.as_deref())?).context("--store")?;
     if !store.capabilities().durable {
         bail!("--store: what is restored there ends with this command");
     }
@@ -48,7 +49,6 @@ pub(super) fn run(arguments: &RestoreArguments, kind: Kind) -> Result<()> {
     drop(meter);
     let report = json!({
         "directory": arguments.from,
-        "store": arguments.store,
         "world": archive.manifest().world.number,
         "documents": archive.manifest().documents,
         "written": restored.written,
