@@ -142,7 +142,7 @@ fn grants_that_are_repeated_everywhere_are_granted_once_through_every_kill() {
         let mut bots = world.bots(BOTS as usize, 6, &journal);
         if round == 0 {
             // Everybody has been here.
-            (0..BOTS).for_each(|number| drop(insist_on_arrival(&world, number)));
+            (0..BOTS).for_each(|number| insist_on_arrival(&world, number));
         }
         // What was answered in a life before is answered the same, and what was not is still there to be asked for.
         for number in (0..round * GRANTS).step_by(3) {

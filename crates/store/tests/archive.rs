@@ -150,7 +150,7 @@ fn what_changes_while_it_is_read_is_in_it_as_it_ended() {
         let writes = vec![write("avatar/000"), write("avatar/099"), write(&format!("b/{page}"))];
         let transaction = Transaction { checks: Vec::new(), writes };
         assert_eq!(commit_now(&store, transaction), CommitOutcome::Committed);
-        put(&store, "avatar/050", (page % 2 == 0).then_some("x"));
+        put(&store, "avatar/050", page.is_multiple_of(2).then_some("x"));
     };
     let mut source =
         Disturbed { store: &store, before: &mut before, pages: 0, fails_after: usize::MAX };

@@ -1,5 +1,6 @@
 //! Random transactions against a map: every engine decides and keeps what the model does.
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::disallowed_methods, reason = "real databases live in real time")]
 
 mod server;
 

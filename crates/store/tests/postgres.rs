@@ -1,5 +1,6 @@
 //! The engine `postgres` on a real server: conformance, and what a server can refuse.
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::disallowed_methods, reason = "real databases live in real time")]
 
 mod server;
 

@@ -1,5 +1,7 @@
 //! The engine `postgres` and sudden death: of the server, and of connections in the middle of commits.
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::print_stdout, reason = "tells what the kills did")]
+#![allow(clippy::disallowed_methods, reason = "real databases live in real time")]
 
 mod server;
 
