@@ -45,10 +45,7 @@ fn an_interrupted_world_ends_cleanly_and_goes_on() {
 fn wrong_arguments_name_what_is_wrong() {
     for (arguments, expected) in [
         (&["dev", "--nodes", "0"][..], "--nodes"),
-        (
-            &["dev", "--store", "mysql://x", "--http", "127.0.0.1:0"],
-            "expected memory: or embedded:",
-        ),
+        (&["dev", "--store", "mysql://x", "--http", "127.0.0.1:0"], "expected memory:, embedded:"),
         (&["bots"], "--connect"),
         (&["dev", "--http", "nowhere"], "--http"),
     ] {

@@ -43,14 +43,14 @@ impl Newcomers {
         }
     }
 
-    /// How long nobody was let in, from now to the end of the trouble.
-    async fn gap(&mut self, what: &str) {
+    /// How long nobody was let in, from now to the end of the trouble: when another one leads, if one is to.
+    async fn gap(&mut self, what: &str, cluster: &Patroni, old_leader: Option<usize>) {
         let began = Instant::now();
         let mut refusals = 0;
         let mut lasted = Duration::ZERO;
         // The trouble may begin a moment after the kill: three in a row are its end.
         let mut in_a_row = 0;
-        while in_a_row < 3 {
+        while in_a_row < 3 || cluster.leader_now().await.is_none_or(|it| Some(it) == old_leader) {
             if self.is_let_in().await {
                 in_a_row += 1;
             } else {
@@ -87,7 +87,9 @@ async fn nothing_acknowledged_is_lost_when_members_are_killed_or_cut_off() {
         // Those who are there walk on, and are seen.
         let there = anna.walk().await;
         bert.until("Bert sees Anna walk", |bert| goes_to(bert, &anna.session, there)).await;
-        newcomers.gap(what).await;
+        // A postgres that was killed alone may be started again where it was.
+        let old_leader = (what != "postgres killed").then_some(leader);
+        newcomers.gap(what, &cluster, old_leader).await;
         match what {
             "member killed" => cluster.members[leader].revive(),
             "cut off from etcd" => cluster.members[leader].reach_etcd(true),

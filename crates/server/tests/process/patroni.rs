@@ -88,6 +88,11 @@ impl Patroni {
         }
     }
 
+    /// The leader at this moment, as the first member tells it that says anything.
+    pub(crate) async fn leader_now(&self) -> Option<usize> {
+        self.roles().await.map(|(leader, _)| leader)
+    }
+
     /// Waits until all members run, and one follows the leader synchronously.
     pub(crate) async fn until_whole(&self) {
         let began = Instant::now();
