@@ -178,6 +178,9 @@ async fn forgotten(session: &Session, ask: &str) -> Result<FeedPosition, Failure
 
 /// Deletes all changes but the last so many. One engine at a time: the row that says up to where is locked.
 async fn trim(session: &Session, keep: u64) -> Result<(), Failure> {
+    if last(session, keep).await?.is_none() {
+        return Ok(());
+    }
     session.within(session.client.batch_execute("BEGIN")).await?;
     let forgotten = forgotten(session, FORGOTTEN_FOR_UPDATE).await?;
     if let Some(oldest) = last(session, keep).await?

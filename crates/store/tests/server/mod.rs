@@ -1,5 +1,6 @@
 //! A PostgreSQL server of a test's own: a fresh cluster in a temporary directory, killed and removed at the end.
 #![allow(dead_code, reason = "not every test uses everything")]
+#![allow(clippy::disallowed_methods, reason = "tests wait for a server")]
 
 use std::fs::{self, File};
 use std::net::TcpListener;
