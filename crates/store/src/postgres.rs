@@ -5,8 +5,8 @@
 //!
 //! Transactions that wait are taken in groups, and each group is one database transaction: it locks the rows of all
 //! its keys, decides by the present revisions exactly as the embedded engine does, writes what changes with one
-//! statement, and commits once ([`committer`]). Groups of one engine that run at the same time have no key in common. Reads
-//! that wait are one statement, too ([`loads`]).
+//! statement, and commits once (`committer`). Groups of one engine that run at the same time have no key in common. Reads
+//! that wait are one statement, too (`loads`).
 //!
 //! `Committed` is said only after the database has said so. If the connection ends between `COMMIT` and its answer, or
 //! the database stopped waiting for its standbys, the end is `Unknown`; the engine goes on, other than the embedded

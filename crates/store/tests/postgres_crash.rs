@@ -101,7 +101,7 @@ fn under_trouble(store: &Postgres, trouble: impl FnOnce()) -> Told {
         }
         stop.store(true, Ordering::Relaxed);
     });
-    println!(
+    eprintln!(
         "{:?} committed, {:?} failed, {:?} unknown, of which {:?} had happened; {:?}",
         told.committed,
         told.failed,
