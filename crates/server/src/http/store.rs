@@ -40,11 +40,11 @@ impl StoreDesk {
     async fn read<T: Send + 'static>(
         &self,
         places: &Arc<Semaphore>,
-        read: impl FnOnce(&dyn Store) -> Result<T, Response> + Send + 'static,
-    ) -> Result<T, Response> {
+        read: impl FnOnce(&dyn Store) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
         let Ok(place) = places.clone().try_acquire_owned() else {
             let sentence = "others read already: ask again later";
-            return Err(problem(StatusCode::TOO_MANY_REQUESTS, "busy", sentence));
+            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "busy", sentence));
         };
         let store = self.store.clone();
         let reading = tokio::task::spawn_blocking(move || {
@@ -56,7 +56,7 @@ impl StoreDesk {
     }
 }
 
-pub(super) async fn about(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Response> {
+pub(super) async fn about(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
     parameters(&uri, [])?;
     let desk = &app.desk;
     let read = |store: &dyn Store| {
@@ -88,7 +88,7 @@ pub(super) async fn about(State(app): State<Arc<App>>, uri: Uri) -> Result<Respo
     .into_response())
 }
 
-pub(super) async fn documents(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Response> {
+pub(super) async fn documents(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
     let [after] = parameters(&uri, ["after"])?;
     let after = after.map(Key::parse).transpose().map_err(|error| malformed("after", &error))?;
     let read = move |store: &dyn Store| {
@@ -97,7 +97,7 @@ pub(super) async fn documents(State(app): State<Arc<App>>, uri: Uri) -> Result<R
     app.desk.read(&app.desk.pages, read).await
 }
 
-pub(super) async fn feed(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Response> {
+pub(super) async fn feed(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
     let [after, limit] = parameters(&uri, ["after", "limit"])?;
     let after = after.map(str::parse).transpose().map_err(|error| malformed("after", &error))?;
     let after: FeedPosition = after.unwrap_or(FeedPosition::START);
@@ -112,8 +112,8 @@ pub(super) async fn feed(State(app): State<Arc<App>>, uri: Uri) -> Result<Respon
         Err(FeedError::Read(error)) => Err(unreadable(error)),
         Err(FeedError::Forgotten { oldest }) => {
             let sentence = "these changes are no longer kept: read the documents";
-            let body = json!({"code": "forgotten", "sentence": sentence, "oldest": oldest});
-            Err((StatusCode::GONE, Json(body)).into_response())
+            let problem = Problem::new(StatusCode::GONE, "forgotten", sentence);
+            Err(Problem { oldest: Some(oldest), ..problem })
         }
     };
     app.desk.read(&app.desk.pages, read).await
@@ -122,7 +122,7 @@ pub(super) async fn feed(State(app): State<Arc<App>>, uri: Uri) -> Result<Respon
 pub(super) async fn hash(
     State(app): State<Arc<App>>,
     uri: Uri,
-) -> Result<Json<HashReading>, Response> {
+) -> Result<Json<HashReading>, Problem> {
     parameters(&uri, [])?;
     let read = |store: &dyn Store| HashReading::take(store).map_err(unreadable);
     app.desk.read(&app.desk.hashes, read).await.map(Json)
@@ -137,7 +137,7 @@ fn answer(page: Page) -> Response {
 fn parameters<'a, const N: usize>(
     uri: &'a Uri,
     names: [&str; N],
-) -> Result<[Option<&'a str>; N], Response> {
+) -> Result<[Option<&'a str>; N], Problem> {
     let mut values = [None; N];
     for parameter in uri.query().unwrap_or_default().split('&').filter(|text| !text.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
@@ -150,20 +150,48 @@ fn parameters<'a, const N: usize>(
     Ok(values)
 }
 
-fn malformed(parameter: &str, problem: &dyn std::fmt::Display) -> Response {
-    super::problem(StatusCode::BAD_REQUEST, "malformed", &format!("{parameter}: {problem}"))
+/// Why a question is not answered.
+pub(super) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    sentence: String,
+    /// From where on the feed can be read.
+    oldest: Option<FeedPosition>,
 }
 
-fn unreadable(error: ReadError) -> Response {
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, sentence: impl Into<String>) -> Self {
+        Self { status, code, sentence: sentence.into(), oldest: None }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Self { status, code, sentence, oldest } = self;
+        match oldest {
+            None => problem(status, code, &sentence),
+            Some(oldest) => {
+                let body = json!({"code": code, "sentence": sentence, "oldest": oldest});
+                (status, Json(body)).into_response()
+            }
+        }
+    }
+}
+
+fn malformed(parameter: &str, problem: &dyn std::fmt::Display) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "malformed", format!("{parameter}: {problem}"))
+}
+
+fn unreadable(error: ReadError) -> Problem {
     tracing::error!(%error, "the store could not be read for an operator");
     match error {
         ReadError::Damaged { .. } => {
-            problem(StatusCode::INTERNAL_SERVER_ERROR, "damaged", &error.to_string())
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "damaged", error.to_string())
         }
         ReadError::Engine(_) | ReadError::Busy => unavailable("the store cannot read"),
     }
 }
 
-fn unavailable(sentence: &str) -> Response {
-    problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", sentence)
+fn unavailable(sentence: &str) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", sentence)
 }
