@@ -11,6 +11,7 @@
 mod batch;
 mod decide;
 mod objects;
+mod work;
 
 pub use batch::{MAX_ATTEMPTS, MAX_BATCH_TURNS};
 
@@ -24,11 +25,12 @@ use objects::ObjectPublisher;
 use pelago_cluster::IncomingCall;
 use pelago_game::{Actor, Game, Land, Refusal};
 use pelago_model::{
-    ChannelId, CommitOutcome, Document, EntityId, IslandClock, IslandId, Key, Limit, LimitCounts,
-    Machine, NodeId, PublisherId, Size, WorldTime,
+    ChannelId, CommitOutcome, Document, IslandClock, IslandId, Key, Limit, LimitCounts, Machine,
+    NodeId, PublisherId, Size, WorldTime,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use work::{Waiting, Work};
 
 /// Commands that wait for one key; more are refused as `busy`.
 pub const MAX_WAITING: usize = 4096;
@@ -161,59 +163,6 @@ pub struct StewardSabotage {
     pub ignore_epoch: bool,
     /// Grants again what was granted before.
     pub repeat_grants: bool,
-}
-
-/// What is to be decided.
-#[derive(Clone, Debug)]
-enum Work {
-    Command(DurableCommand),
-    Grant(Grant),
-}
-
-impl Work {
-    /// The key that chose the steward.
-    fn key(&self) -> Key {
-        match self {
-            Self::Command(command) => command.key.clone(),
-            Self::Grant(grant) => Key::avatar(grant.avatar),
-        }
-    }
-
-    /// Whose document it changes.
-    fn avatar(&self) -> EntityId {
-        match self {
-            Self::Command(command) => command.actor.avatar,
-            Self::Grant(grant) => grant.avatar,
-        }
-    }
-
-    /// The documents that it will surely want.
-    fn keys(&self, game: &dyn Game) -> Vec<Key> {
-        let mut keys = match self {
-            Self::Command(command) => game.keys(&command.actor, &command.payload),
-            Self::Grant(grant) => vec![Key::grant(grant.avatar, &grant.key)],
-        };
-        keys.push(Key::avatar(self.avatar()));
-        keys
-    }
-
-    fn trace(&self) -> u64 {
-        match self {
-            Self::Command(command) => command.trace,
-            Self::Grant(grant) => grant.trace,
-        }
-    }
-}
-
-/// A turn and what happened to it so far.
-#[derive(Clone, Debug)]
-struct Waiting {
-    caller: Caller,
-    work: Work,
-    attempts: usize,
-    deadline: WorldTime,
-    /// Its time was over: nobody waits for it any more.
-    is_answered: bool,
 }
 
 #[derive(Default)]

@@ -100,7 +100,9 @@ fn the_api_opens_to_the_token_and_the_page_to_everybody() {
     let world = World::start(data.path(), &["--admin-token-file", file.to_str().unwrap()]);
     let right = format!("Host: game.example\r\nAuthorization: Bearer {ADMIN}\r\n");
     let wrong = "Host: 127.0.0.1\r\nAuthorization: Bearer an admin token of a tesT\r\n";
-    for path in ["/metrics", "/api/v1/cluster", "/api/v1/islands", "/api/v1/avatars/1"] {
+    for path in
+        ["/metrics", "/api/v1/cluster", "/api/v1/islands", "/api/v1/avatars/1", "/api/v1/audit/1"]
+    {
         for headers in ["Host: 127.0.0.1\r\n", wrong] {
             let (status, answer) = world.get(path, headers);
             assert_eq!(status, 401, "{path} {answer}");
@@ -109,6 +111,11 @@ fn the_api_opens_to_the_token_and_the_page_to_everybody() {
         }
         assert!(![401, 403].contains(&world.get(path, &right).0), "{path}");
     }
+    let grant = |headers: &str| {
+        let length = "Connection: close\r\nContent-Length: 2\r\n";
+        world.ask(&format!("POST /api/v1/grants HTTP/1.1\r\n{headers}{length}\r\n{{}}")).0
+    };
+    assert_eq!((grant("Host: 127.0.0.1\r\n"), grant(wrong), grant(&right)), (401, 401, 415));
     // Paths that do not exist tell nothing either.
     assert_eq!(world.get("/api/v2/secrets", "Host: 127.0.0.1\r\n").0, 401);
     assert_eq!(world.get("/api/v2/secrets", &right).0, 404);

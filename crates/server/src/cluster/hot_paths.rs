@@ -105,7 +105,5 @@ async fn nothing_that_players_do_scans_the_store() {
         (0, 0),
         "something that players do depends on the size of the world"
     );
-    for node in cluster.nodes {
-        node.stop().await;
-    }
+    stop(cluster).await;
 }
