@@ -230,18 +230,18 @@ fn apply(
 }
 
 /// What whoever plays the avatar is told: what it got, and its state after so many commands.
-fn notify(config: &StewardConfig, avatar: &Holder, effects: &str) -> Effect {
+fn notify(config: &StewardConfig, avatar: &Holder, effects: &str) -> Box<Effect> {
     let Holder { id, document, .. } = avatar;
     let view = config.game.player_view(&document.game);
     let view = String::from_utf8_lossy(&view);
     let sequence = document.sequence.0;
     let text = format!(r#"{{"granted":{effects},"sequence":{sequence},"state":{view}}}"#);
-    Effect::To(Message::Control(ControlInput::Notify {
+    Box::new(Effect::To(Message::Control(ControlInput::Notify {
         node: document.owner,
         avatar: *id,
         epoch: document.epoch,
         payload: Bytes::from(text),
-    }))
+    })))
 }
 
 fn nobody(work: &Work) -> Decision {
