@@ -149,7 +149,7 @@ fn run_granting(
                 // Committed by ourselves a moment ago without our knowing: nobody was told.
                 match turn.attempts {
                     0 => Decision::Answer(result),
-                    _ => Decision::Granted(result, Box::new(notify(config, &avatar, &effects))),
+                    _ => Decision::Granted(result, notify(config, &avatar, &effects)),
                 }
             }
             _ => refuse("key_used", "This key was used for another grant."),
@@ -183,7 +183,7 @@ fn run_granting(
     apply(draft, touched, written, &avatar, is_new.then_some(audit))?;
     let notify = notify(config, &avatar, &decided.effects);
     let result = DurableResult::Done { effects: decided.effects.into(), chain };
-    Ok(Decision::Granted(result, Box::new(notify)))
+    Ok(Decision::Granted(result, notify))
 }
 
 /// Runs a rule; what becomes of the game's part of the avatar is in `avatar` afterwards.

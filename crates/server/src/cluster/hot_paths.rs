@@ -1,12 +1,10 @@
 //! What players wait for asks for keys: no login, walk, command or goodbye scans the store or reads its feed.
-#![allow(clippy::disallowed_methods, reason = "real sockets live in real time")]
 
-use super::{Cluster, ClusterSettings};
-use crate::world::NewWorld;
+use super::Cluster;
+use super::hostile_network::{settings, stop, until};
 use pelago_client::bots::{self, Behavior, Plan};
 use pelago_frontier::Frontier;
 use pelago_model::{Document, Key, Transaction};
-use pelago_net::OpenFiles;
 use pelago_store::{
     Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, Memory, ReadError, Store,
     StoreCounters,
@@ -14,9 +12,8 @@ use pelago_store::{
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::sleep;
 
 /// A store that counts what nobody may ask for while people play.
 #[derive(Default)]
@@ -63,24 +60,9 @@ impl Store for Watched {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_players_do_scans_the_store() {
-    let settings = ClusterSettings {
-        nodes: 2,
-        lanes: 1,
-        spread: 1,
-        listen: "127.0.0.1:0".parse().unwrap(),
-        links: "127.0.0.1".parse().unwrap(),
-        tls: None,
-        new_world: NewWorld { seed: 7, island_size: 6 },
-        limits: crate::config::LimitsConfig::default(),
-        files: OpenFiles::new(None),
-    };
     let store = Arc::new(Watched::default());
-    let cluster = Cluster::start(&settings, Arc::new(Frontier), store.clone()).unwrap();
-    let began = Instant::now();
-    while !cluster.is_ready() {
-        assert!(began.elapsed() < Duration::from_secs(30), "the nodes do not link up");
-        sleep(Duration::from_millis(20)).await;
-    }
+    let cluster = Cluster::start(&settings(), Arc::new(Frontier), store.clone()).unwrap();
+    until("the nodes are linked", || cluster.is_ready()).await;
     let addresses: Vec<String> = cluster.nodes.iter().map(|node| node.tcp.to_string()).collect();
     // They arrive, walk, gather, are cut off, come back, and say goodbye; those who come again are known already.
     let (_stop, stopped) = watch::channel(false);
