@@ -50,7 +50,8 @@ impl Newcomers {
         let mut lasted = Duration::ZERO;
         // The trouble may begin a moment after the kill: three in a row are its end.
         let mut in_a_row = 0;
-        while in_a_row < 3 || cluster.leader_now().await.is_none_or(|it| Some(it) == old_leader) {
+        let is_old = |leader: Option<usize>| leader.is_none() || leader == old_leader;
+        while in_a_row < 3 || is_old(cluster.leader_without(old_leader).await) {
             if self.is_let_in().await {
                 in_a_row += 1;
             } else {

@@ -80,7 +80,7 @@ impl Patroni {
     pub(crate) async fn leader(&self) -> usize {
         let began = Instant::now();
         loop {
-            if let Some((leader, _)) = self.roles().await {
+            if let Some((leader, _)) = self.roles(None).await {
                 return leader;
             }
             assert!(began.elapsed() < PATIENCE, "nobody leads: {}", self.logs());
@@ -88,23 +88,23 @@ impl Patroni {
         }
     }
 
-    /// The leader at this moment, as the first member tells it that says anything.
-    pub(crate) async fn leader_now(&self) -> Option<usize> {
-        self.roles().await.map(|(leader, _)| leader)
+    /// The leader at this moment, as the others see it: who is cut off only knows what was.
+    pub(crate) async fn leader_without(&self, member: Option<usize>) -> Option<usize> {
+        self.roles(member).await.map(|(leader, _)| leader)
     }
 
     /// Waits until all members run, and one follows the leader synchronously.
     pub(crate) async fn until_whole(&self) {
         let began = Instant::now();
-        while !self.roles().await.is_some_and(|(_, is_whole)| is_whole) {
+        while !self.roles(None).await.is_some_and(|(_, is_whole)| is_whole) {
             assert!(began.elapsed() < PATIENCE, "the cluster is not whole: {}", self.logs());
             sleep(Duration::from_millis(200)).await;
         }
     }
 
-    /// The leader, and whether everybody is well, as any member tells it.
-    async fn roles(&self) -> Option<(usize, bool)> {
-        for member in &self.members {
+    /// The leader, and whether everybody is well, as any member tells it but for `without`.
+    async fn roles(&self, without: Option<usize>) -> Option<(usize, bool)> {
+        for (_, member) in self.members.iter().enumerate().filter(|it| Some(it.0) != without) {
             let Some(told) = member.cluster().await else { continue };
             let told = told["members"].as_array()?.clone();
             let with_role = |role: &str| told.iter().position(|member| member["role"] == role);
