@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Debian packages, each with a file that shows that it is there.
-const PACKAGES: [(&str, &str); 6] = [
+const PACKAGES: [(&str, &str); 4] = [
     ("chromium", "/usr/bin/chromium"),
-    ("etcd-server", "/usr/bin/etcd"),
     ("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"),
-    ("patroni", "/usr/bin/patroni"),
     ("postgresql-15", "/usr/lib/postgresql/15/bin/postgres"),
     ("python3", "/usr/bin/python3"),
 ];

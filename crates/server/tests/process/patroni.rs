@@ -1,6 +1,6 @@
 //! PostgreSQL that heals itself: three members under Patroni and etcd, each in processes of its own on loopback.
 //!
-//! Every member reaches etcd by a proxy, so that it can be cut off from it alone.
+//! Needs the Debian packages `patroni` and `etcd-server`. Every member reaches etcd by a proxy, so that it can be cut off from it alone.
 
 use crate::proxy::{Proxy, Weather};
 use serde_json::Value;
