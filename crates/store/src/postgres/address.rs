@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-/// Connections that commit, unless the address says otherwise.
-const DEFAULT_CONNECTIONS: usize = 4;
+/// Connections that commit, unless the address says otherwise: one decides while the other syncs. More make groups smaller.
+const DEFAULT_CONNECTIONS: usize = 2;
 const MAX_CONNECTIONS: usize = 64;
 /// How long a statement may take, unless the address says otherwise.
 const DEFAULT_STATEMENT_TIMEOUT_MS: u64 = 5_000;
