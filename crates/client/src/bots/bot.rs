@@ -62,6 +62,8 @@ pub(super) struct Pending {
     pub(super) sequence: u64,
     pub(super) payload: Bytes,
     pub(super) sent: Instant,
+    /// It was answered `unavailable`: only the very same command tells whether it happened.
+    pub(super) is_open: bool,
 }
 
 pub(super) struct Bot {
@@ -433,9 +435,9 @@ impl Bot {
         let Some(pending) = self.pending.take_if(|it| it.sequence == outcome.sequence) else {
             return Ok(Duration::from_millis(500));
         };
-        if outcome.code == "repeated" {
-            // A command that was answered `unavailable` happened after all.
-            self.sequence = outcome.sequence;
+        if outcome.code == "unavailable" {
+            self.pending = Some(Pending { is_open: true, ..pending });
+            return Ok(Duration::from_millis(500));
         }
         if !outcome.code.is_empty() {
             if let Some(mut meters) = self.shared.meters() {

@@ -20,7 +20,10 @@ const STRIDE_UNITS: f64 = 60.0 * 64.0;
 impl Bot {
     /// Does the next thing; returns for how long.
     pub(super) async fn decide(&mut self, session: &mut Session) -> anyhow::Result<Duration> {
-        if self.pending.is_some() {
+        if let Some(pending) = &mut self.pending {
+            if std::mem::take(&mut pending.is_open) {
+                session.act(pending.sequence, pending.payload.clone()).await?;
+            }
             return Ok(Duration::from_millis(500));
         }
         if self.shared.plan.behavior == Behavior::Cross {
@@ -58,7 +61,12 @@ impl Bot {
         if let Some(mut meters) = self.shared.meters() {
             meters.sent += 1;
         }
-        self.pending = Some(Pending { sequence, payload: payload.clone(), sent: Instant::now() });
+        self.pending = Some(Pending {
+            sequence,
+            payload: payload.clone(),
+            sent: Instant::now(),
+            is_open: false,
+        });
         session.act(sequence, payload).await?;
         Ok(Duration::from_secs(1))
     }
