@@ -55,33 +55,47 @@ struct Told {
 /// Counts up until it is stopped, and compares every answer with what it then reads.
 fn count_up(store: &Postgres, writer: u64, told: &Told, stop: &AtomicBool) {
     let mut last = number(store, writer);
+    // Whether the next number may be there though nobody has seen it yet.
+    let mut late = false;
     while !stop.load(Ordering::Relaxed) {
         let outcome = commit_now(store, pair(writer, last + 1));
         match outcome {
             CommitOutcome::Committed => {
                 told.committed.fetch_add(1, Ordering::Relaxed);
                 last += 1;
+                late = false;
             }
             CommitOutcome::Failed => {
                 told.failed.fetch_add(1, Ordering::Relaxed);
-                assert_eq!(number(store, writer), last, "what failed has happened");
+                let found = number(store, writer);
+                assert!(found == last || (late && found == last + 1), "what failed has happened");
+                late &= found == last;
+                last = found;
             }
             CommitOutcome::Unknown => {
                 told.unknown.fetch_add(1, Ordering::Relaxed);
                 let found = number(store, writer);
                 assert!(found == last || found == last + 1, "{found} after {last}");
                 told.happened.fetch_add(found - last, Ordering::Relaxed);
+                late = found == last;
                 last = found;
             }
+            // The server went on with a commit that was given up, after its documents were read again: the revision has
+            // kept the second try from happening as well.
             CommitOutcome::Conflict { .. } => {
-                panic!(
-                    "writer {writer} was acknowledged {last}, which is lost: {}",
-                    number(store, writer)
-                );
+                let found = number(store, writer);
+                assert!(late && found == last + 1, "{last} was acknowledged, {found} is there");
+                told.happened.fetch_add(1, Ordering::Relaxed);
+                late = false;
+                last = found;
             }
         }
     }
-    assert_eq!(number(store, writer), last);
+    let found = number(store, writer);
+    assert!(
+        found == last || (late && found == last + 1),
+        "{last} was acknowledged, {found} is there"
+    );
 }
 
 /// Lets writers count while `trouble` is made, and returns what they were told.
