@@ -15,6 +15,7 @@ use patroni::{LEASE_SECONDS, Patroni};
 use pelago_client::ConnectError;
 use process::World;
 use process::player::{Player, goes_to};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 /// How long the world may take no commits, whatever was killed: the lease of the leader, the rounds in which members look
@@ -22,6 +23,16 @@ use std::time::{Duration, Instant};
 const LONGEST_GAP: Duration = Duration::from_secs(LEASE_SECONDS as u64 + 40);
 /// Bots who play all along.
 const BOTS: usize = 60;
+
+/// Bots who end with the test, however it ends.
+struct Bots(Child);
+
+impl Drop for Bots {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
 
 /// Who makes new avatars: each is a document that has to be durable.
 struct Newcomers {
@@ -87,7 +98,7 @@ async fn loses_nothing(troubles: &[&str]) {
     let mut bert = Player::arrive(&world.tcp[1], "Bert").await;
     let mut newcomers = Newcomers { address: world.tcp[2].clone(), count: 0 };
     assert!(newcomers.is_let_in().await);
-    let mut bots = world.bots(BOTS, 3600, &journal);
+    let bots = Bots(world.bots(BOTS, 3600, &journal));
     tokio::time::sleep(Duration::from_secs(3)).await;
 
     for &what in troubles {
@@ -110,8 +121,7 @@ async fn loses_nothing(troubles: &[&str]) {
         }
         cluster.until_whole().await;
     }
-    drop(bots.kill());
-    drop(bots.wait());
+    drop(bots);
     let acknowledged = world.verify(&journal);
     assert!(acknowledged > 50, "only {acknowledged} commands were acknowledged at all");
 }
