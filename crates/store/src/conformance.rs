@@ -353,13 +353,15 @@ pub fn the_feed_tells_what_has_changed_in_order(store: &Arc<dyn Store>) {
             (change.key.clone(), document.revision.0, document.value.is_some())
         })
         .collect();
-    // Places are not of the world.
-    assert_eq!(shown, [(key("a/1"), 1, true), (key("a/2"), 1, true), (key("a/1"), 2, false)]);
+    // Places are not of the world. The first change of `a/1` is overtaken, and may be left out.
+    let all = [(key("a/1"), 1, true), (key("a/2"), 1, true), (key("a/1"), 2, false)];
+    assert!(shown == all || shown == all[1..], "{shown:?}");
     assert!(told.is_sorted_by(|change, next| change.position < next.position));
     assert_eq!(feed(store, start, 1), told[..1]);
     assert_eq!(feed(store, told[0].position, 10), told[1..]);
-    assert_eq!(feed(store, told[2].position, 10), []);
-    assert_eq!(store.feed_end(), Ok(told[2].position));
+    let end = told[told.len() - 1].position;
+    assert_eq!(feed(store, end, 10), []);
+    assert_eq!(store.feed_end(), Ok(end));
 }
 
 /// What a feed tells: it may be a moment behind.
@@ -423,16 +425,16 @@ pub fn what_is_restored_is_as_it_was(store: &Arc<dyn Store>) {
     for (key, document) in &documents {
         assert_eq!(get(store, key.as_str()), *document, "{key}");
     }
-    // Play goes on from there.
-    assert_eq!(commit(store, vec![write("a/2", 41, Some("3"))]), CommitOutcome::Committed);
-    assert_eq!(get(store, "a/2").revision, Revision(42));
     if store.capabilities().feed {
         let told = feed(store, start.expect("a readable feed"), 10);
         let mut told: Vec<_> =
             told.into_iter().map(|change| (change.key, change.document.revision.0)).collect();
         told.sort();
-        assert_eq!(told, [(key("a/1"), 1 << 40), (key("a/2"), 41), (key("a/2"), 42)]);
+        assert_eq!(told, [(key("a/1"), 1 << 40), (key("a/2"), 41)]);
     }
+    // Play goes on from there.
+    assert_eq!(commit(store, vec![write("a/2", 41, Some("3"))]), CommitOutcome::Committed);
+    assert_eq!(get(store, "a/2").revision, Revision(42));
 }
 
 /// Part of the suite.

@@ -90,8 +90,8 @@ pub trait Store: Send + Sync {
 
     /// The changes of documents of the world ([`Key::is_of_the_world`]) that follow a position, oldest first, at most
     /// `limit`; none if there are none yet. Only what is durable is told, everything that is follows at last, each
-    /// document's changes in the order of their revisions; of several that became durable together perhaps only the last.
-    /// It blocks the caller.
+    /// document's changes in the order of their revisions; a change that a later one of the same document has overtaken may be
+    /// left out. It blocks the caller.
     ///
     /// # Errors
     /// [`FeedError`]: who asks from too long ago has to read the world instead.

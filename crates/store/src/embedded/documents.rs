@@ -62,12 +62,10 @@ impl Documents {
         // The journal's length is allocated and synced when it is created, so that the data is enough.
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
         for (key, document) in documents {
-            let bytes = envelope::encode(document);
-            if key.is_of_the_world() {
-                self.feed.put(&mut batch, key, &bytes);
-            }
-            batch.insert(&self.keyspace, key.as_str(), bytes);
+            batch.insert(&self.keyspace, key.as_str(), envelope::encode(document));
         }
+        let of_the_world = documents.iter().filter(|(key, _)| key.is_of_the_world());
+        self.feed.put(&mut batch, of_the_world.map(|(key, document)| (key, document.revision)))?;
         batch.commit()
     }
 }
@@ -102,7 +100,7 @@ impl View<'_> {
         after: FeedPosition,
         limit: usize,
     ) -> Result<Vec<Change>, FeedError> {
-        self.feed.read(&self.snapshot, after, limit)
+        self.feed.read(&self.snapshot, after, limit, |key| self.read(key))
     }
 
     /// After the last change.
@@ -144,6 +142,7 @@ fn damaged(key: &Key, problem: envelope::Malformed) -> ReadError {
     ReadError::Damaged { key: key.clone(), problem }
 }
 
+/// The error of an engine that could not read.
 pub(super) fn engine(error: fjall::Error) -> ReadError {
     ReadError::Engine(error.to_string())
 }
