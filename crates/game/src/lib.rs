@@ -52,7 +52,6 @@
 pub mod content;
 pub mod durable;
 pub mod economy;
-pub mod json;
 pub mod land;
 pub mod live;
 pub mod refusal;
@@ -65,6 +64,7 @@ pub use durable::{
 pub use economy::{Changes, Total};
 pub use land::{IslandSpec, Land, Natural, Tile};
 pub use live::{LiveContext, LiveState};
+pub use pelago_model::json;
 pub use refusal::Refusal;
 pub use test_world::TestWorld;
 

@@ -7,8 +7,10 @@
 pub mod allowance;
 pub mod clock;
 pub mod document;
+pub mod edit;
 pub mod gauge;
 pub mod id;
+pub mod json;
 pub mod key;
 pub mod limit_counts;
 pub mod limits;

@@ -3,6 +3,8 @@
 //! The API and the metrics ask for [`Access`]; all else is open to whoever reaches the listener.
 
 mod access;
+mod body;
+mod document;
 mod grants;
 mod serve;
 mod store;
@@ -45,8 +47,9 @@ struct App {
     next_node: AtomicUsize,
 }
 
-/// The only path that takes a body.
+/// The paths that take a body, in a `POST` and a `PATCH`.
 const GRANTS: &str = "/api/v1/grants";
+const DOCUMENT: &str = "/api/v1/store/document/";
 
 /// All routes. `engine` is the name of the store's engine.
 pub(crate) fn router(
@@ -73,6 +76,7 @@ pub(crate) fn router(
         .route("/api/v1/store/documents", get(store::documents))
         .route("/api/v1/store/feed", get(store::feed))
         .route("/api/v1/store/hash", get(store::hash))
+        .route(&format!("{DOCUMENT}{{*key}}"), get(document::get).patch(document::patch))
         .route("/api/v1/audit/{avatar}", get(grants::audit))
         .route(GRANTS, post(grants::grant))
         .route("/api/{*rest}", any(unknown))
@@ -88,9 +92,15 @@ pub(crate) fn router(
         .with_state(app)
 }
 
-/// Nothing but a grant takes a body: no other is read.
+/// Nothing but grants and edits takes a body: no other is read.
 async fn without_body(request: Request, next: Next) -> Response {
-    if request.method() == Method::POST && request.uri().path() == GRANTS {
+    let path = request.uri().path();
+    let takes_one = match *request.method() {
+        Method::POST => path == GRANTS,
+        Method::PATCH => path.starts_with(DOCUMENT),
+        _ => false,
+    };
+    if takes_one {
         return next.run(request).await;
     }
     let headers = request.headers();

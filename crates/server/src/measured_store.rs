@@ -1,12 +1,8 @@
 //! The store as operators see it: how much waits for it, and how long it takes.
 
 use metrics::{Gauge, Histogram};
-use pelago_model::{Document, Key, Transaction};
-use pelago_store::{
-    Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, ReadError, Store,
-    StoreCounters,
-};
-use std::ops::ControlFlow;
+use pelago_model::{Key, Transaction};
+use pelago_store::{CommitDone, LoadDone, Store, StoreLayer};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -57,7 +53,11 @@ impl MeasuredStore {
     }
 }
 
-impl Store for MeasuredStore {
+impl StoreLayer for MeasuredStore {
+    fn beneath(&self) -> &dyn Store {
+        &*self.store
+    }
+
     fn load(&self, keys: Vec<Key>, done: LoadDone) {
         let end = self.loads.begin();
         let answer = move |documents| {
@@ -74,38 +74,5 @@ impl Store for MeasuredStore {
             done(outcome);
         };
         self.store.commit(transaction, Box::new(answer));
-    }
-
-    fn restore(&self, documents: Vec<(Key, Document)>, done: CommitDone) {
-        self.store.restore(documents, done);
-    }
-
-    fn scan_after(
-        &self,
-        prefix: &str,
-        after: Option<&Key>,
-        visit: &mut dyn FnMut(Key, Document) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        self.store.scan_after(prefix, after, visit)
-    }
-
-    fn feed(&self, after: FeedPosition, limit: usize) -> Result<Vec<Change>, FeedError> {
-        self.store.feed(after, limit)
-    }
-
-    fn feed_end(&self) -> Result<FeedPosition, ReadError> {
-        self.store.feed_end()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
-
-    fn counters(&self) -> StoreCounters {
-        self.store.counters()
-    }
-
-    fn close(&self) {
-        self.store.close();
     }
 }

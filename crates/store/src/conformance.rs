@@ -3,14 +3,15 @@
 //! `conformance!` for every engine, `conformance_durable!` for those that outlive their process, too.
 
 use crate::{
-    Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, ReadError, Store,
-    StoreCounters, commit_now, load_now, restore_now,
+    Change, EditError, FeedPosition, ReadError, Store, StoreLayer, commit_now, edit_now, load_now,
+    restore_now,
 };
 use bytes::Bytes;
+use pelago_model::edit::{Edit, NotEdited};
 use pelago_model::limits::{
     MAX_CHUNK_DOCUMENT_BYTES, MAX_DOCUMENT_BYTES, MAX_TRANSACTION_DOCUMENTS,
 };
-use pelago_model::{Check, CommitOutcome, Document, Key, Revision, Transaction, Write};
+use pelago_model::{Check, CommitOutcome, Document, Key, Revision, Transaction, Write, json};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,6 +31,8 @@ macro_rules! conformance {
             what_is_exactly_as_large_as_allowed_is_kept,
             documents_are_loaded_in_the_order_of_the_request,
             concurrent_increments_are_all_counted,
+            values_inside_of_a_document_are_edited,
+            edits_at_different_paths_are_all_there_in_the_end,
             nobody_sees_half_of_a_transaction,
             a_scan_visits_what_begins_with_its_prefix,
             a_scan_goes_on_where_an_earlier_one_ended,
@@ -77,46 +80,9 @@ pub struct Temporary<S, P> {
     pub place: P,
 }
 
-impl<S: Store, P: Send + Sync> Store for Temporary<S, P> {
-    fn load(&self, keys: Vec<Key>, done: LoadDone) {
-        self.store.load(keys, done);
-    }
-
-    fn commit(&self, transaction: Transaction, done: CommitDone) {
-        self.store.commit(transaction, done);
-    }
-
-    fn restore(&self, documents: Vec<(Key, Document)>, done: CommitDone) {
-        self.store.restore(documents, done);
-    }
-
-    fn scan_after(
-        &self,
-        prefix: &str,
-        after: Option<&Key>,
-        visit: &mut dyn FnMut(Key, Document) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        self.store.scan_after(prefix, after, visit)
-    }
-
-    fn feed(&self, after: FeedPosition, limit: usize) -> Result<Vec<Change>, FeedError> {
-        self.store.feed(after, limit)
-    }
-
-    fn feed_end(&self) -> Result<FeedPosition, ReadError> {
-        self.store.feed_end()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
-
-    fn counters(&self) -> StoreCounters {
-        self.store.counters()
-    }
-
-    fn close(&self) {
-        self.store.close();
+impl<S: Store, P: Send + Sync> StoreLayer for Temporary<S, P> {
+    fn beneath(&self) -> &dyn Store {
+        &self.store
     }
 }
 
@@ -278,6 +244,56 @@ pub fn concurrent_increments_are_all_counted(store: &Arc<dyn Store>) {
     let count = get(store, "a/count");
     assert_eq!(count.revision, Revision(8 * EACH));
     assert_eq!(count.value, Some(Bytes::from((8 * EACH).to_string())));
+}
+
+/// Part of the suite.
+pub fn values_inside_of_a_document_are_edited(store: &Arc<dyn Store>) {
+    let set = |path: &str, value: i64| Edit::Set { path: path.into(), value: value.into() };
+    let remove = |path: &str| Edit::Remove { path: path.into() };
+    let edit =
+        |name: &str, demanded, edits: &[Edit]| edit_now(&**store, &key(name), demanded, edits);
+    assert!(matches!(edit("a/1", None, &[set("/b", 1)]), Err(EditError::NoDocument)));
+    assert_eq!(
+        commit(store, vec![write("a/1", 0, Some(r#"{"b":0,"c":[]}"#))]),
+        CommitOutcome::Committed
+    );
+
+    let edited = edit("a/1", Some(Revision(1)), &[set("/b", 1), set("/c/-", 2), set("/a", 3)]);
+    assert_eq!(edited.expect("an edited document"), get(store, "a/1"));
+    assert_eq!(get(store, "a/1").value, Some(r#"{"a":3,"b":1,"c":[2]}"#.into()));
+    // What does not fit changes nothing, nor does what stands before it.
+    let refused = edit("a/1", None, &[remove("/a"), remove("/d")]);
+    assert!(matches!(refused, Err(EditError::NotEdited(NotEdited::Absent(path))) if path == "/d"));
+    let refused = edit("a/1", Some(Revision(1)), &[remove("/a")]);
+    assert!(matches!(refused, Err(EditError::Revision { present: Revision(2) })));
+    assert_eq!(get(store, "a/1").revision, Revision(2));
+
+    assert_eq!(commit(store, vec![write("audit/1", 0, Some("{}"))]), CommitOutcome::Committed);
+    assert!(matches!(edit("audit/1", None, &[set("/b", 1)]), Err(EditError::AppendOnly)));
+    assert_eq!(commit(store, vec![write("a/2", 0, Some("{"))]), CommitOutcome::Committed);
+    assert!(matches!(edit("a/2", None, &[set("/b", 1)]), Err(EditError::Damaged(_))));
+}
+
+/// Part of the suite.
+pub fn edits_at_different_paths_are_all_there_in_the_end(store: &Arc<dyn Store>) {
+    const EDITORS: usize = 4;
+    const EACH: usize = 10;
+    assert_eq!(commit(store, vec![write("a/1", 0, Some("{}"))]), CommitOutcome::Committed);
+    std::thread::scope(|scope| {
+        for editor in 0..EDITORS {
+            scope.spawn(move || {
+                for number in 0..EACH {
+                    let edit = Edit::Set { path: format!("/{editor}-{number}"), value: 1.into() };
+                    edit_now(&**store, &key("a/1"), None, &[edit]).expect("an edited document");
+                }
+            });
+        }
+    });
+    let document = get(store, "a/1");
+    assert_eq!(document.revision, Revision(1 + (EDITORS * EACH) as u64));
+    let value = document.value.expect("a value");
+    let fields: std::collections::BTreeMap<String, i64> = json::decode(&value).expect("an object");
+    assert_eq!(fields.len(), EDITORS * EACH);
 }
 
 /// Part of the suite.

@@ -8,9 +8,11 @@ mod apply;
 pub mod archive;
 #[doc(hidden)]
 pub mod conformance;
+mod edit;
 pub mod embedded;
 pub mod envelope;
 mod feed;
+mod layer;
 pub mod memory;
 mod pending;
 pub mod postgres;
@@ -19,8 +21,10 @@ mod tally;
 mod waiting;
 pub mod world_hash;
 
+pub use edit::{EditError, edit_now};
 pub use embedded::Embedded;
 pub use feed::{Change, FeedError, FeedPosition, MalformedPosition};
+pub use layer::StoreLayer;
 pub use memory::Memory;
 pub use postgres::Postgres;
 pub use waiting::{MAX_WAITING, MAX_WAITING_BYTES};

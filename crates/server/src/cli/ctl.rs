@@ -1,6 +1,7 @@
 //! `pelago ctl`: what operators do with a world.
 
 mod backup;
+mod document;
 mod hash;
 mod meter;
 mod origin;
@@ -35,6 +36,12 @@ enum CtlCommand {
     /// Print the hash of a world: two stores hold the same world if it is the same
     #[command(after_help = hash::EXAMPLES)]
     Hash(hash::HashArguments),
+    /// Print a document
+    #[command(after_help = document::EXAMPLES)]
+    Get(document::GetArguments),
+    /// Change what stands inside of a document
+    #[command(after_help = document::EXAMPLES)]
+    Edit(document::EditArguments),
 }
 
 pub(super) async fn run(arguments: CtlArguments) -> Result<ExitCode> {
@@ -46,6 +53,8 @@ pub(super) async fn run(arguments: CtlArguments) -> Result<ExitCode> {
         CtlCommand::Restore(arguments) => restore::run(&arguments, Kind::Backup),
         CtlCommand::Import(arguments) => restore::run(&arguments, Kind::Export),
         CtlCommand::Hash(arguments) => hash::run(&arguments, &runtime),
+        CtlCommand::Get(arguments) => document::get(&arguments, &runtime),
+        CtlCommand::Edit(arguments) => document::edit(&arguments, &runtime),
     });
     done.await??;
     Ok(ExitCode::SUCCESS)

@@ -4,11 +4,8 @@ use super::Cluster;
 use super::hostile_network::{settings, stop, until};
 use pelago_client::bots::{self, Behavior, Plan};
 use pelago_frontier::Frontier;
-use pelago_model::{Document, Key, Transaction};
-use pelago_store::{
-    Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, Memory, ReadError, Store,
-    StoreCounters,
-};
+use pelago_model::{Document, Key};
+use pelago_store::{Change, FeedError, FeedPosition, Memory, ReadError, Store, StoreLayer};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,13 +20,11 @@ struct Watched {
     feeds: AtomicU64,
 }
 
-impl Store for Watched {
-    fn load(&self, keys: Vec<Key>, done: LoadDone) {
-        self.store.load(keys, done);
+impl StoreLayer for Watched {
+    fn beneath(&self) -> &dyn Store {
+        &self.store
     }
-    fn commit(&self, transaction: Transaction, done: CommitDone) {
-        self.store.commit(transaction, done);
-    }
+
     fn scan_after(
         &self,
         prefix: &str,
@@ -39,22 +34,15 @@ impl Store for Watched {
         self.scans.fetch_add(1, Ordering::Relaxed);
         self.store.scan_after(prefix, after, visit)
     }
+
     fn feed(&self, after: FeedPosition, limit: usize) -> Result<Vec<Change>, FeedError> {
         self.feeds.fetch_add(1, Ordering::Relaxed);
         self.store.feed(after, limit)
     }
+
     fn feed_end(&self) -> Result<FeedPosition, ReadError> {
         self.feeds.fetch_add(1, Ordering::Relaxed);
         self.store.feed_end()
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
-    fn counters(&self) -> StoreCounters {
-        self.store.counters()
-    }
-    fn close(&self) {
-        self.store.close();
     }
 }
 

@@ -7,14 +7,10 @@ use super::*;
 use pelago_client::Transport;
 use pelago_client::bots::{self, Behavior, Plan};
 use pelago_frontier::Frontier;
-use pelago_model::{CommitOutcome, Document, Key, Transaction};
-use pelago_store::{
-    Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, Memory, ReadError,
-    StoreCounters,
-};
+use pelago_model::{CommitOutcome, Key, Transaction};
+use pelago_store::{CommitDone, LoadDone, Memory, Store, StoreLayer};
 use player::{PATIENCE, Player, goes_to};
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -81,7 +77,11 @@ impl Troubled {
     }
 }
 
-impl Store for Troubled {
+impl StoreLayer for Troubled {
+    fn beneath(&self) -> &dyn Store {
+        &*self.documents
+    }
+
     fn load(&self, keys: Vec<Key>, done: LoadDone) {
         self.ask(false, Box::new(move |documents| documents.load(keys, done)), || ());
     }
@@ -97,39 +97,6 @@ impl Store for Troubled {
         let (whole, refused) = (done.clone(), done);
         let request = move |documents: &Memory| answer(&whole, documents.apply(transaction));
         self.ask(true, Box::new(request), move || answer(&refused, CommitOutcome::Failed));
-    }
-
-    fn restore(&self, documents: Vec<(Key, Document)>, done: CommitDone) {
-        self.documents.restore(documents, done);
-    }
-
-    fn scan_after(
-        &self,
-        prefix: &str,
-        after: Option<&Key>,
-        visit: &mut dyn FnMut(Key, Document) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        self.documents.scan_after(prefix, after, visit)
-    }
-
-    fn feed(&self, after: FeedPosition, limit: usize) -> Result<Vec<Change>, FeedError> {
-        self.documents.feed(after, limit)
-    }
-
-    fn feed_end(&self) -> Result<FeedPosition, ReadError> {
-        self.documents.feed_end()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.documents.capabilities()
-    }
-
-    fn counters(&self) -> StoreCounters {
-        self.documents.counters()
-    }
-
-    fn close(&self) {
-        self.documents.close();
     }
 }
 

@@ -1,8 +1,7 @@
 //! Grants and audits: `POST /api/v1/grants`, `GET /api/v1/audit/{avatar}`.
 
-use super::{App, problem};
+use super::{App, body, problem};
 use axum::Json;
-use axum::body::to_bytes;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -17,13 +16,9 @@ use serde_json::{Value, json};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
-use tokio::time::timeout;
 
 /// Bytes of the body of a grant.
 const MAX_BODY_BYTES: usize = 4096;
-/// How long the body may take.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Audits of one answer.
 const PAGE: usize = 100;
 
@@ -45,25 +40,9 @@ struct Asked {
 }
 
 pub(super) async fn grant(State(app): State<Arc<App>>, request: Request) -> Response {
-    // A page of a stranger can make a browser send anything but this type.
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    if kind.and_then(|kind| kind.split(';').next()) != Some("application/json") {
-        let sentence = "send it as Content-Type: application/json";
-        return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", sentence);
-    }
-    let body = match timeout(BODY_TIMEOUT, to_bytes(request.into_body(), MAX_BODY_BYTES)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => {
-            let sentence = "a grant has at most 4096 bytes";
-            return problem(StatusCode::PAYLOAD_TOO_LARGE, "body", sentence);
-        }
-        Err(_) => return problem(StatusCode::REQUEST_TIMEOUT, "stalled", "the body did not come"),
-    };
-    let asked: Asked = match serde_json::from_slice(&body) {
+    let asked: Asked = match body::json(request, MAX_BODY_BYTES).await {
         Ok(asked) => asked,
-        Err(error) => {
-            return problem(StatusCode::BAD_REQUEST, "malformed", &error.to_string());
-        }
+        Err(response) => return response,
     };
     let avatar = match (asked.avatar, asked.name) {
         (Some(avatar), None) => avatar,

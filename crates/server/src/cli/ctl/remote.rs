@@ -1,13 +1,16 @@
 //! A world that is read through the API of the server that runs it.
 
+use super::document::Shown;
 use crate::http_client::{HttpClient, Question};
 use axum::http::{Method, StatusCode};
 use bytes::Bytes;
-use pelago_model::Key;
+use pelago_model::edit::Edit;
+use pelago_model::{Key, Revision};
 use pelago_store::archive::{About, Page, Source, SourceError, WorldIdentity, part};
 use pelago_store::{FeedPosition, HashReading};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -44,12 +47,39 @@ impl Remote {
         Self { client, runtime, met: false }
     }
 
-    /// Asks, and again if it may help.
+    /// A document.
+    pub(super) fn document(&mut self, key: &Key) -> Result<Shown, SourceError> {
+        self.json(&document_path(key), PATIENCE)
+    }
+
+    /// Edits a document that has a revision, or has it now: so that nothing is done twice if it is asked twice.
+    pub(super) fn edit(
+        &mut self,
+        key: &Key,
+        revision: Option<Revision>,
+        edits: &[Edit],
+    ) -> Result<Shown, SourceError> {
+        let revision = match revision {
+            Some(revision) => revision,
+            None => self.document(key)?.revision,
+        };
+        let path = document_path(key);
+        let body = json!({"revision": revision, "edits": edits}).to_string();
+        let body = Some(("application/json", body.into()));
+        let question = Question { method: Method::PATCH, path: &path, body, patience: PATIENCE };
+        let bytes = self.send(&question)?;
+        read_json(&path, &bytes)
+    }
+
     fn ask(&mut self, path: &str, patience: Duration) -> Result<Bytes, SourceError> {
-        let question = Question { method: Method::GET, path, body: None, patience };
+        self.send(&Question { method: Method::GET, path, body: None, patience })
+    }
+
+    /// Asks, and again if it may help.
+    fn send(&mut self, question: &Question) -> Result<Bytes, SourceError> {
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
-            let answer = self.runtime.block_on(self.client.ask(&question));
+            let answer = self.runtime.block_on(self.client.ask(question));
             let error = match answer {
                 Ok((StatusCode::OK, body)) => {
                     self.met = true;
@@ -86,9 +116,17 @@ impl Remote {
         patience: Duration,
     ) -> Result<T, SourceError> {
         let bytes = self.ask(path, patience)?;
-        let wrong = |error| SourceError::Server(format!("{path}: it is no pelago server: {error}"));
-        serde_json::from_slice(&bytes).map_err(wrong)
+        read_json(path, &bytes)
     }
+}
+
+fn document_path(key: &Key) -> String {
+    format!("/api/v1/store/document/{key}")
+}
+
+fn read_json<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T, SourceError> {
+    let wrong = |error| SourceError::Server(format!("{path}: it is no pelago server: {error}"));
+    serde_json::from_slice(bytes).map_err(wrong)
 }
 
 fn may_pass(status: StatusCode) -> bool {
