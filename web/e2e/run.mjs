@@ -115,9 +115,27 @@ async function play(anna, bert) {
   });
   await anna.screenshot({ path: join(shots, "meeting.png") });
 
+  await grant(anna);
   await gather(anna, bert);
   await walk(anna, bert);
   await bert.screenshot({ path: join(shots, "after-the-walk.png") });
+}
+
+/** An operator grants Anna berries, twice with one key; her page shows them once. */
+async function grant(anna) {
+  const before = await anna.evaluate(() => window.pelago.inventory().berry ?? 0);
+  const body = JSON.stringify({ key: "mail/1", name: "Anna", what: { items: { berry: 3 } }, reason: "a welcome" });
+  for (let time = 0; time < 2; time++) {
+    const request = { method: "POST", headers: { "Content-Type": "application/json" }, body };
+    const answer = await fetch(new URL("/api/v1/grants", anna.url()), request);
+    assert(answer.status === 200, `the grant was answered ${answer.status}`);
+  }
+  await check("Anna is told of a grant, once", () =>
+    anna.evaluate(
+      (before) => window.pelago.inventory().berry === before + 3 && window.pelago.toast() === "You were given 3 berry.",
+      before,
+    ),
+  );
 }
 
 /** Anna gathers from the nearest bush that she can reach; Bert sees it. */

@@ -11,6 +11,8 @@ export class Hud {
   held: Record<string, number> = {};
   onEat: (item: string) => void = () => {};
   onSay: (text: string) => void = () => {};
+  /** The last toast. */
+  toasted = "";
   private toastTimer?: ReturnType<typeof setTimeout>;
 
   constructor() {
@@ -64,6 +66,7 @@ export class Hud {
   toast(text: string): void {
     const toast = element("toast");
     toast.textContent = text;
+    this.toasted = text;
     toast.classList.add("shown");
     clearTimeout(this.toastTimer);
     this.toastTimer = setTimeout(() => toast.classList.remove("shown"), 2200);

@@ -53,6 +53,12 @@ async function start(): Promise<void> {
   page.session.connect();
 }
 
+/** A notice of a grant: what was given, and the player's state with it. */
+interface Granted {
+  granted?: { items?: Record<string, number> };
+  state?: { held?: Record<string, number> };
+}
+
 /** The client: a session, a picture, and what a player does with them. */
 class Page {
   readonly session: Session;
@@ -80,6 +86,7 @@ class Page {
         const sentence = MOVE_SENTENCES[code];
         if (sentence) this.hud.toast(sentence);
       },
+      noticed: (notice) => this.noticed(notice as Granted),
       lost: (sentence, retry) => this.hud.banner(retry ? `${sentence} Trying again…` : sentence),
     });
     hud.onSay = (text) => this.session.say(text);
@@ -107,6 +114,13 @@ class Page {
       console.error(error);
       this.hud.banner("The land could not be fetched.");
     }
+  }
+
+  /** Something was granted. */
+  private noticed({ granted, state }: Granted): void {
+    if (this.game) this.hud.inventory(state?.held ?? this.hud.held, this.game);
+    const given = Object.entries(granted?.items ?? {}).map(([item, count]) => `${count} ${item}`);
+    if (given.length > 0) this.hud.toast(`You were given ${given.join(" and ")}.`);
   }
 
   private changed(changes: Change[]): void {
@@ -258,6 +272,7 @@ class Page {
         return this.game?.ground[ground]?.walkable ?? false;
       },
       inventory: () => this.hud.held,
+      toast: () => this.hud.toasted,
       heard: () => this.heard,
       url: () => this.session.url,
       stats: () => ({

@@ -23,6 +23,8 @@ export interface Events {
   welcomed(): void;
   changed(changes: Change[]): void;
   moveRefused(code: string): void;
+  /** The game tells this player alone, in words of its own: a grant, for one. */
+  noticed(notice: unknown): void;
   /** The session is over; with `retry` another attempt follows. */
   lost(sentence: string, retry: boolean): void;
 }
@@ -136,7 +138,7 @@ export class Session {
   }
 
   private control(message: ServerMessage): void {
-    const { welcome, outcome, moveRefused, pong, refused, closing } = message;
+    const { welcome, outcome, moveRefused, pong, refused, closing, notice } = message;
     if (welcome) {
       const clock = welcome.clock;
       if (clock) {
@@ -197,6 +199,8 @@ export class Session {
     } else if (closing) {
       this.over = closing.code === "superseded";
       this.closed(closing.sentence ?? "");
+    } else if (notice) {
+      this.events.noticed(parse(notice.payload));
     }
   }
 
