@@ -128,7 +128,7 @@ impl Links {
     /// What a peer reads from this node.
     pub fn served(&self, node: NodeId) -> Option<impl Iterator<Item = Subject> + '_> {
         let link = self.links.get(self.peers.get(&node)?)?;
-        Some(link.served.numbers().map(|number| self.subjects.subject(number)))
+        Some(link.served.numbers().filter_map(|number| self.subjects.subject(number)))
     }
 
     /// The stewards of a key in order of preference.

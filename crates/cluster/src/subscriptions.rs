@@ -173,7 +173,7 @@ impl Served {
         let served = |it: &Subject| Some((*it, self.number(it, subjects)?));
         // A change costs what it changes; only a whole set is compared with everything that is served.
         let remove: BTreeMap<Subject, SubjectNumber> = if message.base == 0 {
-            let all = self.numbers().map(|number| (subjects.subject(number), number));
+            let all = self.numbers().filter_map(|number| Some((subjects.subject(number)?, number)));
             all.filter(|(it, _)| named.contains(it) || !add.contains(it)).collect()
         } else {
             named.iter().filter_map(served).collect()
@@ -285,7 +285,7 @@ mod tests {
         }
 
         fn served(&self) -> BTreeSet<Subject> {
-            self.served.numbers().map(|number| self.publishers.subject(number)).collect()
+            self.served.numbers().filter_map(|number| self.publishers.subject(number)).collect()
         }
     }
 

@@ -105,17 +105,19 @@ impl Links {
     ) {
         if wanted && !self.own.served.contains(number.0) {
             self.serve_own(number, effects);
-        } else if !wanted && self.own.end(number) {
-            let subject = self.subjects.subject(number);
+        } else if !wanted
+            && self.own.end(number)
+            && let Some(subject) = self.subjects.subject(number)
+        {
             effects.push(LinksEffect::Unserve { reader: self.config.node, subject });
         }
     }
 
     fn serve_own(&mut self, number: SubjectNumber, effects: &mut Vec<LinksEffect>) {
+        let Some(subject) = self.subjects.subject(number) else { return };
         let serve = self.next_serve();
         self.own.served.insert(number.0, serve);
         let (reader, version) = (self.config.node, serve.get());
-        let subject = self.subjects.subject(number);
         effects.push(LinksEffect::Serve { reader, subject, version });
     }
 
@@ -129,8 +131,8 @@ impl Links {
         let version = self.next_serve().get();
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some(reader) = link.node else { return };
+        let Some(subject) = self.subjects.subject(number) else { return };
         link.served.asked(number, version);
-        let subject = self.subjects.subject(number);
         effects.push(LinksEffect::Serve { reader, subject, version });
     }
 
@@ -166,7 +168,7 @@ impl Links {
         let interests: Vec<SubjectNumber> =
             self.interests.iter().map(|(number, _)| SubjectNumber(number)).collect();
         for number in interests {
-            let subject = self.subjects.subject(number);
+            let Some(subject) = self.subjects.subject(number) else { continue };
             let steward = self.steward_of(&subject);
             self.interests.insert(number.0, steward);
             self.reconcile_own(number, self.is_own(&subject, steward), effects);
@@ -181,7 +183,7 @@ impl Links {
         let Some(link) = self.links.get_mut(&id) else { return };
         for (number, steward) in self.interests.iter() {
             let number = SubjectNumber(number);
-            let subject = self.subjects.subject(number);
+            let Some(subject) = self.subjects.subject(number) else { continue };
             let wanted = is_read_from(&subject, *steward, link.node, &link.islands);
             if wanted != link.wanted.contains(number, &subject) {
                 link.want(number, subject, wanted);

@@ -123,7 +123,7 @@ impl Links {
         self.next_wake = now;
         let mut served = BTreeSet::new();
         for number in link.served.numbers() {
-            served.insert(self.subjects.subject(number));
+            served.extend(self.subjects.subject(number));
             self.subjects.release(number);
         }
         let Some(node) = link.node.filter(|node| self.peers.get(node) == Some(&id)) else { return };

@@ -127,14 +127,16 @@ impl Links {
             match link.in_streams.take(bytes.alias, bytes.sequence) {
                 Taken::Next(Stream { subject, part }) => {
                     let Some(publisher) = link.publisher(part) else { continue };
-                    let (channel, kind) = self.subjects.subject(subject);
+                    let Some((channel, kind)) = self.subjects.subject(subject) else { continue };
                     let whose = (publisher, channel, kind);
                     let frame = Frame::decode(whose, tick, &self.config.clock, bytes)?;
                     frames.push(Arc::new(frame));
                 }
                 Taken::Gap(Stream { subject, .. }) => {
                     self.counters.gaps += 1;
-                    link.want(subject, self.subjects.subject(subject), true);
+                    if let Some(named) = self.subjects.subject(subject) {
+                        link.want(subject, named, true);
+                    }
                 }
                 Taken::Unknown => self.counters.unknown_frames += 1,
                 Taken::Ignored => {}

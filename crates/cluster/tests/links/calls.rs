@@ -175,7 +175,7 @@ fn a_call_waits_for_a_blocked_link() {
     cluster.tell(1, LinksInput::Blocked { link });
     cluster.call(1, CallTarget::Node(NodeId(2)), body(), (5000, false));
     cluster.pass(300);
-    assert_eq!(asked(&cluster), []);
+    assert!(asked(&cluster).is_empty());
     cluster.tell(1, LinksInput::Writable { link });
     cluster.pass(300);
     assert_eq!(asked(&cluster), [2]);
