@@ -4,10 +4,14 @@ use crate::cluster::Cluster;
 use crate::measured_store;
 use crate::shell::NodeShell;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use pelago_model::Limit;
+use pelago_model::{Limit, Size};
 use pelago_store::StoreCounters;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, PoisonError};
+
+/// The gauges of everything that can grow.
+const HELD: &str = "pelago_held";
+const HELD_LIMIT: &str = "pelago_held_limit";
 
 /// Describes all numbers and begins to keep them.
 pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
@@ -17,6 +21,8 @@ pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
     let handle = builder.install_recorder()?;
     metrics::describe_gauge!("pelago_clients", "Connections of clients.");
     metrics::describe_gauge!("pelago_players", "Players on a lane.");
+    metrics::describe_gauge!(HELD, "How full a queue or a table is: of a lane, or of the node.");
+    metrics::describe_gauge!(HELD_LIMIT, "There are never more in this queue or table.");
     metrics::describe_gauge!("pelago_steward_backlog", "Durable commands not yet answered.");
     metrics::describe_counter!("pelago_lane_busy_milliseconds_total", "Time a lane has worked.");
     metrics::describe_counter!("pelago_frames_total", "Frames published by a lane.");
@@ -93,6 +99,14 @@ fn collect_store(counters: StoreCounters) {
     metrics::gauge!("pelago_store_waiting_bytes").set(counters.waiting_bytes as f64);
 }
 
+fn collect_sizes(whose: &[(&'static str, String)], sizes: &Mutex<Vec<Size>>) {
+    for size in &*sizes.lock().unwrap_or_else(PoisonError::into_inner) {
+        let labels = [whose, &[("of", size.of.to_owned())]].concat();
+        metrics::gauge!(HELD, &labels).set(size.held as f64);
+        metrics::gauge!(HELD_LIMIT, &labels).set(size.limit as f64);
+    }
+}
+
 fn collect(shell: &NodeShell) {
     let node = shell.node.to_string();
     let status = &shell.status;
@@ -100,11 +114,13 @@ fn collect(shell: &NodeShell) {
         .set(status.connections.load(Relaxed) as f64);
     metrics::gauge!("pelago_steward_backlog", "node" => node.clone())
         .set(status.backlog.load(Relaxed) as f64);
+    collect_sizes(&[("node", node.clone())], &status.sizes);
     for (number, lane) in status.lanes.iter().enumerate() {
         let labels = [("node", node.clone()), ("lane", number.to_string())];
         metrics::gauge!("pelago_players", &labels).set(lane.players.load(Relaxed) as f64);
         let busy = lane.busy_ns.load(Relaxed) / 1_000_000;
         metrics::counter!("pelago_lane_busy_milliseconds_total", &labels).absolute(busy);
+        collect_sizes(&labels, &lane.sizes);
         let counters = *lane.counters.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, value) in [
             ("pelago_frames_total", counters.frames),

@@ -14,7 +14,7 @@ use crate::world::World;
 use anyhow::Result;
 use pelago_cluster::{LinkId, Member, Roles};
 use pelago_game::Game;
-use pelago_model::{Allowance, Incarnation, IslandClock, LimitCounts, NodeId};
+use pelago_model::{Allowance, Incarnation, IslandClock, LimitCounts, NodeId, Size};
 use pelago_net::{Listener, OpenFiles, Sender, ServerTls, Traffic, Transport};
 use pelago_node::lane::LaneCounters;
 use pelago_node::{ClientLimits, ControlInput, LaneInput, Message, NodeConfig};
@@ -102,6 +102,8 @@ pub(crate) struct Status {
     pub(crate) limits: Mutex<LimitCounts>,
     /// Numbers of the links.
     pub(crate) links: Mutex<pelago_cluster::LinksCounters>,
+    /// How full everything of the hub is.
+    pub(crate) sizes: Mutex<Vec<Size>>,
     /// Of each lane.
     pub(crate) lanes: Vec<LaneStatus>,
     /// Bytes to and from clients.
@@ -121,6 +123,8 @@ pub(crate) struct LaneStatus {
     pub(crate) busy_ns: AtomicU64,
     /// Its numbers.
     pub(crate) counters: Mutex<LaneCounters>,
+    /// How full everything of it is.
+    pub(crate) sizes: Mutex<Vec<Size>>,
 }
 
 /// A node that runs in this process.

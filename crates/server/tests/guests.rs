@@ -7,6 +7,7 @@ use pelago_client::session::Identity;
 use pelago_client::{Change, Session, Transport};
 use pelago_model::{Position, Secret};
 use pelago_wire::client::Arrival;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -56,17 +57,40 @@ impl World {
 
     /// How often a limit was met, on all nodes.
     async fn met(&self, limit: &str) -> f64 {
+        let metered = self.metered("pelago_limits_total").await;
+        let label = format!("limit=\"{limit}\"");
+        metered.into_iter().filter(|(labels, _)| labels.contains(&label)).map(|(_, it)| it).sum()
+    }
+
+    /// The numbers of a name, by their labels.
+    async fn metered(&self, name: &str) -> BTreeMap<String, f64> {
         let mut stream = TcpStream::connect(&self.http).await.unwrap();
         let host = &self.http;
         let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
-        let label = format!("limit=\"{limit}\"");
-        let lines = text
-            .lines()
-            .filter(|line| line.starts_with("pelago_limits_total{") && line.contains(&label));
-        lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+        let lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{'));
+        lines
+            .map(|line| {
+                let (labels, number) = line.rsplit_once("} ").unwrap();
+                (labels.to_owned(), number.parse().unwrap())
+            })
+            .collect()
+    }
+
+    /// How full everything is is told, and nothing is fuller than it may be.
+    async fn is_within_its_limits(&self) {
+        let held = self.metered("pelago_held").await;
+        let limits = self.metered("pelago_held_limit").await;
+        assert_eq!(held.keys().collect::<Vec<_>>(), limits.keys().collect::<Vec<_>>());
+        for of in ["keys with commands", "links", "players of a lane", "frames to be delivered"] {
+            let label = format!("of=\"{of}\"");
+            assert!(held.keys().any(|labels| labels.contains(&label)), "{of}: {held:?}");
+        }
+        for (labels, held) in &held {
+            assert!(*held <= limits[labels], "{labels}: {held}");
+        }
     }
 }
 
@@ -167,6 +191,7 @@ async fn every_rude_guest_gets_its_answer_and_honest_players_are_served() {
     for limit in ["clients", "connections", "strangers", "link_time", "subscriptions"] {
         assert_eq!(world.met(limit).await, 0.0, "{limit} was met by nobody");
     }
+    world.is_within_its_limits().await;
 }
 
 #[tokio::test]

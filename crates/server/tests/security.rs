@@ -100,9 +100,14 @@ fn the_api_opens_to_the_token_and_the_page_to_everybody() {
     let world = World::start(data.path(), &["--admin-token-file", file.to_str().unwrap()]);
     let right = format!("Host: game.example\r\nAuthorization: Bearer {ADMIN}\r\n");
     let wrong = "Host: 127.0.0.1\r\nAuthorization: Bearer an admin token of a tesT\r\n";
-    for path in
-        ["/metrics", "/api/v1/cluster", "/api/v1/islands", "/api/v1/avatars/1", "/api/v1/audit/1"]
-    {
+    for path in [
+        "/metrics",
+        "/api/v1/cluster",
+        "/api/v1/islands",
+        "/api/v1/avatars/1",
+        "/api/v1/audit/1",
+        "/api/v1/store/document/world",
+    ] {
         for headers in ["Host: 127.0.0.1\r\n", wrong] {
             let (status, answer) = world.get(path, headers);
             assert_eq!(status, 401, "{path} {answer}");

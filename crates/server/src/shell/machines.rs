@@ -19,10 +19,13 @@ use tokio::time::sleep_until;
 
 /// Inputs that are handled before effects are carried out: writes to links gather meanwhile.
 const BATCH: usize = 256;
+/// How often it is looked how full everything is.
+const LOOK_EVERY_MS: i64 = 1000;
 
 /// Runs control, stewards and login.
 pub(super) async fn run_hub(shared: Arc<Shared>, mut hub: Hub, mut outlet: Outlet<Message>) {
     let mut effects = Vec::new();
+    let mut look_at = WorldTime(i64::MIN);
     while let Some(first) = next(&shared, hub.next_wake(), &mut outlet).await {
         let now = shared.clock.now();
         hub.handle(now, first.unwrap_or(Message::Control(ControlInput::Wake)), &mut effects);
@@ -45,6 +48,10 @@ pub(super) async fn run_hub(shared: Arc<Shared>, mut hub: Hub, mut outlet: Outle
         *status.limits.lock().unwrap_or_else(PoisonError::into_inner) = hub.limits();
         *status.links.lock().unwrap_or_else(PoisonError::into_inner) =
             hub.control.links().counters();
+        if now >= look_at {
+            look_at = now.plus(LOOK_EVERY_MS);
+            *status.sizes.lock().unwrap_or_else(PoisonError::into_inner) = hub.sizes();
+        }
     }
 }
 
@@ -58,6 +65,7 @@ pub(super) async fn run_lane(
     let mut effects = Vec::new();
     let mut senders = Senders::default();
     let status = &shared.status.lanes[usize::from(number)];
+    let mut look_at = WorldTime(i64::MIN);
     while let Some(first) = next(&shared, lane.next_wake(), &mut outlet).await {
         let began = Instant::now();
         let now = shared.clock.now();
@@ -85,6 +93,10 @@ pub(super) async fn run_lane(
             status.ticked.store(now.0, Ordering::Relaxed);
             status.players.store(lane.population(), Ordering::Relaxed);
             *status.counters.lock().unwrap_or_else(PoisonError::into_inner) = lane.counters();
+            if now >= look_at {
+                look_at = now.plus(LOOK_EVERY_MS);
+                *status.sizes.lock().unwrap_or_else(PoisonError::into_inner) = lane.sizes();
+            }
         }
     }
 }
