@@ -4,7 +4,7 @@ use crate::Game;
 use crate::content::ContentHash;
 use bytes::{BufMut, Bytes, BytesMut};
 use pelago_model::place::CHUNK_UNITS;
-use pelago_model::{ChunkId, IslandId, Position, limits};
+use pelago_model::{ChunkId, ChunkPart, IslandId, Position, limits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -79,6 +79,15 @@ pub struct Land {
 impl Land {
     /// Makes the whole island.
     pub fn new(game: &dyn Game, spec: IslandSpec) -> Self {
+        Self::with_tiles(game, spec, |spec, chunk| game.tile(spec, chunk))
+    }
+
+    /// An island for the rules of a game, of tiles that the game did not make.
+    pub fn with_tiles(
+        game: &dyn Game,
+        spec: IslandSpec,
+        make: impl Fn(&IslandSpec, ChunkId) -> Option<Tile>,
+    ) -> Self {
         let mut walkable = [false; 256];
         for (ground, walkable) in (0..=u8::MAX).zip(&mut walkable) {
             *walkable = game.walkable(ground);
@@ -93,7 +102,7 @@ impl Land {
         for y in 0..side {
             for x in 0..side {
                 let chunk = ChunkId::new(x, y);
-                let mut tile = game.tile(&spec, chunk);
+                let mut tile = make(&spec, chunk);
                 if let Some(tile) = &mut tile {
                     // Before they are shown: clients and rules know the same slots.
                     tile.naturals.truncate(limits::MAX_NATURAL_SLOTS);
@@ -139,6 +148,11 @@ impl Land {
         let corner = chunk.corner();
         let place = Position::new(corner.x + i32::from(natural.x), corner.y + i32::from(natural.y));
         Some((natural.kind, place))
+    }
+
+    /// The parts of a chunk: its documents are named by them, see [`Key::chunk_part`](pelago_model::Key::chunk_part).
+    pub fn parts(&self, chunk: ChunkId) -> impl Iterator<Item = ChunkPart> + use<> {
+        ChunkPart::all(self.tile(chunk).map_or(0, |tile| tile.naturals.len()))
     }
 
     /// Whether one can stand at a point.

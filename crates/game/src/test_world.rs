@@ -25,6 +25,11 @@ impl<G: Game> TestWorld<G> {
     pub fn new(game: G, seed: u64, size: u16) -> Self {
         let spec = IslandSpec { id: IslandId(1), seed, size, generator: 1 };
         let land = Land::new(&game, spec);
+        Self::on(game, land)
+    }
+
+    /// An island that was made already.
+    pub fn on(game: G, land: Land) -> Self {
         Self {
             game,
             land,

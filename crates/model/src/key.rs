@@ -11,11 +11,12 @@
 //! | `name` | `name/HEX` | which avatar bears a name, and whose it is | logins |
 //! | `avatar` | `avatar/AVATAR` | epoch, sequence, outcomes, the game's state | logins, stewards |
 //! | `place` | `place/AVATAR` | where it was last | logins, lanes; not part of the world |
-//! | `chunk` | `chunk/ISLAND/X/Y` | what players changed about a chunk | stewards, by the game's rules |
+//! | `chunk` | `chunk/ISLAND/X/Y`, `chunk/ISLAND/X/Y/PART` | what players changed about a chunk: slots 0 to 31, and 32 more for every part from 1 on | stewards, by the game's rules |
 //! | `audit` | `audit/AVATAR/SEQUENCE`, `audit/AVATAR/grant/KEY` | what a command or grant did to the economy | stewards; once, for ever |
 //!
 //! A game's rules may use kinds of their own beside `chunk`. Avatars and islands are 16 hexadecimal digits.
 
+use crate::chunk_part::ChunkPart;
 use crate::id::{EntityId, IslandId, Sequence};
 use crate::limits;
 use crate::place::ChunkId;
@@ -79,9 +80,18 @@ impl Key {
         Self(format!("island/{island}").into())
     }
 
-    /// What players changed in a chunk.
+    /// What players changed in a chunk, of its first slots. It stands for the chunk as a whole, too: see
+    /// [`Key::meeting_point`].
     pub fn chunk(island: IslandId, chunk: ChunkId) -> Self {
         Self(format!("chunk/{island}/{}/{}", chunk.x, chunk.y).into())
+    }
+
+    /// What players changed in a chunk, of the slots of a part.
+    pub fn chunk_part(island: IslandId, chunk: ChunkId, part: ChunkPart) -> Self {
+        if part == ChunkPart::FIRST {
+            return Self::chunk(island, chunk);
+        }
+        Self(format!("chunk/{island}/{}/{}/{}", chunk.x, chunk.y, part.number()).into())
     }
 
     /// What a durable command of an avatar did to the economy. In the order of the commands.
@@ -120,12 +130,26 @@ impl Key {
         self.0.split('/').next().unwrap_or_default()
     }
 
-    /// The island and chunk of a chunk document's key.
-    pub fn as_chunk(&self) -> Option<(IslandId, ChunkId)> {
-        let mut parts = self.0.strip_prefix("chunk/")?.split('/');
-        let island = parts.next()?.parse().ok()?;
-        let (x, y) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        parts.next().is_none().then_some((island, ChunkId { x, y }))
+    /// The island, chunk and part of a chunk document's key.
+    pub fn as_chunk(&self) -> Option<(IslandId, ChunkId, ChunkPart)> {
+        let mut names = self.0.strip_prefix("chunk/")?.split('/');
+        let island = names.next()?.parse().ok()?;
+        let chunk = ChunkId { x: names.next()?.parse().ok()?, y: names.next()?.parse().ok()? };
+        let part = match names.next() {
+            Some(number) => ChunkPart::new(number.parse().ok()?)?,
+            None => ChunkPart::FIRST,
+        };
+        // A number has other forms, and each would be another document.
+        (Self::chunk_part(island, chunk, part) == *self).then_some((island, chunk, part))
+    }
+
+    /// The key at whose steward turns about this document meet: all parts of a chunk have one steward, so that whoever
+    /// watches the chunk hears of all of them.
+    pub fn meeting_point(&self) -> Self {
+        match self.as_chunk() {
+            Some((island, chunk, part)) if part != ChunkPart::FIRST => Self::chunk(island, chunk),
+            _ => self.clone(),
+        }
     }
 
     /// The avatar of an avatar document's key.
@@ -215,7 +239,7 @@ mod tests {
         let key = Key::chunk(island, ChunkId::new(-3, 12));
         assert_eq!(key.as_str(), "chunk/0000100000000001/-3/12");
         assert_eq!(key.kind(), "chunk");
-        assert_eq!(key.as_chunk(), Some((island, ChunkId::new(-3, 12))));
+        assert_eq!(key.as_chunk(), Some((island, ChunkId::new(-3, 12), ChunkPart::FIRST)));
         assert_eq!(Key::name("Åsa").as_str(), "name/c3857361");
         assert_eq!(Key::avatar(EntityId(7)).as_avatar(), Some(EntityId(7)));
         assert!(key.is_of_the_world() && !Key::place(EntityId(7)).is_of_the_world());
@@ -231,6 +255,7 @@ mod tests {
             Key::name(&"ÿ".repeat(200)),
             Key::island(IslandId(1)),
             Key::chunk(IslandId(1), ChunkId::new(i16::MIN, i16::MIN)),
+            Key::chunk_part(IslandId(1), ChunkId::new(0, 0), ChunkPart::of(u16::MAX)),
             Key::audit(EntityId(u64::MAX), Sequence(u64::MAX)),
             Key::grant(EntityId(u64::MAX), &GrantKey::parse(&"x".repeat(64)).unwrap()),
         ];
@@ -241,6 +266,29 @@ mod tests {
         assert_eq!(kinds.into_iter().collect::<Vec<_>>(), KINDS);
         assert_eq!(Key::parse("Name"), Err(MalformedKey));
         assert_eq!(Key::parse(""), Err(MalformedKey));
+    }
+
+    #[test]
+    fn parts_of_a_chunk_meet_at_its_first() {
+        let (island, chunk) = (IslandId(1), ChunkId::new(-3, 12));
+        let whole = Key::chunk(island, chunk);
+        for slot in [0, 31, 32, 255, u16::MAX] {
+            let part = ChunkPart::of(slot);
+            let key = Key::chunk_part(island, chunk, part);
+            assert_eq!(key.as_chunk(), Some((island, chunk, part)));
+            assert_eq!(key.meeting_point(), whole);
+        }
+        assert_eq!(Key::chunk_part(island, chunk, ChunkPart::FIRST), whole);
+        assert_eq!(
+            Key::chunk_part(island, chunk, ChunkPart::of(255)).as_str(),
+            "chunk/0000000000000001/-3/12/7"
+        );
+        for text in ["0", "01", "-1", "2048", "70000", "x", "1/1", ""] {
+            let key = Key::parse(&format!("{whole}/{text}")).unwrap();
+            assert_eq!((key.as_chunk(), key.meeting_point()), (None, key.clone()), "{key}");
+        }
+        assert_eq!(Key::parse("chunk/1/-3/12").unwrap().as_chunk(), None);
+        assert_eq!(Key::avatar(EntityId(7)).meeting_point(), Key::avatar(EntityId(7)));
     }
 
     #[test]

@@ -18,11 +18,11 @@ use crate::schema::Unreadable;
 use crate::steward::DurableResult;
 use bytes::{Bytes, BytesMut};
 use pelago_cluster::IncomingCall;
-use pelago_game::{ContentHash, Game, Land, Refusal};
+use pelago_game::{ContentHash, Game, Land, Refusal, objects_of};
 use pelago_model::time::{DELIVERY_DELAY_MS, TICK_MS};
 use pelago_model::{
-    ChannelId, CommitOutcome, Document, EntityId, Epoch, IslandClock, IslandId, Key, Limit,
-    LimitCounts, Machine, NodeId, PublisherId, Revision, Tick, WorldTime,
+    ChannelId, ChunkPart, CommitOutcome, Document, EntityId, Epoch, IslandClock, IslandId, Key,
+    Limit, LimitCounts, Machine, NodeId, PublisherId, Revision, Tick, WorldTime,
 };
 use pelago_wire::client::{self, ServerMessage, server_message};
 use pelago_wire::frame::{Frame, Snapshot};
@@ -428,16 +428,14 @@ impl Lane {
         documents: Option<Vec<Document>>,
         effects: &mut Vec<Effect>,
     ) {
-        let request = self.tickets.remove(&ticket);
-        let document = documents.and_then(|documents| documents.into_iter().next());
-        match request {
-            Some(Request::ReadChunk(channel)) => match document {
-                Some(document) => self.chunk_read(now, channel, &document),
+        match self.tickets.remove(&ticket) {
+            Some(Request::ReadChunk(channel)) => match documents {
+                Some(documents) => self.chunk_read(now, channel, &documents),
                 // Again with the next sweep: at once it would go round as fast as the store fails.
                 None => self.objects.read_failed(channel, now),
             },
             Some(Request::ReadPlace(client)) => {
-                let place = document.as_ref().map(|document| {
+                let place = documents.as_deref().and_then(<[Document]>::first).map(|document| {
                     (document.revision, crate::schema::read::<PlaceDocument>(document))
                 });
                 self.place_read(client, place, effects);
@@ -446,9 +444,11 @@ impl Lane {
         }
     }
 
-    fn chunk_read(&mut self, now: WorldTime, channel: ChannelId, document: &Document) {
-        let views = self.config.game.objects(document);
-        if self.objects.read(channel, document.revision, views, now) {
+    fn chunk_read(&mut self, now: WorldTime, channel: ChannelId, documents: &[Document]) {
+        let game = &*self.config.game;
+        let parts = parts(&self.config.lands, channel).zip(documents);
+        let read = parts.map(|(part, it)| (part, it.revision, objects_of(game, part, it)));
+        if self.objects.read(channel, read, now) {
             self.delivery.objects_replaced(channel);
         }
     }
@@ -456,7 +456,8 @@ impl Lane {
     fn read_chunk(&mut self, channel: ChannelId, effects: &mut Vec<Effect>) {
         if self.delivery.is_watched(channel) {
             let ticket = self.ticket(Request::ReadChunk(channel));
-            let keys = vec![Key::chunk(channel.island, channel.chunk)];
+            let key = |part| Key::chunk_part(channel.island, channel.chunk, part);
+            let keys = parts(&self.config.lands, channel).map(key).collect();
             effects.push(Effect::Load { part: self.part(), ticket, keys });
         }
     }
@@ -549,6 +550,15 @@ impl Machine for Lane {
     fn next_wake(&self) -> Option<WorldTime> {
         Some(self.next_publish.min(self.next_delivery))
     }
+}
+
+/// The parts of a channel's chunk, each of which is a document.
+fn parts(
+    lands: &BTreeMap<IslandId, Arc<Land>>,
+    channel: ChannelId,
+) -> impl Iterator<Item = ChunkPart> {
+    let ChannelId { island, chunk, .. } = channel;
+    lands.get(&island).into_iter().flat_map(move |land| land.parts(chunk))
 }
 
 /// Ticks are aligned to world time, on all nodes alike.

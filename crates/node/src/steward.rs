@@ -23,7 +23,7 @@ use batch::{Batch, BatchEnd};
 use bytes::Bytes;
 use objects::ObjectPublisher;
 use pelago_cluster::IncomingCall;
-use pelago_game::{Actor, Game, Land, Refusal};
+use pelago_game::{Actor, Game, Land, Refusal, objects_of};
 use pelago_model::{
     ChannelId, CommitOutcome, Document, IslandClock, IslandId, Key, Limit, LimitCounts, Machine,
     NodeId, PublisherId, Size, WorldTime,
@@ -301,7 +301,7 @@ impl Steward {
             self.queues.remove(key);
             return;
         }
-        let batch = Batch::new(turns, &*self.config.game, key, self.remembered.get(key));
+        let batch = Batch::new(turns, &*self.config.game, &self.remembered);
         queue.batch = Some(batch);
         self.run(now, key, effects);
     }
@@ -376,10 +376,12 @@ impl Steward {
                 self.run(now, key, effects);
             }
             CommitOutcome::Unknown => {
+                for key in batch.documents() {
+                    self.remembered.remove(key);
+                }
                 let refused = batch.forget_documents();
                 self.limits.add(Limit::TurnAttempts, refused.len() as u64);
                 effects.extend(refused);
-                self.remembered.remove(key);
                 self.run(now, key, effects);
             }
             CommitOutcome::Failed => self.give_up(now, key, effects),
@@ -402,10 +404,12 @@ impl Steward {
 
     /// The store does not answer: everybody may try again.
     fn give_up(&mut self, now: WorldTime, key: &Key, effects: &mut Vec<Effect>) {
-        self.remembered.remove(key);
         if let Some(queue) = self.queues.get_mut(key)
             && let Some(mut batch) = queue.batch.take()
         {
+            for key in batch.documents() {
+                self.remembered.remove(key);
+            }
             let text = format!("the store failed for a batch of {} on {key}", batch.len());
             effects.push(Effect::Log { level: Level::Warn, trace: 0, text });
             effects.extend(batch.refuse_all(&unavailable()));
@@ -415,18 +419,19 @@ impl Steward {
 
     /// A document as the store has it: remembers it and tells readers what changed.
     fn absorb(&mut self, now: WorldTime, key: Key, document: Document, effects: &mut Vec<Effect>) {
-        let Some((island, chunk)) = key.as_chunk() else { return };
+        let Some((island, chunk, part)) = key.as_chunk() else { return };
         let old = self.remembered.get(&key);
         if old.is_some_and(|old| old.revision >= document.revision) {
             return;
         }
         let channel = ChannelId::whole(island, chunk);
-        let old = old.map(|old| self.config.game.objects(old)).unwrap_or_default();
-        let new = self.config.game.objects(&document);
+        let game = &*self.config.game;
+        let old = old.map(|old| objects_of(game, part, old)).unwrap_or_default();
+        let new = objects_of(game, part, &document);
         self.objects.changed(now, channel, document.revision, &old, &new, effects);
         if self.remembered.len() >= MAX_REMEMBERED {
             self.limits.note(Limit::Remembered);
-            self.remembered.retain(|key, _| self.queues.contains_key(key));
+            self.remembered.retain(|key, _| self.queues.contains_key(&key.meeting_point()));
         }
         self.remembered.insert(key, document);
     }

@@ -17,6 +17,7 @@ use clocks::HostClock;
 pub(crate) use mail::Mail;
 use pelago_cluster::{LinkId, LinksInput};
 use pelago_frontier::Frontier;
+use pelago_frontier::terrain::overgrown_tile;
 use pelago_game::{IslandSpec, Land};
 use pelago_model::{
     CommitOutcome, Document, EntityId, Incarnation, IslandClock, IslandId, Key, NodeId, Trajectory,
@@ -43,10 +44,11 @@ const REST_MS: i64 = 11_000;
 const SIZES_EVERY: u64 = 64;
 
 /// The land is the same for all seeds: making it takes longer than playing on it.
-static LAND: LazyLock<Arc<Land>> = LazyLock::new(|| {
-    let spec = IslandSpec { id: HOME, seed: 7, size: 6, generator: 1 };
-    Arc::new(Land::new(&Frontier, spec))
-});
+static LAND: LazyLock<Arc<Land>> = LazyLock::new(|| Arc::new(Land::new(&Frontier, ISLAND)));
+/// The same with something on every cell: what players change about a chunk takes several documents.
+static OVERGROWN: LazyLock<Arc<Land>> =
+    LazyLock::new(|| Arc::new(Land::with_tiles(&Frontier, ISLAND, overgrown_tile)));
+const ISLAND: IslandSpec = IslandSpec { id: HOME, seed: 7, size: 6, generator: 1 };
 const HOME: IslandId = IslandId(1 << pelago_model::id::SERIAL_BITS | 1);
 
 /// What is simulated.
@@ -64,6 +66,8 @@ pub struct Setup {
     pub players: usize,
     /// What goes wrong.
     pub faults: Faults,
+    /// On land with something on every cell.
+    pub overgrown: bool,
     /// Planted bugs.
     pub sabotage: Sabotage,
     /// Nodes are told what their hosts' clocks say, as another planted bug.
@@ -100,6 +104,7 @@ impl Setup {
             },
             players: 8,
             faults: Faults::USUAL,
+            overgrown: seed % 5 == 4,
             sabotage: Sabotage::default(),
             raw_clocks: false,
             steady: false,
@@ -244,7 +249,7 @@ impl Simulation {
             secret: "simulated".into(),
             home: HOME,
         };
-        if let Ok(transaction) = bootstrap(&world, LAND.spec()) {
+        if let Ok(transaction) = bootstrap(&world, &ISLAND) {
             simulation.store.apply(transaction);
         }
         for number in 1..=setup.nodes {
@@ -276,6 +281,10 @@ impl Simulation {
         simulation
     }
 
+    fn land(&self) -> &'static Arc<Land> {
+        if self.setup.overgrown { &OVERGROWN } else { &LAND }
+    }
+
     fn config(&self, node: NodeId) -> NodeConfig {
         NodeConfig {
             node,
@@ -287,7 +296,7 @@ impl Simulation {
             },
             world: WorldNumber::new(1).expect("a small number"),
             home: HOME,
-            lands: BTreeMap::from([(HOME, LAND.clone())]),
+            lands: BTreeMap::from([(HOME, self.land().clone())]),
             game: Arc::new(Frontier),
             clock: IslandClock::IDENTITY,
             secret: [7; 32],

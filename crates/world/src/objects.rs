@@ -1,24 +1,26 @@
 //! Objects: what players changed about what stands on the chunks in sight.
 //!
-//! Read from the chunk's document, kept up to date by the steward's frames. An older revision never replaces a newer one.
+//! Read from the chunk's documents, kept up to date by the steward's frames. An older revision never replaces a newer one: a
+//! slot is in one document for ever, so that its revisions can be compared.
 
 use bytes::{Bytes, BytesMut};
 use pelago_game::ObjectView;
-use pelago_model::{ChannelId, IslandClock, Revision, Tick, WorldTime};
+use pelago_model::{ChannelId, ChunkPart, IslandClock, Revision, Tick, WorldTime};
 use pelago_wire::frame::{Frame, base};
 use pelago_wire::record::{ObjectRecord, Record};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// How often a chunk's document is read again, whatever the steward says, in ms.
+/// How often a chunk's documents are read again, whatever the steward says, in ms.
 pub const REFRESH_MS: i64 = 30_000;
 
 /// A chunk. A lane has thousands, and on most of them nothing was ever changed.
 #[derive(Debug)]
 struct Chunk {
-    /// One more than the revision of the document last read; 0 before the first time.
+    /// One more than the revision of the first part when it was last read; 0 before the first time. All parts are read at
+    /// once.
     next_revision: u64,
-    /// When the document is to be read again.
+    /// When the documents are to be read again.
     due_at: WorldTime,
 }
 
@@ -26,7 +28,7 @@ impl Chunk {
     /// Not to be read again before the first read has ended.
     const UNREAD: Self = Self { next_revision: 0, due_at: WorldTime(i64::MAX) };
 
-    /// The revision of the document last read; `None` before the first time.
+    /// The revision of the first part when it was last read; `None` before the first time.
     fn read(&self) -> Option<Revision> {
         self.next_revision.checked_sub(1).map(Revision)
     }
@@ -36,6 +38,8 @@ impl Chunk {
 #[derive(Debug, Default)]
 pub struct Objects {
     chunks: BTreeMap<ChannelId, Chunk>,
+    /// The revisions of the other parts when they were last read. Few chunks have any.
+    parts: BTreeMap<(ChannelId, ChunkPart), Revision>,
     /// Those that were changed.
     slots: BTreeMap<(ChannelId, u16), (Revision, Bytes)>,
 }
@@ -49,6 +53,7 @@ impl Objects {
     /// Ends watching a chunk.
     pub fn unwatch(&mut self, channel: ChannelId) {
         self.chunks.remove(&channel);
+        self.parts.extract_if(parts_of(channel), |_, _| true).for_each(drop);
         self.slots.extract_if(slots_of(channel), |_, _| true).for_each(drop);
     }
 
@@ -58,24 +63,42 @@ impl Objects {
             && self.slots.range(slots_of(*channel)).next().is_some()
     }
 
-    /// Takes in a document; `true` if readers must be shown the chunk anew.
+    /// Takes in the documents of a chunk, in the order of its parts; `true` if readers must be shown the chunk anew.
     pub fn read(
         &mut self,
         channel: ChannelId,
-        revision: Revision,
-        views: Vec<ObjectView>,
+        documents: impl IntoIterator<Item = (ChunkPart, Revision, Vec<ObjectView>)>,
         now: WorldTime,
     ) -> bool {
         let Some(chunk) = self.chunks.get_mut(&channel) else { return false };
         chunk.due_at = now.plus(REFRESH_MS);
-        if chunk.read().is_some_and(|known| known >= revision) {
+        let mut changed = false;
+        for (part, revision, views) in documents {
+            changed |= self.read_part(channel, part, revision, views);
+        }
+        changed
+    }
+
+    fn read_part(
+        &mut self,
+        channel: ChannelId,
+        part: ChunkPart,
+        revision: Revision,
+        views: Vec<ObjectView>,
+    ) -> bool {
+        if self.known(channel, part).is_some_and(|known| known >= revision) {
             return false;
         }
-        chunk.next_revision = revision.0 + 1;
-        let changed = !views.is_empty() || self.slots.range(slots_of(channel)).next().is_some();
+        if part != ChunkPart::FIRST {
+            self.parts.insert((channel, part), revision);
+        } else if let Some(chunk) = self.chunks.get_mut(&channel) {
+            chunk.next_revision = revision.0 + 1;
+        }
+        let slots = slots_of_part(channel, part);
+        let changed = !views.is_empty() || self.slots.range(slots.clone()).next().is_some();
         // What came in a frame before the document but is newer than it stays.
         let is_old = |_: &(ChannelId, u16), (known, _): &mut (Revision, Bytes)| *known <= revision;
-        self.slots.extract_if(slots_of(channel), is_old).for_each(drop);
+        self.slots.extract_if(slots, is_old).for_each(drop);
         for view in views {
             let key = (channel, view.slot);
             if self.slots.get(&key).is_none_or(|(known, _)| *known <= revision) {
@@ -85,7 +108,15 @@ impl Objects {
         changed
     }
 
-    /// The document could not be read: it is due at once.
+    /// The revision of a document when it was last read.
+    fn known(&self, channel: ChannelId, part: ChunkPart) -> Option<Revision> {
+        match part {
+            ChunkPart::FIRST => self.chunks.get(&channel)?.read(),
+            part => self.parts.get(&(channel, part)).copied(),
+        }
+    }
+
+    /// The documents could not be read: they are due at once.
     pub fn read_failed(&mut self, channel: ChannelId, now: WorldTime) {
         if let Some(chunk) = self.chunks.get_mut(&channel) {
             chunk.due_at = now;
@@ -94,12 +125,15 @@ impl Objects {
 
     /// Takes in a steward's frame; `true` if anything in it was new.
     pub fn apply(&mut self, frame: &Frame) -> bool {
-        let Some(chunk) = self.chunks.get(&frame.channel) else { return false };
+        if !self.chunks.contains_key(&frame.channel) {
+            return false;
+        }
         let mut changed = false;
         for record in &frame.records {
             let Record::Object(ObjectRecord { slot, revision, payload }) = record else { continue };
             let key = (frame.channel, *slot);
-            let known = self.slots.get(&key).map(|(revision, _)| *revision).max(chunk.read());
+            let read = self.known(frame.channel, ChunkPart::of(*slot));
+            let known = self.slots.get(&key).map(|(revision, _)| *revision).max(read);
             if known.is_none_or(|known| known < *revision) {
                 self.slots.insert(key, (*revision, payload.clone()));
                 changed = true;
@@ -110,11 +144,12 @@ impl Objects {
 
     /// The records of a snapshot for clients.
     pub fn snapshot(&self, channel: ChannelId, tick: Tick, clock: &IslandClock) -> Option<Bytes> {
-        let read = self.chunks.get(&channel)?.read()?;
+        self.known(channel, ChunkPart::FIRST)?;
         let base = base(&channel, tick, clock);
         let mut records = BytesMut::new();
         for ((_, slot), (revision, payload)) in self.slots.range(slots_of(channel)) {
-            let revision = (*revision).max(read);
+            let read = self.known(channel, ChunkPart::of(*slot));
+            let revision = read.map_or(*revision, |read| read.max(*revision));
             let object = ObjectRecord { slot: *slot, revision, payload: payload.clone() };
             Record::Object(object).put(&base, &mut records);
         }
@@ -154,4 +189,15 @@ impl Objects {
 /// The names of all slots of a chunk.
 fn slots_of(channel: ChannelId) -> RangeInclusive<(ChannelId, u16)> {
     (channel, 0)..=(channel, u16::MAX)
+}
+
+/// The names of the slots of a part.
+fn slots_of_part(channel: ChannelId, part: ChunkPart) -> RangeInclusive<(ChannelId, u16)> {
+    let (first, last) = part.slots().into_inner();
+    (channel, first)..=(channel, last)
+}
+
+/// The names of all parts of a chunk.
+fn parts_of(channel: ChannelId) -> RangeInclusive<(ChannelId, ChunkPart)> {
+    (channel, ChunkPart::of(0))..=(channel, ChunkPart::of(u16::MAX))
 }

@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use pelago_model::{
-    ChannelId, ChunkId, EntityId, Epoch, Incarnation, IslandClock, IslandId, IslandTime, NodeId,
-    PublisherId, Revision, Tick, Trajectory, WorldTime,
+    ChannelId, ChunkId, ChunkPart, EntityId, Epoch, Incarnation, IslandClock, IslandId, IslandTime,
+    NodeId, PublisherId, Revision, Tick, Trajectory, WorldTime,
 };
 use pelago_wire::frame::Snapshot;
 use pelago_world::{ClientId, Delivery, Ghosts, Objects, Publisher, Shown, Sight};
@@ -139,7 +139,7 @@ impl World {
             let channel = ChannelId::whole(ISLAND, chunk);
             if self.delivery.watch(client, channel, &self.ghosts, &self.objects) {
                 self.objects.watch(channel);
-                self.objects.read(channel, Revision(0), Vec::new(), now);
+                self.objects.read(channel, [(ChunkPart::FIRST, Revision(0), Vec::new())], now);
                 self.publishers.iter_mut().for_each(|publisher| publisher.serve(NODE, channel, 1));
             }
         }

@@ -58,10 +58,7 @@ impl Game for Frontier {
     }
 
     fn keys(&self, actor: &Actor, payload: &[u8]) -> Vec<Key> {
-        match rules::route(actor, payload) {
-            Ok(Route::Durable { key }) => vec![key],
-            _ => Vec::new(),
-        }
+        rules::keys(actor, payload)
     }
 
     fn durable(&self, context: &mut DurableContext<'_>, payload: &[u8]) -> Result<Bytes, Halt> {

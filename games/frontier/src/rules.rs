@@ -4,7 +4,7 @@ use crate::content::{NATURALS, NaturalKind, PUSH, PUSHED, REACH_UNITS, WAVE, WAV
 use bytes::{BufMut, Bytes, BytesMut};
 use pelago_game::{Actor, DurableContext, Halt, LiveContext, ObjectView, Refusal, Route, Total};
 use pelago_model::gauge::{GaugeRate, NANO};
-use pelago_model::{ChunkId, Document, EntityId, Gauge, IslandTime, Key};
+use pelago_model::{ChunkId, ChunkPart, Document, EntityId, Gauge, IslandTime, Key};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -42,12 +42,12 @@ struct Avatar {
     consumed: BTreeMap<String, u64>,
 }
 
-/// What players changed about a chunk.
+/// What players changed about the slots of a part of a chunk.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Chunk {
     /// The natural things that are not full, by slot.
     slots: BTreeMap<u16, Natural>,
-    /// What was ever taken from here, by item: nature's side of the books. Of the whole chunk, so
+    /// What was ever taken from here, by item: nature's side of the books. Of the whole part, so
     /// that slots can be forgotten when they are full again.
     taken: BTreeMap<String, u64>,
 }
@@ -80,6 +80,15 @@ pub(crate) fn route(actor: &Actor, payload: &[u8]) -> Result<Route, Refusal> {
     })
 }
 
+pub(crate) fn keys(actor: &Actor, payload: &[u8]) -> Vec<Key> {
+    match parse(payload) {
+        Ok(Command::Gather { x, y, slot }) => {
+            vec![Key::chunk_part(actor.island, ChunkId::new(x, y), ChunkPart::of(slot))]
+        }
+        _ => Vec::new(),
+    }
+}
+
 pub(crate) fn durable(context: &mut DurableContext<'_>, payload: &[u8]) -> Result<Bytes, Halt> {
     match parse(payload)? {
         Command::Gather { x, y, slot } => gather(context, ChunkId::new(x, y), slot),
@@ -98,7 +107,7 @@ fn gather(context: &mut DurableContext<'_>, chunk: ChunkId, slot: u16) -> Result
     if context.actor().position.distance_squared(place) > reach {
         return Err(Refusal::new("too_far", "That is too far away.").into());
     }
-    let key = Key::chunk(context.actor().island, chunk);
+    let key = Key::chunk_part(context.actor().island, chunk, ChunkPart::of(slot));
     let mut document: Chunk = context.get(&key)?.unwrap_or_default();
     let now = context.now();
     let entry = document.slots.entry(slot).or_insert_with(|| Natural { stock: full(natural, now) });
@@ -241,5 +250,35 @@ pub(crate) fn count(key: &Key, value: &Value, totals: &mut BTreeMap<String, Tota
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pelago_model::limits::{
+        CHUNK_PART_SLOTS, MAX_CHUNK_DOCUMENT_BYTES, MAX_CHUNK_MARGIN_BYTES, MAX_OVERRIDE_BYTES,
+    };
+
+    /// Longer than any that is ever written.
+    fn longest() -> Natural {
+        let first = IslandTime(i64::MIN);
+        let mut stock = Gauge::new(i64::MIN, i64::MIN, i64::MIN, first);
+        stock.add_rate(GaugeRate { nano_per_ms: i64::MIN, from: first, until: first }).unwrap();
+        Natural { stock }
+    }
+
+    #[test]
+    fn a_part_in_which_everything_is_as_long_as_can_be_fits() {
+        let bytes = |chunk: &Chunk| pelago_game::json::encode(chunk).unwrap().len();
+        let taken = NATURALS.iter().map(|kind| (kind.item.to_owned(), u64::MAX)).collect();
+        let mut chunk = Chunk { slots: BTreeMap::new(), taken };
+        assert!(bytes(&chunk) <= MAX_CHUNK_MARGIN_BYTES);
+        for slot in u16::MAX - CHUNK_PART_SLOTS + 1..=u16::MAX {
+            let before = bytes(&chunk);
+            chunk.slots.insert(slot, longest());
+            assert!(bytes(&chunk) - before <= MAX_OVERRIDE_BYTES);
+        }
+        assert!(bytes(&chunk) <= MAX_CHUNK_DOCUMENT_BYTES);
     }
 }

@@ -1,6 +1,8 @@
 //! Land from a seed: value noise in integers, so that every machine makes the same island for ever.
 
-use crate::content::{BUSH, DEEP, FOREST, GRASS, ROCK, SAND, SHALLOWS, STONE, TREE};
+use crate::content::{
+    BUSH, DEEP, FOREST, GRASS, GROUNDS, NATURALS, ROCK, SAND, SHALLOWS, STONE, TREE,
+};
 use pelago_game::land::{CELL_UNITS, CELLS_PER_SIDE};
 use pelago_game::{Arrival, IslandSpec, Land, Natural, Tile};
 use pelago_model::{ChunkId, Position};
@@ -36,6 +38,20 @@ pub fn tile(island: &IslandSpec, chunk: ChunkId) -> Option<Tile> {
         }
     }
     Some(Tile { ground, naturals })
+}
+
+/// The same land, with something on every cell that can be walked on: more than nature ever grows, for whoever wants to see
+/// chunks of many parts.
+pub fn overgrown_tile(island: &IslandSpec, chunk: ChunkId) -> Option<Tile> {
+    let mut tile = tile(island, chunk)?;
+    let middle = |cell: usize| (cell as i32 * CELL_UNITS + CELL_UNITS / 2) as u16;
+    let grown = |(cell, ground): (usize, &u8)| {
+        let walkable = GROUNDS.get(usize::from(*ground))?.walkable;
+        let (x, y) = (middle(cell % CELLS_PER_SIDE), middle(cell / CELLS_PER_SIDE));
+        walkable.then_some(Natural { kind: (cell % NATURALS.len()) as u8, x, y })
+    };
+    tile.naturals = tile.ground.iter().enumerate().filter_map(grown).collect();
+    Some(tile)
 }
 
 /// The kind of ground of a cell.

@@ -136,7 +136,8 @@ fn key(bytes: &[u8]) {
         // Hexadecimal digits and signs have other forms; what is meant is the same.
         assert_eq!(Key::avatar(avatar).as_avatar(), Some(avatar));
     }
-    if let Some((island, chunk)) = key.as_chunk() {
-        assert_eq!(Key::chunk(island, chunk).as_chunk(), Some((island, chunk)));
+    if let Some((island, chunk, part)) = key.as_chunk() {
+        assert_eq!(Key::chunk_part(island, chunk, part), key);
     }
+    assert_eq!(key.meeting_point().meeting_point(), key.meeting_point());
 }

@@ -236,6 +236,7 @@ impl Lane {
                     player.pending = Some((act.sequence, act.payload.clone()));
                 }
                 self.calls.insert(call, PendingCall { client, number, durable });
+                let key = key.meeting_point();
                 let command = DurableCommand { key, actor, payload: act.payload, trace: call };
                 let lane = self.config.lane;
                 let input = ControlInput::CallDurable { lane, number: call, command };

@@ -48,15 +48,14 @@ impl Batch {
     pub(super) fn new(
         turns: Vec<Waiting>,
         game: &dyn Game,
-        key: &Key,
-        remembered: Option<&Document>,
+        remembered: &BTreeMap<Key, Document>,
     ) -> Self {
         let mut wanted: BTreeSet<Key> = BTreeSet::new();
         for turn in &turns {
             wanted.extend(turn.work.keys(game));
         }
-        let documents: BTreeMap<Key, Document> =
-            remembered.map(|document| (key.clone(), document.clone())).into_iter().collect();
+        let known = |key: &Key| Some((key.clone(), remembered.get(key)?.clone()));
+        let documents: BTreeMap<Key, Document> = wanted.iter().filter_map(known).collect();
         Self {
             turns,
             documents,
@@ -72,6 +71,11 @@ impl Batch {
 
     pub(super) fn len(&self) -> usize {
         self.turns.len()
+    }
+
+    /// The documents at hand.
+    pub(super) fn documents(&self) -> impl Iterator<Item = &Key> {
+        self.documents.keys()
     }
 
     /// Those whose time is over at an instant, each of them told once.
@@ -166,13 +170,14 @@ impl Batch {
         std::mem::take(&mut self.written).into_iter().collect()
     }
 
-    /// These documents were not as expected: forgets them. Turns that met them elsewhere than at the
-    /// batch's own key are ejected, so that they do not hold up the others; who was tried too often is refused.
+    /// These documents were not as expected: forgets them. Turns that met them elsewhere than where the whole batch meets
+    /// are ejected, so that they do not hold up the others; who was tried too often is refused.
     pub(super) fn conflict(&mut self, key: &Key, keys: &[Key]) -> (Vec<Waiting>, Vec<Effect>) {
         for key in keys {
             self.documents.remove(key);
         }
-        let others: BTreeSet<&Key> = keys.iter().filter(|other| *other != key).collect();
+        let others: BTreeSet<&Key> =
+            keys.iter().filter(|other| other.meeting_point() != *key).collect();
         let (mut kept, mut ejected) = (Vec::new(), Vec::new());
         for (turn, touched) in std::mem::take(&mut self.turns).into_iter().zip(&self.touched) {
             let meets = touched.iter().any(|key| others.contains(key));

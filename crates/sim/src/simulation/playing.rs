@@ -1,6 +1,6 @@
 //! Players act, and hear of it.
 
-use super::{Event, LAND, REST_MS, Simulation};
+use super::{Event, ISLAND, REST_MS, Simulation};
 use crate::network::messages;
 use crate::player;
 use crate::simulation::Objection;
@@ -164,7 +164,7 @@ impl Simulation {
         let now = self.now;
         let Some(playing) = &self.players[number].playing else { return };
         let here = playing.path.position_at(pelago_model::IslandTime(now.0));
-        let side = i32::from(LAND.spec().size) * pelago_model::place::CHUNK_UNITS;
+        let side = i32::from(ISLAND.size) * pelago_model::place::CHUNK_UNITS;
         // Towards the middle, so that players meet.
         let pull = |at: i32| (side / 2 - at) / 4;
         let there = Position::new(here.x + dx + pull(here.x), here.y + dy + pull(here.y));
@@ -176,14 +176,16 @@ impl Simulation {
     pub(super) fn gather(&mut self, number: usize) {
         let Some(playing) = &self.players[number].playing else { return };
         let here = playing.path.position_at(pelago_model::IslandTime(self.now.0));
+        let land = self.land();
+        let things = |chunk| {
+            let place = move |slot| Some((chunk, slot, land.natural(chunk, slot)?.1));
+            (0..).map_while(place)
+        };
         let nearest = here
             .chunk()
             .around(1)
-            .flat_map(|chunk| (0..40).map(move |slot| (chunk, slot)))
-            .filter_map(|(chunk, slot)| {
-                let (_, place) = LAND.natural(chunk, slot)?;
-                Some((place.distance_squared(here), place, chunk, slot))
-            })
+            .flat_map(things)
+            .map(|(chunk, slot, place)| (place.distance_squared(here), place, chunk, slot))
             .min_by_key(|(distance, ..)| *distance);
         let Some((distance, place, chunk, slot)) = nearest else { return };
         if distance > 150 * 150 {

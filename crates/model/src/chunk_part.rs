@@ -1,0 +1,72 @@
+//! Parts of a chunk: what players changed about it is spread over documents by slot, so that each stays small.
+//!
+//! Which part a slot belongs to is a function of its number alone: nobody has to look for it, and no document is ever split.
+//! A part has room for [`MAX_OVERRIDE_BYTES`](limits::MAX_OVERRIDE_BYTES) per slot, even if every slot was changed.
+
+use crate::limits::{self, CHUNK_PART_SLOTS};
+use std::ops::RangeInclusive;
+
+/// A part of a chunk's slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChunkPart(u16);
+
+impl ChunkPart {
+    /// The part of the first slots: a chunk with no more of them has no other.
+    pub const FIRST: Self = Self(0);
+    const LAST: Self = Self(u16::MAX / CHUNK_PART_SLOTS);
+
+    /// A part by its number; `None` if there are no slots of it.
+    pub fn new(number: u16) -> Option<Self> {
+        Some(Self(number)).filter(|part| *part <= Self::LAST)
+    }
+
+    /// The part of a slot.
+    pub const fn of(slot: u16) -> Self {
+        Self(slot / CHUNK_PART_SLOTS)
+    }
+
+    /// Every part of a chunk that has slots from 0 on; the first even if it has none.
+    pub fn all(slots: usize) -> impl Iterator<Item = Self> {
+        let last = slots.clamp(1, limits::MAX_NATURAL_SLOTS) - 1;
+        (0..=last as u16 / CHUNK_PART_SLOTS).map(Self)
+    }
+
+    /// Its number, from 0.
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+
+    /// Its slots.
+    pub const fn slots(self) -> RangeInclusive<u16> {
+        let first = self.0 * CHUNK_PART_SLOTS;
+        first..=first + (CHUNK_PART_SLOTS - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_is_in_one_part() {
+        for slot in 0..=u16::MAX {
+            let part = ChunkPart::of(slot);
+            assert!(part.slots().contains(&slot));
+            assert_eq!(ChunkPart::new(part.number()), Some(part));
+        }
+        assert_eq!(ChunkPart::of(31), ChunkPart::FIRST);
+        assert_eq!(ChunkPart::of(32).number(), 1);
+        assert_eq!(ChunkPart::of(u16::MAX), ChunkPart::LAST);
+        assert_eq!(ChunkPart::new(2048), None);
+    }
+
+    #[test]
+    fn a_chunk_has_as_many_parts_as_its_slots_need() {
+        for (slots, parts) in
+            [(0, 1), (1, 1), (25, 1), (32, 1), (33, 2), (64, 2), (256, 8), (999, 8)]
+        {
+            assert_eq!(ChunkPart::all(slots).count(), parts, "{slots} slots");
+        }
+        assert_eq!(ChunkPart::all(64).last(), Some(ChunkPart::of(63)));
+    }
+}
