@@ -90,7 +90,7 @@ impl World {
         };
         for number in 1..=AVATARS {
             let game = Frontier.new_avatar("Anna");
-            let avatar = AvatarDocument::new("Anna".into(), place.clone(), game);
+            let avatar = AvatarDocument::new("Anna".into(), place, game);
             let avatar = AvatarDocument { epoch: Epoch(1), ..avatar };
             let value = Some(json::encode(&avatar).unwrap());
             let key = Key::avatar(EntityId(number));
