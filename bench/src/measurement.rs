@@ -16,6 +16,9 @@ pub(crate) struct Measurement {
     pub(crate) cost: Cost,
     pub(crate) memory: Memory,
     pub(crate) store: Store,
+    /// Earlier results have none.
+    #[serde(default)]
+    pub(crate) stewards: Option<Stewards>,
     pub(crate) baseline: Option<Baseline>,
     pub(crate) report: Report,
 }
@@ -56,6 +59,22 @@ pub(crate) struct Store {
     pub(crate) committed: f64,
     pub(crate) conflicts: f64,
     pub(crate) groups: f64,
+}
+
+/// What stewards did.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Stewards {
+    pub(crate) commits: f64,
+    /// Of those commits.
+    pub(crate) turns: f64,
+    /// Commands that were refused because too many waited.
+    pub(crate) busy: f64,
+}
+
+impl Stewards {
+    pub(crate) fn turns_per_commit(&self) -> f64 {
+        self.turns / self.commits.max(1.0)
+    }
 }
 
 /// The server's CPU beside that of a program which writes and reads the same and nothing else, in cores, over the
@@ -239,6 +258,15 @@ impl fmt::Display for Measurement {
             self.store.groups / cost.seconds,
             self.store.conflicts / cost.seconds
         )?;
+        if let Some(stewards) = self.stewards.as_ref().filter(|it| it.commits > 0.0) {
+            writeln!(
+                out,
+                "  stewards: {:.0} commits/s of {:.1} turns, {:.0} busy",
+                stewards.commits / cost.seconds,
+                stewards.turns_per_commit(),
+                stewards.busy
+            )?;
+        }
         if let Some(baseline) = &self.baseline {
             writeln!(
                 out,

@@ -123,6 +123,32 @@ pub(crate) struct Addresses {
     pub(crate) fingerprint: Option<String>,
 }
 
+/// Posts JSON to a server.
+///
+/// # Errors
+/// If it does not answer that all is well.
+pub(crate) async fn post(http: &str, path: &str, json: &str) -> Result<()> {
+    let length = json.len();
+    let rest = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{json}");
+    let answer = ask(http, &format!("POST {path}"), &rest).await?;
+    if !answer.starts_with("HTTP/1.1 200 ") {
+        bail!("{path} was answered: {answer}");
+    }
+    Ok(())
+}
+
+/// Asks a server, and reads all it has to say. Headers of its own, and a body, are in `rest`.
+async fn ask(http: &str, what: &str, rest: &str) -> Result<String> {
+    let host = http.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(host).await?;
+    let end = if rest.is_empty() { "\r\n" } else { rest };
+    let request = format!("{what} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{end}");
+    stream.write_all(request.as_bytes()).await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    Ok(text)
+}
+
 /// Counters and gauges of `/metrics`, by name with its labels.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metrics {
@@ -132,12 +158,7 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Reads them from a server.
     pub(crate) async fn read(http: &str) -> Result<Self> {
-        let host = http.trim_start_matches("http://");
-        let mut stream = TcpStream::connect(host).await?;
-        let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await?;
+        let text = ask(http, "GET /metrics", "").await?;
         let parse = |line: &str| {
             let (name, value) = line.rsplit_once(' ')?;
             Some((name.to_owned(), value.parse().ok()?))

@@ -7,13 +7,13 @@ use crate::results::{self, Kept};
 use crate::scenario::Scenario;
 use crate::share::{self, Share};
 use crate::store::Pairs;
-use crate::tables::{groups, on, pairs, runs, shares};
+use crate::tables::{groups, hot, on, pairs, runs, shares};
 use anyhow::{Context, Result};
 use std::path::Path;
 
 /// Scenarios in the order of the page.
-const SCENARIOS: [&str; 8] =
-    ["spread", "town", "crossing", "work", "share", "crowd", "limit", "transports"];
+const SCENARIOS: [&str; 9] =
+    ["spread", "town", "crossing", "work", "campfire", "share", "crowd", "limit", "transports"];
 /// CPU seconds per million delivered that a room server takes which encodes once and broadcasts, at 500 in a room.
 const ROOM_SERVER: f64 = 0.06;
 
@@ -41,6 +41,7 @@ pub(crate) fn report(bench: &Path, docs: &Path) -> Result<()> {
         let scenario = Scenario::read(&bench.join("scenarios").join(format!("{name}.toml")))?;
         let table = match name {
             "share" => shares(&share::shares(&results)),
+            "campfire" => hot(&results),
             _ => runs(&scenario, &results),
         };
         replace(&mut text, name, &(table + &on(&machine)))?;

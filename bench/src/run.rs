@@ -1,12 +1,13 @@
 //! One run: a server on its core, bots on theirs, numbers, and the baseline afterwards.
 
-use crate::measurement::{Baseline, Cost, Measurement, Memory, Store};
-use crate::process::{Addresses, Metrics, Process, Usage};
+use crate::measurement::{Baseline, Cost, Measurement, Memory, Stewards, Store};
+use crate::process::{Addresses, Metrics, Process, Usage, post};
 use crate::scenario::{Over, Variant};
 use crate::{baseline, cores};
 use anyhow::{Context, Result};
 use pelago_client::bots::Fleet;
 use rustix::process::Signal;
+use serde_json::json;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -40,6 +41,9 @@ pub(crate) async fn run(variant: &Variant, server: &Path, scratch: &Path) -> Res
         }
     }
     let arrived_seconds = began.elapsed().as_secs_f64();
+    if let Some(wood) = variant.bots.wood {
+        grant(&addresses.http, &fleet, wood).await?;
+    }
     sleep(Duration::from_secs(variant.time.settle_seconds)).await;
 
     let playing = fleet.playing();
@@ -95,9 +99,24 @@ pub(crate) async fn run(variant: &Variant, server: &Path, scratch: &Path) -> Res
             conflicts: since("pelago_store_transactions_total", "end=\"conflict\""),
             groups: since("pelago_store_groups_total", ""),
         },
+        stewards: Some(Stewards {
+            commits: since("pelago_steward_commits_total", ""),
+            turns: since("pelago_steward_turns_total", ""),
+            busy: since("pelago_limits_total", "limit=\"steward_queue\""),
+        }),
         baseline,
         report,
     })
+}
+
+/// Gives wood to everybody who is there.
+async fn grant(http: &str, fleet: &Fleet, wood: u32) -> Result<()> {
+    for avatar in fleet.avatars() {
+        let what = json!({"items": {"wood": wood}});
+        let grant = json!({"key": "bench", "avatar": avatar, "what": what, "reason": "a bench"});
+        post(http, "/api/v1/grants", &grant.to_string()).await?;
+    }
+    Ok(())
 }
 
 pub(crate) fn start(
@@ -117,6 +136,9 @@ pub(crate) fn start(
     // Every lane has its share of every chunk.
     command.args(["--spread", &world.lanes.to_string()]);
     command.args(["--island-size", &world.island_size.to_string(), "--max-clients", "60000"]);
+    if let Some(turns) = world.batch_turns {
+        command.env("PELAGO_LIMITS__BATCH_TURNS", turns.to_string());
+    }
     if variant.bots.over.is_encrypted() {
         // The numbers are still read over plain HTTP.
         command.args(["--tls-self-made", "--plain-http"]);

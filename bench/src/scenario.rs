@@ -44,6 +44,9 @@ pub(crate) struct WorldPart {
     pub(crate) lanes: u8,
     /// Chunks along the side of the island.
     pub(crate) island_size: u16,
+    /// Turns of one commit; otherwise as many as by default.
+    #[serde(default)]
+    pub(crate) batch_turns: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -52,6 +55,7 @@ pub(crate) enum Does {
     Wander,
     Gather,
     Cross,
+    Feed,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -90,8 +94,11 @@ pub(crate) struct BotsPart {
     pub(crate) speed_metres_per_second: f64,
     #[serde(default = "four")]
     pub(crate) turn_mean_seconds: f64,
-    /// Those who gather do it this often.
+    /// Those who gather or feed do it this often.
     pub(crate) gather_seconds: Option<f64>,
+    /// What everybody is granted on arrival.
+    #[serde(default)]
+    pub(crate) wood: Option<u32>,
     /// How far from the middle of the island they go; otherwise anywhere.
     pub(crate) radius_metres: Option<f64>,
     #[serde(default = "over_tcp")]
@@ -138,6 +145,7 @@ pub(crate) struct Vary {
     count: Vec<usize>,
     speed_metres_per_second: Vec<f64>,
     over: Vec<Over>,
+    batch_turns: Vec<u32>,
 }
 
 /// What is to be reached. What is not named is only reported.
@@ -183,6 +191,9 @@ impl Scenario {
             variant.bots.speed_metres_per_second = speed;
         });
         vary_by(&mut all, &vary.lanes, |variant, lanes| variant.world.lanes = lanes);
+        vary_by(&mut all, &vary.batch_turns, |variant, turns| {
+            variant.world.batch_turns = Some(turns);
+        });
         all
     }
 }
@@ -207,8 +218,15 @@ impl Variant {
     pub(crate) fn label(&self) -> String {
         let (bots, world, over) = (&self.bots, &self.world, self.bots.over.name());
         format!(
-            "{} bots at {} m/s over {over}, {} nodes of {} lanes",
-            bots.count, bots.speed_metres_per_second, world.nodes, world.lanes,
+            "{} bots at {} m/s over {over}, {} nodes of {} lanes{}",
+            bots.count,
+            bots.speed_metres_per_second,
+            world.nodes,
+            world.lanes,
+            world
+                .batch_turns
+                .map(|turns| format!(", {turns} turns per commit"))
+                .unwrap_or_default(),
         )
     }
 
@@ -228,6 +246,7 @@ impl Variant {
             Does::Wander => Behavior::Wander,
             Does::Gather => Behavior::Gather,
             Does::Cross => Behavior::Cross,
+            Does::Feed => Behavior::Feed,
         };
         let source = |last: u8| IpAddr::V4(Ipv4Addr::new(127, 0, 1, last));
         let trust = || {
@@ -266,7 +285,7 @@ mod tests {
             assert!(!scenario.variants().is_empty());
             count += 1;
         }
-        assert_eq!(count, 9);
+        assert_eq!(count, 10);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Tables of the page, in Markdown.
 
-use crate::measurement::Measurement;
+use crate::measurement::{Measurement, Stewards};
 use crate::micro::Group;
 use crate::results::Machine;
 use crate::scenario::Scenario;
@@ -155,6 +155,43 @@ pub(crate) fn shares(shares: &[Share]) -> String {
         let _ = writeln!(out, "\nThe default of `spread` that follows: **{spread}**.");
     }
     out
+}
+
+/// A document that everybody changes.
+pub(crate) fn hot(results: &[Measurement]) -> String {
+    let rows = results.iter().map(|it| {
+        let (commands, updates) = (&it.report.commands, &it.report.updates);
+        let per_second = |count: f64| format!("{:.0}", count / it.cost.seconds);
+        let stewards = it.stewards.as_ref();
+        let of = |of: &dyn Fn(&Stewards) -> String| stewards.map_or_else(|| "-".into(), of);
+        [
+            it.variant.world.batch_turns.map_or_else(|| "-".into(), |turns| turns.to_string()),
+            it.variant.bots.count.to_string(),
+            per_second(commands.sent as f64),
+            per_second(commands.acked as f64),
+            format!("{}, {}", commands.p50_ms, commands.p99_ms),
+            of(&|stewards| per_second(stewards.commits)),
+            of(&|stewards| format!("{:.1}", stewards.turns_per_commit())),
+            of(&|stewards| format!("{}, {:.0}", commands.refused, stewards.busy)),
+            format!("{}, {}", updates.staleness_p50_ms, updates.staleness_p99_ms),
+            format!("{:.2}", it.cores()),
+        ]
+    });
+    table(
+        [
+            "turns per commit at most",
+            "players",
+            "asked/s",
+            "acknowledged/s",
+            "acknowledged p50, p99 ms",
+            "commits/s on the fire",
+            "turns per commit",
+            "refused, of them busy",
+            "staleness p50, p99 ms",
+            "cores",
+        ],
+        rows,
+    )
 }
 
 /// Small benches.

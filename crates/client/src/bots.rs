@@ -30,6 +30,8 @@ pub enum Behavior {
     Mixed,
     /// Walk straight on, and turn only where there is no way.
     Cross,
+    /// Walk about the campfire, and feed it with the wood that they have.
+    Feed,
 }
 
 /// What is to be done.
@@ -53,9 +55,9 @@ pub struct Plan {
     pub speed: u16,
     /// The mean of the exponential times between turns of those who wander.
     pub turn_mean: Duration,
-    /// How often those who gather try to; `None`: as soon as they stand somewhere.
+    /// How often those who gather or feed try to; `None`: as soon as they stand somewhere, or have been answered.
     pub gather_every: Option<Duration>,
-    /// How far from the place of arrival those who wander go, in 1/64 m; `None`: they appear anywhere, and go anywhere.
+    /// How far from the place of arrival (or the campfire) those who wander go, in 1/64 m; `None`: they appear anywhere, and go anywhere.
     pub radius: Option<u32>,
     /// How often a bot asks for the time.
     pub ping_every: Duration,

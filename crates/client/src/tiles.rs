@@ -1,6 +1,7 @@
 //! Tiles and manifests: land as clients fetch it.
 
 use bytes::Bytes;
+use pelago_model::place::CHUNK_UNITS;
 use pelago_model::{ChunkId, Position};
 use pelago_wire::Malformed;
 use pelago_wire::varint::Reader;
@@ -32,6 +33,14 @@ impl Manifest {
             return Err(Malformed::Truncated);
         }
         Ok(Self { first, size, hashes })
+    }
+
+    /// The middle of the island.
+    pub fn middle(&self) -> Position {
+        let along = |first: i64, size: i64| (2 * first + size) * i64::from(CHUNK_UNITS) / 2;
+        let (x, y) = (along(self.first.0, self.size.0), along(self.first.1, self.size.1));
+        // 16 bits of chunks, twice: it fits.
+        Position::new(x as i32, y as i32)
     }
 
     /// The hash of a chunk's tile; `None` is open water.

@@ -84,6 +84,7 @@ impl World {
             game: Arc::new(Frontier),
             clock: IslandClock::IDENTITY,
             secret: [7; 32],
+            batch_turns: pelago_node::MAX_BATCH_TURNS,
             limits: pelago_node::ClientLimits::default(),
             max_clients: 10,
             audit: false,

@@ -14,8 +14,8 @@ use pelago_model::{
 };
 use pelago_node::avatar::{AVATAR_SCHEMA, AvatarDocument, Place};
 use pelago_node::{
-    Caller, DurableCommand, DurableResult, Effect, LaneInput, Message, Steward, StewardConfig,
-    StewardInput, StewardSabotage,
+    Caller, DurableCommand, DurableResult, Effect, LaneInput, MAX_BATCH_TURNS, Message, Steward,
+    StewardConfig, StewardInput, StewardSabotage,
 };
 use pelago_store::{Memory, Store, commit_now, load_now};
 use std::collections::BTreeMap;
@@ -81,6 +81,7 @@ impl Rig {
             lands: BTreeMap::from([(ISLAND, land)]),
             clock: IslandClock::IDENTITY,
             secret: [7; 32],
+            batch_turns: MAX_BATCH_TURNS,
             sabotage: StewardSabotage::default(),
         });
         Self { steward, store: Memory::from(documents), commands, now }

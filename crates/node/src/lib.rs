@@ -25,5 +25,6 @@ pub use login::{Login, LoginConfig, LoginInput};
 pub use manners::{ClientLimits, Offence};
 pub use node::{Hub, Node, NodeConfig, bootstrap};
 pub use steward::{
-    Caller, DurableCommand, DurableResult, Steward, StewardConfig, StewardInput, StewardSabotage,
+    Caller, DurableCommand, DurableResult, MAX_BATCH_TURNS, Steward, StewardConfig,
+    StewardCounters, StewardInput, StewardSabotage,
 };

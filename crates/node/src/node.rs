@@ -78,6 +78,8 @@ pub struct NodeConfig {
     pub clock: IslandClock,
     /// From which turns get their randomness.
     pub secret: [u8; 32],
+    /// Turns of one commit, from 1 to [`MAX_BATCH_TURNS`](crate::MAX_BATCH_TURNS).
+    pub batch_turns: usize,
     /// Clients at once.
     pub max_clients: usize,
     /// What each of them may do.
@@ -140,6 +142,7 @@ impl NodeConfig {
             lands: self.lands.clone(),
             clock: self.clock,
             secret: self.secret,
+            batch_turns: self.batch_turns,
             sabotage: self.sabotage.steward,
         };
         Hub {

@@ -150,6 +150,8 @@ pub struct StewardConfig {
     pub clock: IslandClock,
     /// The server's secret, from which turns get their randomness.
     pub secret: [u8; 32],
+    /// Turns of one commit, from 1 to [`MAX_BATCH_TURNS`].
+    pub batch_turns: usize,
     /// For tests only: breaks a promise on purpose.
     pub sabotage: StewardSabotage,
 }
@@ -171,6 +173,15 @@ struct KeyQueue {
     batch: Option<Batch>,
 }
 
+/// What stewards count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StewardCounters {
+    /// Batches that were committed.
+    pub commits: u64,
+    /// Turns of those batches: over `commits`, how many share a commit.
+    pub turns: u64,
+}
+
 /// The stewards of a node.
 pub struct Steward {
     config: StewardConfig,
@@ -182,6 +193,7 @@ pub struct Steward {
     next_ticket: u64,
     objects: ObjectPublisher,
     limits: LimitCounts,
+    counters: StewardCounters,
 }
 
 impl Steward {
@@ -196,6 +208,7 @@ impl Steward {
             tickets: BTreeMap::new(),
             next_ticket: 0,
             limits: LimitCounts::default(),
+            counters: StewardCounters::default(),
         }
     }
 
@@ -226,6 +239,11 @@ impl Steward {
     /// How often limits were met.
     pub fn limits(&self) -> LimitCounts {
         self.limits
+    }
+
+    /// What they did.
+    pub fn counters(&self) -> StewardCounters {
+        self.counters
     }
 
     fn ticket(&mut self, key: &Key) -> Ticket {
@@ -283,7 +301,7 @@ impl Steward {
             return;
         }
         let mut turns = Vec::new();
-        while turns.len() < MAX_BATCH_TURNS
+        while turns.len() < self.config.batch_turns.clamp(1, MAX_BATCH_TURNS)
             && let Some(turn) = queue.waiting.pop_front()
         {
             if turn.is_answered {
@@ -360,6 +378,8 @@ impl Steward {
         let Some(batch) = queue.batch.as_mut() else { return };
         match outcome {
             CommitOutcome::Committed => {
+                self.counters.commits += 1;
+                self.counters.turns += batch.len() as u64;
                 for (key, document) in batch.committed_documents() {
                     self.absorb(now, key, document, effects);
                 }

@@ -12,8 +12,8 @@ use pelago_model::{
 use pelago_node::audit::{AUDIT_SCHEMA, AuditDocument, Cause};
 use pelago_node::avatar::{AVATAR_SCHEMA, AvatarDocument, ChainHash, Place, read};
 use pelago_node::{
-    Caller, ControlInput, DurableCommand, DurableResult, Effect, Grant, Message, Steward,
-    StewardConfig, StewardInput, StewardSabotage,
+    Caller, ControlInput, DurableCommand, DurableResult, Effect, Grant, MAX_BATCH_TURNS, Message,
+    Steward, StewardConfig, StewardInput, StewardSabotage,
 };
 use pelago_store::Memory;
 use std::collections::BTreeMap;
@@ -48,6 +48,7 @@ impl World {
                 lands: BTreeMap::from([(ISLAND, land.clone())]),
                 clock: IslandClock::IDENTITY,
                 secret: [7; 32],
+                batch_turns: MAX_BATCH_TURNS,
                 sabotage: StewardSabotage::default(),
             })
         };

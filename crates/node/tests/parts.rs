@@ -14,7 +14,8 @@ use pelago_model::{
 use pelago_node::avatar::{AVATAR_SCHEMA, AvatarDocument, Place};
 use pelago_node::{
     Caller, ClientLimits, ControlInput, DurableCommand, DurableResult, Effect, Lane, LaneConfig,
-    LaneInput, Message, Part, Session, Steward, StewardConfig, StewardInput, StewardSabotage,
+    LaneInput, MAX_BATCH_TURNS, Message, Part, Session, Steward, StewardConfig, StewardInput,
+    StewardSabotage,
 };
 use pelago_store::Memory;
 use pelago_wire::frame::StreamKind;
@@ -73,6 +74,7 @@ impl World {
                 lands: lands.clone(),
                 clock: IslandClock::IDENTITY,
                 secret: [7; 32],
+                batch_turns: MAX_BATCH_TURNS,
                 sabotage: StewardSabotage::default(),
             })
         };

@@ -87,6 +87,7 @@ impl Cluster {
                 lanes: settings.lanes,
                 spread: settings.spread,
                 max_clients: settings.limits.clients,
+                batch_turns: settings.limits.batch_turns as usize,
                 clients: settings.limits.of_clients(),
                 connections: settings.limits.of_connections(),
                 tls: settings.tls.clone(),

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use pelago_model::Allowance;
-use pelago_node::ClientLimits;
+use pelago_node::{ClientLimits, MAX_BATCH_TURNS};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
@@ -51,6 +51,8 @@ pub(crate) struct LimitsConfig {
     blocked_ms: u32,
     message_ms: u32,
     send_buffer_bytes: u32,
+    /// Turns of one commit of a steward.
+    pub(crate) batch_turns: u32,
     messages: Rate,
     durable: Rate,
     live: Rate,
@@ -92,6 +94,7 @@ impl Default for LimitsConfig {
             message_ms: ms(pelago_net::connection::MESSAGE_TIMEOUT.as_millis() as i64),
             // A second of a crowd, and less than what a game can be behind and still be played.
             send_buffer_bytes: 64 * 1024,
+            batch_turns: MAX_BATCH_TURNS as u32,
             messages: Rate { per_second: 100, burst: 400 },
             durable: limits.durable.into(),
             live: limits.live.into(),
@@ -144,6 +147,9 @@ impl LimitsConfig {
                     "the configuration: limits.{key} allows nothing: both numbers are at least 1"
                 );
             }
+        }
+        if !(1..=MAX_BATCH_TURNS).contains(&(self.batch_turns as usize)) {
+            bail!("the configuration: limits.batch_turns is from 1 to {MAX_BATCH_TURNS}");
         }
         Ok(())
     }
@@ -201,6 +207,8 @@ mod tests {
             ("[limits]\nidle_ms = \"long\"\n", "limits.idle_ms"),
             ("[limits.moves]\nburst = -1\n", "limits.moves.burst"),
             ("[limits.speech]\nburst = 0\n", "limits.speech"),
+            ("[limits]\nbatch_turns = 0\n", "limits.batch_turns"),
+            ("[limits]\nbatch_turns = 32\n", "limits.batch_turns"),
             ("[limit]\n", "limit"),
             ("[sink]\nfile = \"a\"\nhttp = \"http://b\"\n", "sink.file"),
             ("[sink]\nfile = \"a\"\nbatch = 0\n", "sink.batch"),
@@ -209,7 +217,7 @@ mod tests {
         ] {
             let error = format!("{:#}", read(text).unwrap_err());
             assert!(error.contains(expected), "{text:?}: {error}");
-            if !expected.contains("speech") && !expected.contains("sink") {
+            if !["speech", "sink", "batch"].iter().any(|later| expected.contains(later)) {
                 assert!(error.contains(".toml"), "{text:?}: {error}");
             }
         }

@@ -24,6 +24,11 @@ pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
     metrics::describe_gauge!(HELD, "How full a queue or a table is: of a lane, or of the node.");
     metrics::describe_gauge!(HELD_LIMIT, "There are never more in this queue or table.");
     metrics::describe_gauge!("pelago_steward_backlog", "Durable commands not yet answered.");
+    metrics::describe_counter!("pelago_steward_commits_total", "Batches committed by stewards.");
+    metrics::describe_counter!(
+        "pelago_steward_turns_total",
+        "Turns of those batches: over pelago_steward_commits_total, how many share a commit."
+    );
     metrics::describe_counter!("pelago_lane_busy_milliseconds_total", "Time a lane has worked.");
     metrics::describe_counter!("pelago_frames_total", "Frames published by a lane.");
     metrics::describe_counter!("pelago_deliveries_total", "Writes to clients at ticks.");
@@ -115,6 +120,13 @@ fn collect(shell: &NodeShell) {
     metrics::gauge!("pelago_steward_backlog", "node" => node.clone())
         .set(status.backlog.load(Relaxed) as f64);
     collect_sizes(&[("node", node.clone())], &status.sizes);
+    let stewards = *status.stewards.lock().unwrap_or_else(PoisonError::into_inner);
+    for (name, value) in [
+        ("pelago_steward_commits_total", stewards.commits),
+        ("pelago_steward_turns_total", stewards.turns),
+    ] {
+        metrics::counter!(name, "node" => node.clone()).absolute(value);
+    }
     for (number, lane) in status.lanes.iter().enumerate() {
         let labels = [("node", node.clone()), ("lane", number.to_string())];
         metrics::gauge!("pelago_players", &labels).set(lane.players.load(Relaxed) as f64);

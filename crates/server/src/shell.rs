@@ -17,7 +17,7 @@ use pelago_game::Game;
 use pelago_model::{Allowance, Incarnation, IslandClock, LimitCounts, NodeId, Size};
 use pelago_net::{Listener, OpenFiles, Sender, ServerTls, Traffic, Transport};
 use pelago_node::lane::LaneCounters;
-use pelago_node::{ClientLimits, ControlInput, LaneInput, Message, NodeConfig};
+use pelago_node::{ClientLimits, ControlInput, LaneInput, Message, NodeConfig, StewardCounters};
 use pelago_store::Store;
 use pelago_world::ClientId;
 use std::collections::HashMap;
@@ -41,6 +41,8 @@ pub(crate) struct NodeSettings {
     pub(crate) spread: u8,
     /// Clients at once.
     pub(crate) max_clients: usize,
+    /// Turns of one commit.
+    pub(crate) batch_turns: usize,
     /// What each of them may do.
     pub(crate) clients: ClientLimits,
     /// What each of their connections may do.
@@ -96,6 +98,8 @@ pub(crate) struct Status {
     pub(crate) connections: AtomicUsize,
     /// Commands that wait for the stewards.
     pub(crate) backlog: AtomicUsize,
+    /// Numbers of the stewards.
+    pub(crate) stewards: Mutex<StewardCounters>,
     /// Whether every member is within reach.
     pub(crate) linked: AtomicBool,
     /// How often limits were met by the hub.
@@ -228,6 +232,7 @@ impl NodeShell {
             game: game.clone(),
             clock: IslandClock::IDENTITY,
             secret: world.secret(),
+            batch_turns: settings.batch_turns,
             max_clients: settings.max_clients,
             limits: settings.clients.clone(),
             audit: settings.audit,

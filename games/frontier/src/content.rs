@@ -72,6 +72,12 @@ pub const NATURALS: [NaturalKind; 3] = [
 
 /// How far an arm reaches, in 1/64 m: 2.5 m.
 pub const REACH_UNITS: u32 = 160;
+/// How far a log is thrown into the campfire, in 1/64 m: 5 m.
+pub const THROW_UNITS: u32 = 320;
+/// What the campfire burns.
+pub const FUEL: &str = "wood";
+/// How long one of it burns, in seconds.
+pub const BURN_S: i64 = 10;
 /// How far a wave is seen, in 1/64 m: 30 m.
 pub const WAVE_UNITS: u32 = 1920;
 /// The speed at which clients walk, in 1/64 m per second: 4 m/s.
@@ -111,6 +117,7 @@ pub fn describe() -> Bytes {
         "stances": ["standing", "waving", "pushed"],
         "gestures": ["wave", "push"],
         "reach_units": REACH_UNITS,
+        "campfire": {"item": FUEL, "burn_s": BURN_S, "reach_units": THROW_UNITS},
     });
     description.to_string().into()
 }

@@ -1,8 +1,9 @@
 //! The reference game of Pelago: an island to walk on, to gather from, to meet on.
 //!
-//! Built on the public API alone. `terrain` makes the land, `rules` decides commands, `content` tells
-//! clients what there is.
+//! Built on the public API alone. `terrain` makes the land, `rules` decides commands, `campfire` is what people meet at,
+//! `content` tells clients what there is.
 
+pub mod campfire;
 pub mod content;
 pub mod rules;
 pub mod terrain;

@@ -1,6 +1,9 @@
-//! The rules: gathering, eating, grants, waving, pushing.
+//! The rules: gathering, eating, feeding the campfire, grants, waving, pushing.
 
-use crate::content::{NATURALS, NaturalKind, PUSH, PUSHED, REACH_UNITS, WAVE, WAVE_UNITS, WAVING};
+use crate::campfire::{self, CAMPFIRE_SCHEMA};
+use crate::content::{
+    FUEL, NATURALS, NaturalKind, PUSH, PUSHED, REACH_UNITS, WAVE, WAVE_UNITS, WAVING,
+};
 use bytes::{BufMut, Bytes, BytesMut};
 use pelago_game::{Actor, DurableContext, Halt, LiveContext, ObjectView, Refusal, Route, Total};
 use pelago_model::gauge::{GaugeRate, NANO};
@@ -23,6 +26,7 @@ const PUSH_MS: i64 = 1000;
 enum Command {
     Gather { x: i16, y: i16, slot: u16 },
     Eat { item: String },
+    Feed {},
     Wave(EntityId),
     Push(EntityId),
 }
@@ -76,6 +80,7 @@ pub(crate) fn route(actor: &Actor, payload: &[u8]) -> Result<Route, Refusal> {
             Route::Durable { key: Key::chunk(actor.island, ChunkId::new(x, y)) }
         }
         Command::Eat { .. } => Route::Durable { key: Key::avatar(actor.avatar) },
+        Command::Feed {} => Route::Durable { key: campfire::key(actor.island)? },
         Command::Wave(target) | Command::Push(target) => Route::Live { target },
     })
 }
@@ -85,6 +90,7 @@ pub(crate) fn keys(actor: &Actor, payload: &[u8]) -> Vec<Key> {
         Ok(Command::Gather { x, y, slot }) => {
             vec![Key::chunk_part(actor.island, ChunkId::new(x, y), ChunkPart::of(slot))]
         }
+        Ok(Command::Feed {}) => campfire::key(actor.island).into_iter().collect(),
         _ => Vec::new(),
     }
 }
@@ -93,6 +99,7 @@ pub(crate) fn durable(context: &mut DurableContext<'_>, payload: &[u8]) -> Resul
     match parse(payload)? {
         Command::Gather { x, y, slot } => gather(context, ChunkId::new(x, y), slot),
         Command::Eat { item } => eat(context, &item),
+        Command::Feed {} => feed(context),
         Command::Wave(_) | Command::Push(_) => Err(Refusal::malformed().into()),
     }
 }
@@ -144,18 +151,32 @@ fn full(natural: &NaturalKind, now: IslandTime) -> Gauge {
 
 fn eat(context: &mut DurableContext<'_>, item: &str) -> Result<Bytes, Halt> {
     let mut avatar: Avatar = context.state()?;
-    let nothing = Refusal::new("nothing_held", "You have none.");
-    let held = avatar.held.get_mut(item).filter(|count| **count > 0).ok_or(nothing)?;
+    take_one(&mut avatar, item)?;
     if item != "berry" {
         return Err(Refusal::new("not_edible", "That cannot be eaten.").into());
-    }
-    *held -= 1;
-    if *held == 0 {
-        avatar.held.remove(item);
     }
     *avatar.consumed.entry(item.to_owned()).or_default() += 1;
     context.set_state(&avatar)?;
     Ok(json!({"item": item, "count": -1, "held": avatar.held}).to_string().into())
+}
+
+fn feed(context: &mut DurableContext<'_>) -> Result<Bytes, Halt> {
+    let mut avatar: Avatar = context.state()?;
+    take_one(&mut avatar, FUEL)?;
+    context.set_state(&avatar)?;
+    let lying = campfire::feed(context)?;
+    Ok(json!({"item": FUEL, "count": -1, "held": avatar.held, "fire": lying}).to_string().into())
+}
+
+/// Takes one of an item out of somebody's hands.
+fn take_one(avatar: &mut Avatar, item: &str) -> Result<(), Refusal> {
+    let nothing = Refusal::new("nothing_held", "You have none.");
+    let held = avatar.held.get_mut(item).filter(|count| **count > 0).ok_or(nothing)?;
+    *held -= 1;
+    if *held == 0 {
+        avatar.held.remove(item);
+    }
+    Ok(())
 }
 
 /// What an operator may give.
@@ -186,7 +207,11 @@ pub(crate) fn grant(context: &mut DurableContext<'_>, what: &[u8]) -> Result<Byt
 }
 
 pub(crate) fn schema(kind: &str) -> u16 {
-    if kind == "chunk" { CHUNK_SCHEMA } else { 0 }
+    match kind {
+        "chunk" => CHUNK_SCHEMA,
+        campfire::KIND => CAMPFIRE_SCHEMA,
+        _ => 0,
+    }
 }
 
 fn broken(text: &str) -> Halt {
@@ -205,7 +230,9 @@ pub(crate) fn live(context: &mut LiveContext, payload: &[u8]) -> Result<Bytes, R
             context.set_stance(PUSHED, Some(PUSH_MS));
             context.gesture(PUSH);
         }
-        Command::Gather { .. } | Command::Eat { .. } => return Err(Refusal::malformed()),
+        Command::Gather { .. } | Command::Eat { .. } | Command::Feed {} => {
+            return Err(Refusal::malformed());
+        }
     }
     Ok(json!({"stance": context.stance()}).to_string().into())
 }
@@ -249,6 +276,7 @@ pub(crate) fn count(key: &Key, value: &Value, totals: &mut BTreeMap<String, Tota
                 totals.entry(item).or_default().gathered += count as i64;
             }
         }
+        campfire::KIND => campfire::count(value, totals),
         _ => {}
     }
 }

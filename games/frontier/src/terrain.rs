@@ -147,10 +147,16 @@ fn hash(seed: u64, x: i32, y: i32) -> u64 {
     z ^ (z >> 31)
 }
 
+/// The middle of an island: of the clearing where those who are new appear, around the campfire.
+pub fn home(island: &IslandSpec) -> Position {
+    let units = i32::from(island.size) * CELL_UNITS * CELLS_PER_SIDE as i32;
+    Position::new(units / 2, units / 2)
+}
+
 /// Where a new avatar appears.
 pub fn spawn(land: &Land, arrival: Arrival, seed: u64) -> Position {
-    let units = i32::from(land.spec().size) * CELL_UNITS * CELLS_PER_SIDE as i32;
-    let home = Position::new(units / 2, units / 2);
+    let home = home(land.spec());
+    let units = 2 * home.x;
     for attempt in 0..64 {
         let dice = hash(land.spec().seed ^ seed, attempt, 0x5a);
         let within = |bits: u64, from: i32, span: i32| from + (bits % span.max(1) as u64) as i32;

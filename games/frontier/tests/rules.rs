@@ -6,6 +6,7 @@ use pelago_frontier::Frontier;
 use pelago_frontier::content::{
     BUSH, NATURALS, PUSH, PUSHED, STONE, TREE, WALK_SPEED, WAVE, WAVING,
 };
+use pelago_frontier::terrain::home;
 use pelago_game::{Actor, Game, Halt, LiveContext, Route, TestWorld};
 use pelago_model::gauge::NANO;
 use pelago_model::limits::{MAX_CHUNK_DOCUMENT_BYTES, MAX_OBJECT_BYTES};
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 
 const ME: EntityId = EntityId(1);
 const EAT: &[u8] = br#"{"eat":{"item":"berry"}}"#;
+const FEED: &[u8] = br#"{"feed":{}}"#;
 const HOUR_MS: i64 = 3_600_000;
 
 fn world() -> TestWorld<Frontier> {
@@ -127,6 +129,7 @@ fn a_grant_is_in_hand_and_in_the_books() {
 
 /// Documents as earlier builds wrote them. A file that is here stays as it is.
 const CHUNK_1: &str = include_str!("fixtures/chunk-1.json");
+const CAMPFIRE_1: &str = include_str!("fixtures/campfire-1.json");
 const STATE_1: &str = include_str!("fixtures/avatar-state-1.json");
 const STATE_BEFORE_GATHERED: &str = include_str!("fixtures/avatar-state-0.json");
 
@@ -150,6 +153,9 @@ fn documents_of_earlier_builds_are_read() {
     }
     let berries = totals["berry"];
     assert_eq!((berries.held, berries.gathered, berries.consumed), (7, 10, 3));
+    let key = Key::parse("campfire/0000000000000001").unwrap();
+    Frontier.count(&key, &serde_json::from_str(CAMPFIRE_1).unwrap(), &mut totals);
+    assert_eq!((totals["wood"].lying, totals["wood"].consumed), (2, 7));
 }
 
 #[test]
@@ -258,6 +264,29 @@ fn berries_are_eaten_and_nothing_else() {
 }
 
 #[test]
+fn the_campfire_takes_wood_and_burns_it() {
+    let mut world = world();
+    let fire = home(world.land().spec());
+    assert_eq!(code(world.act(ME, fire, FEED)), "nothing_held");
+    world.grant(ME, br#"{"items":{"wood":3}}"#).unwrap();
+    world.now = IslandTime(1_000_000);
+    assert_eq!(code(world.act(ME, Position::new(fire.x + 321, fire.y), FEED)), "too_far");
+    let effects = world.act(ME, Position::new(fire.x + 320, fire.y), FEED).unwrap();
+    assert_eq!(effects, r#"{"count":-1,"fire":1,"held":{"wood":2},"item":"wood"}"#);
+    world.act(ME, fire, FEED).unwrap();
+    let wood = world.totals()["wood"];
+    assert_eq!((wood.held, wood.lying, wood.gathered, wood.consumed), (1, 2, 3, 0));
+    // An hour later both have burnt down, and the third is alone.
+    world.now = IslandTime(1_000_000 + HOUR_MS);
+    let effects = world.act(ME, fire, FEED).unwrap();
+    assert_eq!(effects, r#"{"count":-1,"fire":1,"held":{},"item":"wood"}"#);
+    let wood = world.totals()["wood"];
+    assert_eq!((wood.held, wood.lying, wood.gathered, wood.consumed), (0, 1, 3, 2));
+    assert!(is_conserved(&world));
+    assert_eq!(code(world.act(ME, fire, FEED)), "nothing_held");
+}
+
+#[test]
 fn a_torn_transaction_shows_in_the_books() {
     let mut world = world();
     let bush = first(&world, BUSH);
@@ -301,6 +330,10 @@ fn commands_are_decided_where_their_documents_are() {
     assert_eq!(keys(gather), [chunk]);
     let eat = r#"{"eat":{"item":"berry"}}"#;
     assert_eq!(route(eat), Ok(Route::Durable { key: Key::avatar(ME) }));
+    let feed = r#"{"feed":{}}"#;
+    let campfire = Key::parse("campfire/0000000000000001").unwrap();
+    assert_eq!(route(feed), Ok(Route::Durable { key: campfire.clone() }));
+    assert_eq!(keys(feed), [campfire]);
     let wave = r#"{"wave":"000010000000000f"}"#;
     assert_eq!(route(wave), Ok(Route::Live { target: EntityId(0x1000_0000_000f) }));
     assert!(keys(wave).is_empty() && keys("{").is_empty());
@@ -323,6 +356,7 @@ fn what_is_almost_a_command_is_malformed() {
         r#"{"gather":{"x":0,"y":0,"slot":-1}}"#,
         r#"{"gather":{"x":0,"y":0,"slot":0},"eat":{"item":"berry"}}"#,
         r#"{"eat":{"item":7}}"#,
+        r#"{"feed":{"item":"wood"}}"#,
         r#"{"wave":"1"}"#,
         r#"{"wave":1}"#,
         r#"{"dance":{}}"#,
@@ -382,6 +416,8 @@ fn the_game_tells_clients_what_there_is() {
     assert_eq!(content["stances"], json!(["standing", "waving", "pushed"]));
     assert_eq!(content["gestures"], json!(["wave", "push"]));
     assert_eq!(content["reach_units"], 160);
+    let campfire = json!({"item": "wood", "burn_s": 10, "reach_units": 320});
+    assert_eq!(content["campfire"], campfire);
 }
 
 fn actor() -> Actor {
@@ -406,8 +442,9 @@ fn assert_malformed(payload: &[u8]) {
 /// JSON made of the game's own words.
 fn any_json() -> impl Strategy<Value = Value> {
     let word = prop::sample::select(vec![
-        "gather", "eat", "wave", "push", "x", "y", "slot", "item", "berry", "slots", "taken",
-        "held", "gathered", "consumed", "stock", "rates", "at", "max", "5",
+        "gather", "eat", "feed", "wave", "push", "x", "y", "slot", "item", "berry", "slots",
+        "taken", "held", "gathered", "consumed", "stock", "rates", "at", "max", "5", "wood",
+        "burnt", "since",
     ]);
     let leaf = prop_oneof![
         any::<i64>().prop_map(Value::from),
@@ -425,22 +462,29 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// One thing that an avatar tries: to gather from one of some things, or to eat.
+/// One thing that an avatar tries: to gather from one of some things, to eat, or to feed the fire.
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     who: u64,
-    thing: Option<usize>,
+    what: Try,
     wait_ms: i64,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Try {
+    Gather(usize),
+    Eat,
+    Feed,
+}
+
 fn attempts() -> impl Strategy<Value = Attempt> {
-    let thing = prop::option::weighted(0.7, 0usize..4);
+    let what = prop_oneof![
+        6 => (0usize..5).prop_map(Try::Gather),
+        2 => Just(Try::Eat),
+        2 => Just(Try::Feed),
+    ];
     // Now and then the clock of the next one is behind.
-    (0u64..3, thing, -500i64..20_000).prop_map(|(who, thing, wait_ms)| Attempt {
-        who,
-        thing,
-        wait_ms,
-    })
+    (0u64..3, what, -500i64..20_000).prop_map(|(who, what, wait_ms)| Attempt { who, what, wait_ms })
 }
 
 proptest! {
@@ -452,13 +496,19 @@ proptest! {
         let bush = first(&world, BUSH);
         let mut things: Vec<_> =
             things_of(&world, bush.chunk).map(|(_, thing)| thing).take(2).collect();
-        things.extend([bush, first(&world, STONE)]);
-        for Attempt { who, thing, wait_ms } in attempts {
+        things.extend([bush, first(&world, STONE), first(&world, TREE)]);
+        let fire = home(world.land().spec());
+        let mut fed: BTreeMap<u64, i64> = BTreeMap::new();
+        for Attempt { who, what, wait_ms } in attempts {
             world.now = world.now.plus(wait_ms);
-            let place = thing.map_or(bush.place, |thing| things[thing].place);
-            let command = thing.map_or(EAT.to_vec(), |thing| things[thing].gather());
+            let (place, command) = match what {
+                Try::Gather(thing) => (things[thing].place, things[thing].gather()),
+                Try::Eat => (bush.place, EAT.to_vec()),
+                Try::Feed => (fire, FEED.to_vec()),
+            };
             let ended = world.act(EntityId(who), place, &command);
             prop_assert!(matches!(ended, Ok(_) | Err(Halt::Refused(_))), "{ended:?}");
+            *fed.entry(who).or_default() += i64::from(matches!(what, Try::Feed) && ended.is_ok());
             prop_assert!(is_conserved(&world));
         }
         // The two sides of every gathering, and every avatar by itself.
@@ -466,9 +516,10 @@ proptest! {
         for (item, total) in world.totals() {
             let sum: i64 = states.iter().map(|state| number(state, "gathered", &item)).sum();
             prop_assert_eq!(sum, total.gathered);
-            for state in &states {
+            for (who, state) in (0..).zip(&states) {
+                let fed = if item == "wood" { fed.get(&who).copied().unwrap_or(0) } else { 0 };
                 let left = number(state, "gathered", &item) - number(state, "consumed", &item);
-                prop_assert_eq!(number(state, "held", &item), left);
+                prop_assert_eq!(number(state, "held", &item), left - fed);
             }
         }
     }
@@ -503,5 +554,6 @@ proptest! {
         let mut totals = BTreeMap::new();
         Frontier.count(&Key::avatar(ME), &value, &mut totals);
         Frontier.count(&Key::chunk(IslandId(1), ChunkId::new(0, 0)), &value, &mut totals);
+        Frontier.count(&Key::parse("campfire/0000000000000001").unwrap(), &value, &mut totals);
     }
 }

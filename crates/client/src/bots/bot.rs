@@ -83,6 +83,8 @@ pub(super) struct Bot {
     pub(super) gather_at: Instant,
     /// Where it appeared first.
     pub(super) home: Option<Position>,
+    /// When one who feeds the campfire takes the next turn.
+    pub(super) turn_at: Instant,
     /// Where one who walks straight on goes, as an angle.
     pub(super) heading: Option<f64>,
     pub(super) own_moves: BTreeMap<u32, u32>,
@@ -113,7 +115,7 @@ pub(super) async fn run(
         name,
         rng: ChaCha8Rng::seed_from_u64(plan.seed.wrapping_mul(1_000_003) ^ number as u64),
         gathers: match plan.behavior {
-            Behavior::Wander | Behavior::Cross => false,
+            Behavior::Wander | Behavior::Cross | Behavior::Feed => false,
             Behavior::Gather => true,
             Behavior::Mixed => number % 2 == 1,
         },
@@ -125,6 +127,7 @@ pub(super) async fn run(
         avoided: BTreeMap::new(),
         gather_at: Instant::now(),
         home: None,
+        turn_at: Instant::now(),
         heading: None,
         own_moves: BTreeMap::new(),
         lookout: Lookout::default(),
@@ -460,6 +463,9 @@ impl Bot {
                 sequence: outcome.sequence,
                 chain: hex(&outcome.chain),
             })?;
+        }
+        if self.shared.plan.behavior == Behavior::Feed {
+            return Ok(Duration::ZERO);
         }
         Ok(Duration::from_millis(200 + u64::from(self.rng.next_u32() % 1500)))
     }

@@ -6,6 +6,7 @@ use super::verify::Line;
 use super::{Plan, Report, bot, report};
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use pelago_model::EntityId;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -155,6 +156,11 @@ impl Fleet {
     /// Bots that are in the world.
     pub fn playing(&self) -> usize {
         self.shared.playing.load(Ordering::Relaxed)
+    }
+
+    /// The avatars of those that are in the world.
+    pub fn avatars(&self) -> Vec<EntityId> {
+        self.shared.ledger.present()
     }
 
     /// The numbers since this was last asked. Those of the report begin anew.

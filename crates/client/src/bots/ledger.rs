@@ -134,6 +134,11 @@ impl Ledger {
         self.inner().truth.get(&entity).cloned()
     }
 
+    /// Everybody who is there.
+    pub(super) fn present(&self) -> Vec<EntityId> {
+        self.inner().truth.keys().copied().collect()
+    }
+
     /// Where everybody truly is, give or take [`PLACES_MS`].
     pub(super) fn places(&self, now: IslandTime) -> Arc<Near> {
         let mut inner = self.inner();

@@ -29,6 +29,9 @@ impl Bot {
         if self.shared.plan.behavior == Behavior::Cross {
             return self.cross(session).await;
         }
+        if self.shared.plan.behavior == Behavior::Feed {
+            return self.feed(session).await;
+        }
         if self.gathers {
             let early = self.gather_at.saturating_duration_since(Instant::now());
             if self.target.is_some() && !early.is_zero() {
@@ -89,6 +92,23 @@ impl Bot {
         };
         self.walk(session, there).await?;
         Ok(Duration::from_millis((wait as u64).clamp(250, 30_000)))
+    }
+
+    /// Walks about the campfire, and feeds it when it is time.
+    async fn feed(&mut self, session: &mut Session) -> anyhow::Result<Duration> {
+        let Some(manifest) = self.manifest(session).await? else {
+            return Ok(Duration::from_millis(200));
+        };
+        self.home = Some(manifest.middle());
+        if self.turn_at <= Instant::now() {
+            self.turn_at = Instant::now() + self.wander(session).await?;
+        }
+        if self.gather_at <= Instant::now() {
+            let period = self.shared.plan.gather_every.unwrap_or_default();
+            self.gather_at = (self.gather_at + period).max(Instant::now());
+            return self.act(session, r#"{"feed":{}}"#.to_owned()).await;
+        }
+        Ok(self.turn_at.min(self.gather_at).saturating_duration_since(Instant::now()))
     }
 
     /// Walks straight on; where that cannot be, another way.
@@ -157,26 +177,33 @@ impl Bot {
         session: &mut Session,
         chunk: ChunkId,
     ) -> anyhow::Result<Option<Vec<Natural>>> {
-        let known = |hash: &Bytes| {
-            let tiles = self.shared.tiles.lock().unwrap_or_else(PoisonError::into_inner);
-            tiles.get(hash).cloned()
-        };
-        if self.manifest.is_none() {
-            self.manifest =
-                known(&session.welcome.manifest).and_then(|bytes| Manifest::decode(&bytes).ok());
-        }
-        let Some(manifest) = &self.manifest else {
-            session.fetch(session.welcome.manifest.clone()).await?;
-            return Ok(None);
-        };
+        let Some(manifest) = self.manifest(session).await? else { return Ok(None) };
         let Some(hash) = manifest.tile(chunk) else { return Ok(Some(Vec::new())) };
-        match known(&hash) {
+        match self.known(&hash) {
             Some(tile) => Ok(Some(decode_naturals(&tile, chunk).unwrap_or_default())),
             None => {
                 session.fetch(hash).await?;
                 Ok(None)
             }
         }
+    }
+
+    /// The manifest of the island, or `None` while it is being fetched.
+    async fn manifest(&mut self, session: &mut Session) -> anyhow::Result<Option<&Manifest>> {
+        if self.manifest.is_none() {
+            let known = self.known(&session.welcome.manifest);
+            self.manifest = known.and_then(|bytes| Manifest::decode(&bytes).ok());
+        }
+        if self.manifest.is_none() {
+            session.fetch(session.welcome.manifest.clone()).await?;
+        }
+        Ok(self.manifest.as_ref())
+    }
+
+    /// What some bot has fetched.
+    fn known(&self, hash: &Bytes) -> Option<Bytes> {
+        let tiles = self.shared.tiles.lock().unwrap_or_else(PoisonError::into_inner);
+        tiles.get(hash).cloned()
     }
 
     /// Between 0 and 1.

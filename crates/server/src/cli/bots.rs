@@ -54,6 +54,7 @@ enum BehaviorArgument {
     Gather,
     Mixed,
     Cross,
+    Feed,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -94,6 +95,7 @@ pub(super) async fn run(arguments: BotsArguments) -> Result<ExitCode> {
         BehaviorArgument::Gather => Behavior::Gather,
         BehaviorArgument::Mixed => Behavior::Mixed,
         BehaviorArgument::Cross => Behavior::Cross,
+        BehaviorArgument::Feed => Behavior::Feed,
     };
     let plan = Plan {
         duration: Some(Duration::from_secs(arguments.seconds)),

@@ -3,7 +3,8 @@
 use super::Shared;
 use anyhow::{Context, Result};
 use bytes::{Bytes, BytesMut};
-use pelago_game::{Game, Total};
+use pelago_game::{Game, Total, json};
+use pelago_model::key::KINDS;
 use pelago_model::{Document, Key};
 use pelago_node::avatar::{AvatarDocument, NameDocument};
 use pelago_node::schema::{Stored, read};
@@ -77,20 +78,22 @@ fn avatar_report(store: &dyn Store, game: &dyn Game, name: &str) -> Result<Audit
 fn world_report(store: &dyn Store, game: &dyn Game) -> Result<AuditReport> {
     let mut totals = BTreeMap::new();
     let mut problem = Ok(());
-    store.scan("avatar/", &mut |key, document| match value::<AvatarDocument>(&document) {
-        Ok(Some(avatar)) => game.count(&key, &avatar.game, &mut totals),
-        Ok(None) => {}
-        Err(error) => problem = Err(error.context(key.to_string())),
-    })?;
-    problem?;
-    let mut problem = Ok(());
-    store.scan("chunk/", &mut |key, document| match value(&document) {
-        Ok(Some(chunk)) => game.count(&key, &chunk, &mut totals),
+    store.scan("", &mut |key, document| match counted(&key, &document) {
+        Ok(Some(value)) => game.count(&key, &value, &mut totals),
         Ok(None) => {}
         Err(error) => problem = Err(error.context(key.to_string())),
     })?;
     problem?;
     Ok(AuditReport { totals: to_wire(totals), ..AuditReport::default() })
+}
+
+/// What the game counts of a document: its part of an avatar, and documents of its own kinds.
+fn counted(key: &Key, document: &Document) -> Result<Option<serde_json::Value>> {
+    match key.kind() {
+        "avatar" => Ok(value::<AvatarDocument>(document)?.map(|avatar| avatar.game)),
+        kind if kind != "chunk" && KINDS.contains(&kind) => Ok(None),
+        _ => Ok(document.value.as_ref().map(|bytes| json::decode(bytes)).transpose()?),
+    }
 }
 
 fn value<T: Stored>(document: &Document) -> Result<Option<T>> {

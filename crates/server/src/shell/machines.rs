@@ -44,6 +44,7 @@ pub(super) async fn run_hub(shared: Arc<Shared>, mut hub: Hub, mut outlet: Outle
         let status = &shared.status;
         status.connections.store(hub.control.connections(), Ordering::Relaxed);
         status.backlog.store(hub.steward.backlog(), Ordering::Relaxed);
+        *status.stewards.lock().unwrap_or_else(PoisonError::into_inner) = hub.steward.counters();
         status.linked.store(hub.control.links().is_complete(), Ordering::Relaxed);
         *status.limits.lock().unwrap_or_else(PoisonError::into_inner) = hub.limits();
         *status.links.lock().unwrap_or_else(PoisonError::into_inner) =

@@ -4,6 +4,7 @@ use super::Promise;
 use crate::simulation::{Mail, Objection, Simulation};
 use bytes::Bytes;
 use pelago_game::{Changes, Game, Total};
+use pelago_model::key::KINDS;
 use pelago_model::{Document, Key, Revision};
 use pelago_node::audit::{AuditDocument, Cause};
 use pelago_node::avatar::{AvatarDocument, read};
@@ -24,8 +25,8 @@ impl Books {
         let value = match key.kind() {
             "audit" => return self.enter_audit(key, document),
             "avatar" => read::<AvatarDocument>(document)?.map(|avatar| avatar.game),
-            "chunk" => read(document)?,
-            _ => return Ok(()),
+            kind if kind != "chunk" && KINDS.contains(&kind) => return Ok(()),
+            _ => read(document)?,
         };
         if let Some(value) = &value {
             game.count(key, value, &mut self.totals);

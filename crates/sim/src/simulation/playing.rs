@@ -194,10 +194,10 @@ impl Simulation {
             }
             return;
         }
-        let payload = if self.players[number].below(5) == 0 {
-            r#"{"eat":{"item":"berry"}}"#.to_owned()
-        } else {
-            player::gather(chunk, slot)
+        let payload = match self.players[number].below(10) {
+            0 | 1 => r#"{"eat":{"item":"berry"}}"#.to_owned(),
+            2 => r#"{"feed":{}}"#.to_owned(),
+            _ => player::gather(chunk, slot),
         };
         let payload = self.players[number].command(payload);
         self.send(number, payload);
