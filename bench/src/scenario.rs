@@ -145,6 +145,7 @@ pub(crate) struct Vary {
     count: Vec<usize>,
     speed_metres_per_second: Vec<f64>,
     over: Vec<Over>,
+    gather_seconds: Vec<f64>,
     batch_turns: Vec<u32>,
 }
 
@@ -191,6 +192,9 @@ impl Scenario {
             variant.bots.speed_metres_per_second = speed;
         });
         vary_by(&mut all, &vary.lanes, |variant, lanes| variant.world.lanes = lanes);
+        vary_by(&mut all, &vary.gather_seconds, |variant, seconds| {
+            variant.bots.gather_seconds = Some(seconds);
+        });
         vary_by(&mut all, &vary.batch_turns, |variant, turns| {
             variant.world.batch_turns = Some(turns);
         });
@@ -217,16 +221,16 @@ impl Variant {
     /// In a few words.
     pub(crate) fn label(&self) -> String {
         let (bots, world, over) = (&self.bots, &self.world, self.bots.over.name());
+        let every = bots.gather_seconds.map(|it| format!(", a command every {it} s"));
+        let turns = world.batch_turns.map(|it| format!(", {it} turns per commit"));
         format!(
-            "{} bots at {} m/s over {over}, {} nodes of {} lanes{}",
+            "{} bots at {} m/s over {over}, {} nodes of {} lanes{}{}",
             bots.count,
             bots.speed_metres_per_second,
             world.nodes,
             world.lanes,
-            world
-                .batch_turns
-                .map(|turns| format!(", {turns} turns per commit"))
-                .unwrap_or_default(),
+            every.unwrap_or_default(),
+            turns.unwrap_or_default(),
         )
     }
 

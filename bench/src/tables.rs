@@ -165,9 +165,11 @@ pub(crate) fn hot(results: &[Measurement]) -> String {
         let stewards = it.stewards.as_ref();
         let of = |of: &dyn Fn(&Stewards) -> String| stewards.map_or_else(|| "-".into(), of);
         [
+            match it.variant.bots.gather_seconds {
+                Some(seconds) if seconds > 0.0 => format!("every {seconds} s"),
+                _ => "at once".into(),
+            },
             it.variant.world.batch_turns.map_or_else(|| "-".into(), |turns| turns.to_string()),
-            it.variant.bots.count.to_string(),
-            per_second(commands.sent as f64),
             per_second(commands.acked as f64),
             format!("{}, {}", commands.p50_ms, commands.p99_ms),
             of(&|stewards| per_second(stewards.commits)),
@@ -179,9 +181,8 @@ pub(crate) fn hot(results: &[Measurement]) -> String {
     });
     table(
         [
+            "each feeds it again",
             "turns per commit at most",
-            "players",
-            "asked/s",
             "acknowledged/s",
             "acknowledged p50, p99 ms",
             "commits/s on the fire",
