@@ -28,7 +28,7 @@ use pelago_model::{
     ChannelId, CommitOutcome, Document, IslandClock, IslandId, Key, Limit, LimitCounts, Machine,
     NodeId, PublisherId, Size, WorldTime,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use work::{Waiting, Work};
 
@@ -171,6 +171,17 @@ pub struct StewardSabotage {
 struct KeyQueue {
     waiting: VecDeque<Waiting>,
     batch: Option<Batch>,
+    /// When the time of the first of them is over, if it is not answered before; as in `Steward::deadlines`.
+    deadline: Option<WorldTime>,
+}
+
+impl KeyQueue {
+    /// When the time of the first is over that is not answered yet.
+    fn first_deadline(&self) -> Option<WorldTime> {
+        let waiting = self.waiting.iter().filter(|turn| !turn.is_answered);
+        let waiting = waiting.map(|turn| turn.deadline);
+        waiting.chain(self.batch.as_ref().and_then(Batch::first_deadline)).min()
+    }
 }
 
 /// What stewards count.
@@ -187,8 +198,8 @@ pub struct Steward {
     config: StewardConfig,
     queues: BTreeMap<Key, KeyQueue>,
     remembered: BTreeMap<Key, Document>,
-    /// When commands are answered at the latest, in order.
-    deadlines: VecDeque<(WorldTime, Key)>,
+    /// When the first command of each key is answered at the latest.
+    deadlines: BTreeSet<(WorldTime, Key)>,
     tickets: BTreeMap<Ticket, Key>,
     next_ticket: u64,
     objects: ObjectPublisher,
@@ -204,7 +215,7 @@ impl Steward {
             config,
             queues: BTreeMap::new(),
             remembered: BTreeMap::new(),
-            deadlines: VecDeque::new(),
+            deadlines: BTreeSet::new(),
             tickets: BTreeMap::new(),
             next_ticket: 0,
             limits: LimitCounts::default(),
@@ -225,6 +236,7 @@ impl Steward {
         let longest = self.queues.values().map(|queue| queue.waiting.len()).max().unwrap_or(0);
         vec![
             Size::queue("keys with commands", self.queues.len(), MAX_QUEUES),
+            Size::queue("deadlines of commands", self.deadlines.len(), MAX_QUEUES),
             Size::queue("commands that wait for a key", longest, MAX_WAITING + MAX_BATCH_TURNS),
             Size::queue("requests of the stewards", self.tickets.len(), MAX_QUEUES),
             Size::table(
@@ -272,22 +284,29 @@ impl Steward {
             deadline,
             is_answered: false,
         });
-        self.deadlines.push_back((deadline, key.clone()));
+        if queue.deadline.is_none() {
+            queue.deadline = Some(deadline);
+            self.deadlines.insert((deadline, key.clone()));
+        }
         self.advance(now, &key, effects);
     }
 
     /// Answers those whose time is over. Whoever is part of a batch stays in it: nobody can take back what was asked of
     /// the store.
     fn answer_overdue(&mut self, now: WorldTime, effects: &mut Vec<Effect>) {
-        while let Some((deadline, key)) = self.deadlines.pop_front_if(|(at, _)| *at <= now) {
+        while self.deadlines.first().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, key)) = self.deadlines.pop_first()
+        {
             let Some(queue) = self.queues.get_mut(&key) else { continue };
             let mut overdue = Vec::new();
             queue.waiting.retain(|turn| {
-                let is_over = turn.deadline == deadline;
-                overdue.extend(is_over.then_some(turn.caller));
+                let is_over = turn.deadline <= now;
+                overdue.extend((is_over && !turn.is_answered).then_some(turn.caller));
                 !is_over
             });
-            overdue.extend(queue.batch.iter_mut().flat_map(|batch| batch.overdue(deadline)));
+            overdue.extend(queue.batch.iter_mut().flat_map(|batch| batch.overdue(now)));
+            queue.deadline = queue.first_deadline();
+            self.deadlines.extend(queue.deadline.map(|deadline| (deadline, key)));
             self.limits.add(Limit::TurnTime, overdue.len() as u64);
             let refused = |caller| answer(caller, DurableResult::Refused(unavailable()));
             effects.extend(overdue.into_iter().map(refused));
@@ -316,7 +335,10 @@ impl Steward {
             }
         }
         if turns.is_empty() {
-            self.queues.remove(key);
+            let emptied = self.queues.remove(key).and_then(|queue| queue.deadline);
+            if let Some(deadline) = emptied {
+                self.deadlines.remove(&(deadline, key.clone()));
+            }
             return;
         }
         let batch = Batch::new(turns, &*self.config.game, &self.remembered);
@@ -489,7 +511,7 @@ impl Machine for Steward {
     }
 
     fn next_wake(&self) -> Option<WorldTime> {
-        self.deadlines.front().map(|(at, _)| *at)
+        self.deadlines.first().map(|(at, _)| *at)
     }
 }
 

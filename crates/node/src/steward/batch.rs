@@ -78,10 +78,16 @@ impl Batch {
         self.documents.keys()
     }
 
-    /// Those whose time is over at an instant, each of them told once.
-    pub(super) fn overdue(&mut self, deadline: WorldTime) -> Vec<Caller> {
+    /// When the time of the first is over that is not answered yet.
+    pub(super) fn first_deadline(&self) -> Option<WorldTime> {
+        let turns = self.turns.iter().chain(&self.left_over);
+        turns.filter(|turn| !turn.is_answered).map(|turn| turn.deadline).min()
+    }
+
+    /// Those whose time is over, each of them told once.
+    pub(super) fn overdue(&mut self, now: WorldTime) -> Vec<Caller> {
         let turns = self.turns.iter_mut().chain(&mut self.left_over);
-        let overdue = turns.filter(|turn| turn.deadline == deadline && !turn.is_answered);
+        let overdue = turns.filter(|turn| turn.deadline <= now && !turn.is_answered);
         let told = overdue.map(|turn| {
             turn.is_answered = true;
             turn.caller
