@@ -38,7 +38,7 @@ impl Chunk {
 #[derive(Debug, Default)]
 pub struct Objects {
     chunks: BTreeMap<ChannelId, Chunk>,
-    /// The revisions of the other parts when they were last read. Few chunks have any.
+    /// The revisions of the other parts when they were last read: none of most chunks, of no chunk more than there are parts.
     parts: BTreeMap<(ChannelId, ChunkPart), Revision>,
     /// Those that were changed.
     slots: BTreeMap<(ChannelId, u16), (Revision, Bytes)>,
