@@ -6,12 +6,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Debian packages, each with a file that shows that it is there.
-const PACKAGES: [(&str, &str); 4] = [
+const PACKAGES: [(&str, &str); 7] = [
     ("chromium", "/usr/bin/chromium"),
+    ("etcd-server", "/usr/bin/etcd"),
     ("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"),
+    ("patroni", "/usr/bin/patroni"),
     ("postgresql-15", "/usr/lib/postgresql/15/bin/postgres"),
     ("python3", "/usr/bin/python3"),
+    // Patroni's way to etcd. Another store's library would do for its package.
+    ("python3-etcd", "/usr/lib/python3/dist-packages/etcd/__init__.py"),
 ];
+/// Packages that would start a service as soon as they are installed and whenever the machine starts. Tests have
+/// servers of their own: none has to run beside them.
+const SERVICES: [(&str, &str); 2] = [("etcd-server", "etcd"), ("patroni", "patroni")];
+/// What Debian asks before it starts a service that was just installed; 101 forbids it.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// What Debian reads before it installs a PostgreSQL server: whether to create a cluster and start it.
 const CLUSTERS: &str = "/etc/postgresql-common/createcluster.conf";
 /// The oldest Node.js that the page is built with.
@@ -72,18 +81,48 @@ fn install_packages() -> Result<()> {
         run(command)
     };
     if missing.contains(&"postgresql-15") && !Path::new(CLUSTERS).exists() {
-        // Tests have servers of their own: none has to run beside them.
-        let script = format!(
+        privileged_script(&format!(
             "mkdir -p $(dirname {CLUSTERS}) && echo create_main_cluster=false > {CLUSTERS}"
-        );
-        let mut write = privileged("sh");
-        write.args(["-c", &script]);
-        run(write)?;
+        ))?;
     }
     apt_get(&["update", "-qq"]).context("apt-get is needed to install what the tests need")?;
     let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
-    install.extend(missing);
-    apt_get(&install)
+    install.extend(&missing);
+    without_services(&missing, || apt_get(&install))
+}
+
+/// Installs packages so that none of their services runs, now or after the machine has started again.
+fn without_services(packages: &[&str], install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let services = SERVICES.iter().filter(|(package, _)| packages.contains(package));
+    let services: Vec<&str> = services.map(|(_, service)| *service).collect();
+    if services.is_empty() {
+        return install();
+    }
+    // A policy that is there already is the administrator's.
+    let is_ours = !Path::new(POLICY).exists();
+    if is_ours {
+        privileged_script(&format!(
+            "printf '#!/bin/sh\nexit 101\n' > {POLICY} && chmod 755 {POLICY}"
+        ))?;
+    }
+    let installed = install();
+    if is_ours {
+        privileged_script(&format!("rm {POLICY}"))?;
+    }
+    installed?;
+    for service in services {
+        // An administrator's policy may have let it start, or may forbid to stop it.
+        privileged_script(&format!(
+            "update-rc.d {service} disable && {{ invoke-rc.d {service} stop || [ $? = 101 ]; }}"
+        ))?;
+    }
+    Ok(())
+}
+
+fn privileged_script(script: &str) -> Result<()> {
+    let mut shell = privileged("sh");
+    shell.args(["-c", script]);
+    run(shell)
 }
 
 /// A command of root's. Root needs no sudo, and may not have it.

@@ -2,14 +2,14 @@
 //!
 //! Needs the Debian packages `patroni` and `etcd-server`. Every member reaches etcd by a proxy, so that it can be cut off from it alone.
 
-use crate::proxy::{Proxy, Weather};
+use crate::proxy::{Proxy, Weather, socket_at};
 use serde_json::Value;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 /// Where Debian keeps PostgreSQL.
@@ -29,17 +29,27 @@ const PASSWORD: &str = "of-the-tests";
 pub(crate) struct Patroni {
     directory: tempfile::TempDir,
     etcd: Child,
+    _ports: [Port; 2],
     pub(crate) members: Vec<Member>,
 }
 
 /// A member: a Patroni and its postgres.
 pub(crate) struct Member {
     name: String,
-    postgres: u16,
-    rest: u16,
+    postgres: Port,
+    rest: Port,
     home: PathBuf,
     process: Child,
     etcd: Proxy,
+}
+
+/// Who is what, by places among the members.
+struct Roles {
+    leader: usize,
+    /// Who follows it synchronously.
+    standby: Option<usize>,
+    /// Whether everybody runs.
+    all_run: bool,
 }
 
 impl Patroni {
@@ -47,7 +57,8 @@ impl Patroni {
     pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         give_to_postgres(directory.path());
-        let [client, peer] = free_ports();
+        let ports = [Port::reserve(), Port::reserve()];
+        let [client, peer] = [ports[0].number, ports[1].number];
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let etcd = unprivileged("etcd")
             .args(["--log-level", "error", "--data-dir"])
@@ -59,72 +70,71 @@ impl Patroni {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        // A Patroni that meets an etcd which knows its own version and not yet its cluster's ends at once.
+        let began = Instant::now();
+        let is_ready = |it: Value| it["etcdcluster"].as_str() != Some("not_decided");
+        while !ask(client, "/version").await.is_some_and(is_ready) {
+            assert!(began.elapsed() < PATIENCE, "etcd does not start");
+            sleep(Duration::from_millis(50)).await;
+        }
         let mut members = Vec::new();
         for number in 1..=3 {
-            let proxy = Proxy::toward(SocketAddr::from(([127, 0, 0, 1], client))).await;
+            let proxy = Proxy::toward(SocketAddr::from((Ipv4Addr::LOCALHOST, client))).await;
             members.push(Member::start(number, directory.path(), proxy));
         }
-        let cluster = Self { directory, etcd, members };
+        let cluster = Self { directory, etcd, _ports: ports, members };
         cluster.until_whole().await;
         cluster
     }
 
     /// The address of the database as a store.
     pub(crate) fn store(&self) -> String {
-        let ports = self.members.iter().map(|member| format!("127.0.0.1:{}", member.postgres));
+        let ports =
+            self.members.iter().map(|member| format!("127.0.0.1:{}", member.postgres.number));
         let hosts = ports.collect::<Vec<_>>().join(",");
         format!("postgres://postgres:{PASSWORD}@{hosts}/postgres")
     }
 
-    /// The place of the leader among the members, once there is one.
-    pub(crate) async fn leader(&self) -> usize {
+    /// The places of the leader and of its synchronous standby among the members, once everybody is well.
+    pub(crate) async fn until_whole(&self) -> (usize, usize) {
         let began = Instant::now();
         loop {
-            if let Some((leader, _)) = self.roles(None).await {
-                return leader;
+            if let Some(Roles { leader, standby: Some(standby), all_run: true }) =
+                self.roles(None).await
+            {
+                return (leader, standby);
             }
-            assert!(began.elapsed() < PATIENCE, "nobody leads: {}", self.logs());
+            assert!(began.elapsed() < PATIENCE, "the cluster is not whole: {}", self.logs());
             sleep(Duration::from_millis(200)).await;
         }
     }
 
     /// The leader at this moment, as the others see it: who is cut off only knows what was.
     pub(crate) async fn leader_without(&self, member: Option<usize>) -> Option<usize> {
-        self.roles(member).await.map(|(leader, _)| leader)
+        self.roles(member).await.map(|roles| roles.leader)
     }
 
-    /// Waits until all members run, and one follows the leader synchronously.
-    pub(crate) async fn until_whole(&self) {
-        let began = Instant::now();
-        while !self.roles(None).await.is_some_and(|(_, is_whole)| is_whole) {
-            assert!(began.elapsed() < PATIENCE, "the cluster is not whole: {}", self.logs());
-            sleep(Duration::from_millis(200)).await;
-        }
-    }
-
-    /// The leader, and whether everybody is well, as any member tells it but for `without`.
-    async fn roles(&self, without: Option<usize>) -> Option<(usize, bool)> {
+    /// Who is what, as any member tells it but for `without`.
+    async fn roles(&self, without: Option<usize>) -> Option<Roles> {
         for (_, member) in self.members.iter().enumerate().filter(|it| Some(it.0) != without) {
-            let Some(told) = member.cluster().await else { continue };
+            let Some(told) = ask(member.rest.number, "/cluster").await else { continue };
             let told = told["members"].as_array()?.clone();
-            let with_role = |role: &str| told.iter().position(|member| member["role"] == role);
-            let Some(leader) = with_role("leader").and_then(|it| told[it]["name"].as_str()) else {
-                continue;
+            let with_role = |role: &str| {
+                let name = &told.iter().find(|member| member["role"] == role)?["name"];
+                self.members.iter().position(|member| *name == *member.name)
             };
-            let leader = self.members.iter().position(|member| member.name == leader)?;
+            let Some(leader) = with_role("leader") else { continue };
             let runs = |member: &Value| {
                 ["running", "streaming"].iter().any(|state| member["state"] == *state)
             };
-            let is_whole = told.len() == self.members.len()
-                && told.iter().all(runs)
-                && with_role("sync_standby").is_some();
-            return Some((leader, is_whole));
+            let all_run = told.len() == self.members.len() && told.iter().all(runs);
+            return Some(Roles { leader, standby: with_role("sync_standby"), all_run });
         }
         None
     }
 
     /// The ends of the members' logs, for when something does not happen.
-    fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let log = |member: &Member| {
             let text = std::fs::read_to_string(member.home.join("log")).unwrap_or_default();
             let lines: Vec<&str> = text.lines().rev().take(12).collect();
@@ -155,7 +165,8 @@ impl Member {
         let home = directory.join(&name);
         std::fs::create_dir(&home).unwrap();
         give_to_postgres(&home);
-        let [postgres, rest] = free_ports();
+        let [postgres_port, rest_port] = [Port::reserve(), Port::reserve()];
+        let [postgres, rest] = [postgres_port.number, rest_port.number];
         let (lease, pause, retry) = (LEASE_SECONDS, LOOP_SECONDS, RETRY_SECONDS);
         let (path, etcd_address) = (home.display(), etcd.address);
         let settings = format!(
@@ -163,7 +174,8 @@ impl Member {
 scope: pelago
 name: {name}
 restapi: {{listen: "127.0.0.1:{rest}", connect_address: "127.0.0.1:{rest}"}}
-etcd3: {{hosts: ["{etcd_address}"]}}
+# Otherwise it asks etcd for addresses, and passes the proxy by.
+etcd3: {{proxy: "http://{etcd_address}"}}
 bootstrap:
   dcs:
     ttl: {lease}
@@ -172,7 +184,12 @@ bootstrap:
     synchronous_mode: true
     postgresql:
       use_pg_rewind: true
-      parameters: {{max_connections: 60, shared_buffers: 16MB, wal_log_hints: "on"}}
+      parameters:
+        max_connections: 60
+        shared_buffers: 16MB
+        wal_log_hints: "on"
+        # How soon a standby looks for its leader again: until one is there nothing is acknowledged.
+        wal_retrieve_retry_interval: 1s
   initdb: [{{encoding: UTF8}}, {{locale: C}}, data-checksums]
   pg_hba:
     - host all all 127.0.0.1/32 scram-sha-256
@@ -193,28 +210,19 @@ watchdog: {{mode: "off"}}
         );
         std::fs::write(home.join("patroni.yml"), settings).unwrap();
         let process = run(&home);
-        Self { name, postgres, rest, home, process, etcd }
-    }
-
-    /// What it says of the cluster; `None` if it says nothing.
-    async fn cluster(&self) -> Option<Value> {
-        let ask = async {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.rest)).await.ok()?;
-            stream.write_all(b"GET /cluster HTTP/1.0\r\n\r\n").await.ok()?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.ok()?;
-            serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
-        };
-        timeout(Duration::from_secs(1), ask).await.ok()?
+        Self { name, postgres: postgres_port, rest: rest_port, home, process, etcd }
     }
 
     /// Kills its postgres, and nothing else.
     pub(crate) fn kill_postgres(&self) {
-        let file = std::fs::read_to_string(self.home.join("data/postmaster.pid"));
-        let Some(number) = file.ok().and_then(|text| text.lines().next().map(str::to_owned)) else {
-            return;
-        };
-        drop(Command::new("kill").args(["-s", "KILL", &number]).status());
+        let data = self.home.join("data");
+        let file = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+        let number = file.lines().next().unwrap_or_default();
+        // The file outlives its postgres, and the number may be somebody else's by now.
+        let command = std::fs::read_to_string(format!("/proc/{number}/cmdline"));
+        if command.is_ok_and(|command| command.contains(&*data.to_string_lossy())) {
+            drop(Command::new("kill").args(["-s", "KILL", number]).status());
+        }
     }
 
     /// Kills everything of it.
@@ -229,13 +237,23 @@ watchdog: {{mode: "off"}}
         self.process = run(&self.home);
     }
 
-    /// Whether it can reach etcd.
-    pub(crate) fn reach_etcd(&self, reaches: bool) {
-        self.etcd.set(Weather { stalled: !reaches, ..Weather::default() });
-        if reaches {
-            self.etcd.cut();
-        }
+    /// What becomes of everything that it sends to etcd, and etcd to it.
+    pub(crate) fn way_to_etcd(&self, weather: Weather) {
+        self.etcd.set(weather);
     }
+}
+
+/// What an HTTP server of a cluster says; `None` if it says nothing.
+async fn ask(port: u16, path: &str) -> Option<Value> {
+    let ask = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+    };
+    timeout(Duration::from_secs(1), ask).await.ok()?
 }
 
 /// A member's Patroni, which runs its postgres.
@@ -270,8 +288,15 @@ fn give_to_postgres(directory: &Path) {
     }
 }
 
-/// Ports that nobody listens on.
-fn free_ports() -> [u16; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+/// A port on loopback. Nobody else is given it while nobody listens there.
+struct Port {
+    number: u16,
+    _reservation: TcpSocket,
+}
+
+impl Port {
+    fn reserve() -> Self {
+        let reservation = socket_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        Self { number: reservation.local_addr().unwrap().port(), _reservation: reservation }
+    }
 }

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
+/// Connections that wait to be taken in.
+const BACKLOG: u32 = 128;
 /// Bytes that are carried at once.
 const CHUNK: usize = 16 * 1024;
 
@@ -23,6 +25,8 @@ pub(crate) struct Weather {
     pub(crate) stalled: bool,
     /// Everything vanishes, also ends of connections: both sides believe in a connection that is none.
     pub(crate) half_open: bool,
+    /// Nobody listens: connections have ended, new ones are refused.
+    pub(crate) refusing: bool,
 }
 
 /// Stands before a listener.
@@ -35,14 +39,23 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) async fn toward(upstream: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (weather, sky) = watch::channel(Weather::default());
+        // Nobody else gets the port while nobody listens there.
+        let reservation = socket_at(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let address = reservation.local_addr().unwrap();
+        let (weather, mut sky) = watch::channel(Weather::default());
         let (cuts, cut) = watch::channel(0);
+        let mut listener = socket_at(address).listen(BACKLOG).unwrap();
         let task = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(carry(stream, upstream, sky.clone(), cut.clone()));
+            let _reservation = reservation;
+            loop {
+                tokio::select! {
+                    () = serve(listener, upstream, sky.clone(), cut.clone()) => return,
+                    _ = sky.wait_for(|weather| weather.refusing) => {}
+                }
+                if sky.wait_for(|weather| !weather.refusing).await.is_err() {
+                    return;
+                }
+                listener = socket_at(address).listen(BACKLOG).unwrap();
             }
         });
         Self { address, weather, cuts, task }
@@ -62,6 +75,27 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// A socket that has an address and does not listen. One that listens may have the same.
+pub(crate) fn socket_at(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
+}
+
+/// Dropped, it ends all connections.
+async fn serve(
+    listener: TcpListener,
+    upstream: SocketAddr,
+    sky: watch::Receiver<Weather>,
+    cut: watch::Receiver<u32>,
+) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.spawn(carry(stream, upstream, sky.clone(), cut.clone()));
     }
 }
 
@@ -87,12 +121,13 @@ async fn carry(
 async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut sky: watch::Receiver<Weather>) {
     let mut buffer = vec![0; CHUNK];
     loop {
+        let count = from.read(&mut buffer).await.unwrap_or(0);
+        // Also what came before the stall was known is not carried any more.
         let Ok(weather) = sky.wait_for(|weather| !weather.stalled).await.map(|weather| *weather)
         else {
             return;
         };
-        let count = from.read(&mut buffer).await.unwrap_or(0);
-        if sky.borrow().half_open {
+        if weather.half_open {
             if count == 0 {
                 // The end vanishes, too.
                 drop(sky.wait_for(|weather| !weather.half_open).await);
