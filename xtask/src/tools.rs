@@ -111,10 +111,7 @@ fn without_services(packages: &[&str], install: impl FnOnce() -> Result<()>) -> 
     }
     installed?;
     for service in services {
-        // An administrator's policy may have let it start, or may forbid to stop it.
-        privileged_script(&format!(
-            "update-rc.d {service} disable && {{ invoke-rc.d {service} stop || [ $? = 101 ]; }}"
-        ))?;
+        privileged_script(&format!("update-rc.d {service} disable"))?;
     }
     Ok(())
 }
