@@ -12,6 +12,9 @@
 //! the database stopped waiting for its standbys, the end is `Unknown`; the engine goes on, other than the embedded
 //! one, because the database knows what became of it: who reads again finds out.
 //!
+//! Of several hosts the leader is used. One that cannot reach its standbys any more may have been replaced without
+//! knowing it: whenever nobody knows how commits ended, all connections are made anew, to one whose standbys answer.
+//!
 //! While the database is gone, requests wait for [`PATIENCE`] at most, then fail; connections are made again by
 //! themselves.
 
@@ -36,7 +39,7 @@ use crate::{
 use address::Settings;
 use committer::{Busy, Committer};
 use feed::Feed;
-use link::Health;
+use link::{Doubts, Health};
 use loads::Loader;
 use pelago_model::{Document, Key, Transaction};
 use queue::Queue;
@@ -80,6 +83,7 @@ struct Shared {
     loads: Queue<Load>,
     busy: Busy,
     health: Health,
+    doubts: Doubts,
     tally: Arc<Tally>,
 }
 
@@ -101,6 +105,7 @@ impl Postgres {
             loads: Queue::default(),
             busy: Busy::default(),
             health: Health::new(settings.label.clone(), tally.clone()),
+            doubts: Doubts::default(),
             settings,
             tally,
         });

@@ -255,6 +255,24 @@ fn what_silent_standbys_do_not_have_is_seen_by_nobody() {
 }
 
 #[test]
+fn a_leader_without_its_standbys_is_left_for_the_one_that_leads_now() {
+    let [old, new] = [Server::start(), Server::start()];
+    let host = |server: &Server| server.address().split(['@', '/']).nth(3).unwrap().to_owned();
+    let both = old.address().replace(&host(&old), &format!("{},{}", host(&old), host(&new)));
+    let elected = Postgres::open(&new.address()).unwrap();
+    increment(&elected, "a/1");
+    let store = Postgres::open(&format!("{both}?statement_timeout_ms=500")).unwrap();
+    increment(&store, "a/1");
+    increment(&store, "a/1");
+    set(&old, "SET synchronous_standby_names = 'elected'");
+    assert_eq!(commit_now(&store, transaction(vec![write("a/1", 2)])), CommitOutcome::Unknown);
+    // Nobody stops the old one: it would be read, and could commit nothing.
+    assert_eq!(revision(&store, "a/1"), 1);
+    increment(&store, "a/1");
+    assert_eq!(revision(&elected, "a/1"), 2);
+}
+
+#[test]
 fn a_read_only_server_refuses_and_recovery_is_by_itself() {
     let server = Server::start();
     let store = Postgres::open(&server.address()).unwrap();

@@ -133,6 +133,7 @@ impl Committer {
                 Err(Ended::Unknown(failure, outcomes)) => {
                     tracing::warn!(%failure, transactions = group.len(), "nobody knows how a group of commits ended");
                     self.link.drop_session();
+                    self.shared.doubts.raise();
                     answer(group, outcomes);
                     return None;
                 }

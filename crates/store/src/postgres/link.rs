@@ -4,8 +4,10 @@ use super::Shared;
 use super::errors::Failure;
 use super::session::{Session, Statements};
 use crate::tally::Tally;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio_postgres::config::LoadBalanceHosts;
 
 /// The pause after the first failure to connect; it doubles up to the longest one.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -20,6 +22,22 @@ pub(super) enum Purpose {
     Read,
 }
 
+/// How often there was reason to doubt that the leader still leads, though it answers. Of several hosts another one may
+/// have been elected while nobody could stop this one, which then commits nothing any more and tells what was.
+#[derive(Default)]
+pub(super) struct Doubts(AtomicU64);
+
+impl Doubts {
+    /// All links look for the leader again.
+    pub(super) fn raise(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A way to the database. One task owns it.
 pub(super) struct Link {
     shared: Arc<Shared>,
@@ -27,20 +45,24 @@ pub(super) struct Link {
     session: Option<(Session, Statements)>,
     /// Whether there was a session before.
     had_one: bool,
+    /// The doubts that there were before the session was made.
+    doubts: u64,
     pause: Duration,
 }
 
 impl Link {
     pub(super) fn new(shared: Arc<Shared>, purpose: Purpose) -> Self {
-        Self { shared, purpose, session: None, had_one: false, pause: FIRST_PAUSE }
+        Self { shared, purpose, session: None, had_one: false, doubts: 0, pause: FIRST_PAUSE }
     }
 
     /// A session, made anew if there is none; `None`, after a pause, if that fails.
     pub(super) async fn session(&mut self) -> Option<&(Session, Statements)> {
-        if self.session.as_ref().is_some_and(|(session, _)| session.client.is_closed()) {
+        let is_closed = |(session, _): &(Session, Statements)| session.client.is_closed();
+        if self.is_doubtful() || self.session.as_ref().is_some_and(is_closed) {
             self.session = None;
         }
         if self.session.is_none() {
+            self.doubts = self.shared.doubts.count();
             match self.connect().await {
                 Ok(session) => {
                     self.session = Some(session);
@@ -58,14 +80,29 @@ impl Link {
         self.session.as_ref()
     }
 
+    /// Whether somebody had reason to doubt, since the session was made, that it is the leader's.
+    fn is_doubtful(&self) -> bool {
+        self.has_choice() && self.doubts != self.shared.doubts.count()
+    }
+
+    fn has_choice(&self) -> bool {
+        self.shared.settings.config.get_hosts().len() > 1
+    }
+
     /// Gives the session up.
     pub(super) fn drop_session(&mut self) {
         self.session = None;
     }
 
     async fn connect(&self) -> Result<(Session, Statements), Failure> {
-        let session = Session::open(&self.shared.settings).await?;
-        if self.purpose == Purpose::Commit {
+        let settings = &self.shared.settings;
+        let mut config = settings.config.clone();
+        if self.pause > FIRST_PAUSE {
+            // The first that takes writes was refused: another one may, too, and be the one that leads.
+            config.load_balance_hosts(LoadBalanceHosts::Random);
+        }
+        let session = Session::open_at(&config, settings).await?;
+        if self.purpose == Purpose::Commit || self.has_choice() {
             session.refuse_silent_standbys().await?;
         }
         let statements = session.prepare(super::schema::has_feed(session.kind)).await?;

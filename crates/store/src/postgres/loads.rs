@@ -30,8 +30,16 @@ impl Loader {
     /// Reads until the queue is closed and empty.
     pub(super) async fn run(mut self) {
         while !self.shared.loads.is_done() {
-            let Some((session, statements)) = self.link.session().await else { continue };
+            // Nothing is taken without a connection: it would be kept from others that have one.
+            if self.link.session().await.is_none() {
+                continue;
+            }
             let Some(loads) = self.shared.loads.take(choose).await else { return };
+            // Meanwhile there may have been reason to doubt that it is the leader's.
+            let Some((session, statements)) = self.link.session().await else {
+                self.shared.loads.put_back(loads);
+                continue;
+            };
             let keys: BTreeSet<&str> =
                 loads.iter().flat_map(|load| &load.keys).map(Key::as_str).collect();
             let keys = keys.into_iter().map(str::to_owned).collect();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::error::Severity;
-use tokio_postgres::{AsyncMessage, Client, Connection, Statement};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, Statement};
 
 /// How much longer than the statement's own timeout an answer is waited for: then the connection is given up.
 const ANSWER_SLACK: Duration = Duration::from_secs(1);
@@ -43,7 +43,12 @@ pub(super) struct Statements {
 impl Session {
     /// Connects to the leader.
     pub(super) async fn open(settings: &Settings) -> Result<Self, Failure> {
-        let (client, connection) = settings.config.connect(settings.tls.clone()).await?;
+        Self::open_at(&settings.config, settings).await
+    }
+
+    /// The same where `config` says.
+    pub(super) async fn open_at(config: &Config, settings: &Settings) -> Result<Self, Failure> {
+        let (client, connection) = config.connect(settings.tls.clone()).await?;
         let warned = Arc::<AtomicBool>::default();
         tokio::spawn(drive(connection, warned.clone()));
         let patience = settings.statement_timeout + ANSWER_SLACK;
