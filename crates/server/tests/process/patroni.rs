@@ -232,6 +232,12 @@ watchdog: {{mode: "off"}}
         self.kill_postgres();
     }
 
+    /// Sends a signal to its Patroni, and to nobody else.
+    pub(crate) fn signal(&self, name: &str) {
+        let number = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &number]).status().unwrap().success());
+    }
+
     /// Starts it again.
     pub(crate) fn revive(&mut self) {
         self.process = run(&self.home);
