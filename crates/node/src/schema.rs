@@ -27,6 +27,14 @@ macro_rules! stored {
             const KIND: &'static str = $kind;
             const SCHEMA: u16 = $schema;
         })*
+
+        /// The newest schema version of a kind of the platform's documents that this build reads; `None` of a game's kinds.
+        pub fn newest(kind: &str) -> Option<u16> {
+            match kind {
+                $(<$document>::KIND => Some(<$document>::SCHEMA),)*
+                _ => None,
+            }
+        }
     };
 }
 
@@ -38,8 +46,12 @@ stored! {
     PlaceDocument: "place", PLACE_SCHEMA;
     SerialsDocument: "ids", SERIALS_SCHEMA;
     WorldDocument: "world", WORLD_SCHEMA;
-    // What a game keeps, read only to be shown or counted.
-    serde_json::Value: "game's", u16::MAX;
+}
+
+/// What a game keeps, read only to be shown or counted.
+impl Stored for serde_json::Value {
+    const KIND: &'static str = "game's";
+    const SCHEMA: u16 = u16::MAX;
 }
 
 /// Why a document has no value for this build. Nothing may be written in its place.

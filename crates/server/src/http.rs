@@ -7,10 +7,10 @@ mod body;
 mod document;
 mod grants;
 mod serve;
-mod store;
+pub(crate) mod store;
 
 pub(crate) use access::{Access, bearer_of};
-pub(crate) use serve::serve;
+pub(crate) use serve::{CONNECTION_TIME, serve};
 
 use crate::cluster::Cluster;
 use crate::metrics;
@@ -42,7 +42,6 @@ struct App {
     cluster: Arc<Cluster>,
     content: BTreeMap<ContentHash, bytes::Bytes>,
     metrics: PrometheusHandle,
-    desk: store::StoreDesk,
     /// Which node the next grant goes through: nodes take turns.
     next_node: AtomicUsize,
 }
@@ -61,9 +60,9 @@ pub(crate) fn router(
     let game = cluster.game.content();
     let tiles = cluster.world.lands.values().flat_map(|land| land.content());
     let content = tiles.chain([(ContentHash::of(&game), game.clone())]).collect();
-    let desk = store::StoreDesk::new(cluster.store.clone(), engine);
+    let kept = store::routes(cluster.store.clone(), engine, store::HASH_WAIT);
     let next_node = AtomicUsize::new(0);
-    let app = Arc::new(App { cluster, content, metrics, desk, next_node });
+    let app = Arc::new(App { cluster, content, metrics, next_node });
     let guarded = Router::new()
         .route(
             "/metrics",
@@ -72,13 +71,10 @@ pub(crate) fn router(
         .route("/api/v1/cluster", get(nodes))
         .route("/api/v1/islands", get(islands))
         .route("/api/v1/avatars/{id}", get(avatar))
-        .route("/api/v1/store", get(store::about))
-        .route("/api/v1/store/documents", get(store::documents))
-        .route("/api/v1/store/feed", get(store::feed))
-        .route("/api/v1/store/hash", get(store::hash))
         .route(&format!("{DOCUMENT}{{*key}}"), get(document::get).patch(document::patch))
         .route("/api/v1/audit/{avatar}", get(grants::audit))
         .route(GRANTS, post(grants::grant))
+        .merge(kept)
         .route("/api/{*rest}", any(unknown))
         .route_layer(from_fn_with_state(access, access::guard));
     Router::new()

@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "real processes live in real time")]
 
+#[path = "../../store/tests/server/mod.rs"]
+mod database;
 mod process;
 
+use database::Server;
 use pelago_model::{CommitOutcome, Document, Key, Revision};
 use pelago_store::{Embedded, Store, restore_now};
 use process::player::PATIENCE;
@@ -30,13 +33,24 @@ fn text(path: &Path) -> &str {
 
 /// What a command prints, which must end well.
 fn told(arguments: &[&str]) -> String {
-    let Output { status, stdout, stderr } = ctl(arguments).output().unwrap();
-    assert!(status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&stderr));
-    String::from_utf8(stdout).unwrap().trim().to_owned()
+    printed(ctl(arguments))
 }
 
 fn report(arguments: &[&str]) -> Value {
     serde_json::from_str(&told(arguments)).unwrap()
+}
+
+/// What a command prints whose store stands in the environment, because its address has a password.
+fn told_of(store: &str, arguments: &[&str]) -> String {
+    let mut command = ctl(arguments);
+    command.env("PELAGO_STORE__ADDRESS", store);
+    printed(command)
+}
+
+fn printed(mut command: Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    assert!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap().trim().to_owned()
 }
 
 /// What a command says that must end badly.
@@ -123,6 +137,61 @@ fn a_world_is_backed_up_while_bots_play_and_its_copies_are_worlds() {
         bots.wait().unwrap();
         assert!(world.verify(&path(&format!("{archive}-journal"))) > 0);
     }
+}
+
+#[test]
+fn a_played_world_moves_to_postgres_and_back_and_is_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let journal = path("journal");
+    let database = Server::start();
+    let postgres = database.address();
+    let [first, last] = ["first", "last"].map(|name| {
+        let data = path(name);
+        let store = format!("embedded:{}", text(&data.join("store")));
+        (data, store)
+    });
+    // Plays, lets the world come to rest, and says which it is then.
+    let play = |world: World, seconds| {
+        assert!(world.bots(60, seconds, &journal).wait().unwrap().success());
+        let hash = told(&["hash", "--server", &world.http]);
+        (world, hash)
+    };
+
+    let (world, hash) = play(World::start(&first.0), 6);
+    world.signal("TERM");
+    assert!(world.wait());
+    let moving = path("moving");
+    let export = report(&["export", "--store", &first.1, "--into", text(&moving)]);
+    assert_eq!(export["hash"], hash.as_str());
+    let import = told_of(&postgres, &["import", "--from", text(&moving)]);
+    let import: Value = serde_json::from_str(&import).unwrap();
+    assert_eq!(import["hash"], hash.as_str());
+    assert_eq!(import["written"], export["documents"]);
+    assert_eq!(told_of(&postgres, &["hash"]), hash);
+
+    // On the way there nobody's place was taken along; what everybody had and did was.
+    let world = World::start_on(&path("elsewhere"), &postgres);
+    assert_eq!(told(&["hash", "--server", &world.http]), hash);
+    let before = world.verify(&journal);
+    assert!(before > 20, "{before} commands at all");
+    let (world, hash_there) = play(world, 6);
+    assert_ne!(hash_there, hash);
+    let after = world.verify(&journal);
+    assert!(after > before + 20, "{after} commands, {before} of them before");
+
+    let back = path("back");
+    let backup = report(&["backup", "--server", &world.http, "--into", text(&back)]);
+    assert_eq!(backup["hash"], hash_there.as_str());
+    world.signal("TERM");
+    assert!(world.wait());
+    assert_eq!(told_of(&postgres, &["hash"]), hash_there);
+    let restore = report(&["restore", "--from", text(&back), "--store", &last.1]);
+    assert_eq!(restore["hash"], hash_there.as_str());
+    let world = World::start(&last.0);
+    assert_eq!(told(&["hash", "--server", &world.http]), hash_there);
+    let (world, _) = play(world, 2);
+    assert!(world.verify(&journal) > after);
 }
 
 #[test]
@@ -257,6 +326,7 @@ fn the_api_of_the_store_says_what_is_wrong_with_a_question() {
         ("/api/v1/store/feed?limit=0", "limit"),
         ("/api/v1/store/feed?limit=257", "limit"),
         ("/api/v1/store/hash?a", "a"),
+        ("/api/v1/store/hash?reading=first", "reading"),
     ] {
         let (status, body) = world.get(path);
         assert_eq!(status, 400, "{path}");

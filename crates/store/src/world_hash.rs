@@ -15,6 +15,7 @@ use crate::{ReadError, Store};
 use pelago_model::{Document, Key};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::ControlFlow;
 use std::str::FromStr;
 
 /// The hash of a world, written as 64 hexadecimal digits.
@@ -95,9 +96,22 @@ impl WorldHasher {
 /// # Errors
 /// See [`ReadError`].
 pub fn world_hash(store: &dyn Store) -> Result<WorldHash, ReadError> {
+    watched(store, &mut || ControlFlow::Continue(()))
+}
+
+/// The same, while `watch`, which is told of every document, says that it is to go on; otherwise [`ReadError::Busy`].
+fn watched(
+    store: &dyn Store,
+    watch: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<WorldHash, ReadError> {
     let mut hasher = WorldHasher::default();
-    store.scan("", &mut |key, document| hasher.add(&key, &document))?;
-    Ok(hasher.hash())
+    let mut flow = ControlFlow::Continue(());
+    store.scan_after("", None, &mut |key, document| {
+        hasher.add(&key, &document);
+        flow = watch();
+        flow
+    })?;
+    if flow.is_break() { Err(ReadError::Busy) } else { Ok(hasher.hash()) }
 }
 
 /// A hash, and whether the world was quiet while it was taken.
@@ -112,17 +126,21 @@ pub struct HashReading {
 impl HashReading {
     /// Takes the hash of a store that others may be writing to.
     ///
-    /// Whether it changed is told by the feed, or by a second reading if the engine has none.
+    /// Whether it changed is told by the feed, or by a second reading if the engine has none. `watch` is told of every
+    /// document that was read, and may say that nobody wants to know any more.
     ///
     /// # Errors
-    /// See [`ReadError`].
-    pub fn take(store: &dyn Store) -> Result<Self, ReadError> {
+    /// See [`ReadError`]; `Busy` if `watch` has ended it.
+    pub fn take(
+        store: &dyn Store,
+        watch: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Self, ReadError> {
         if !store.capabilities().feed {
-            let hash = world_hash(store)?;
-            return Ok(Self { hash, quiet: world_hash(store)? == hash });
+            let hash = watched(store, watch)?;
+            return Ok(Self { hash, quiet: watched(store, watch)? == hash });
         }
         let before = store.feed_end()?;
-        let hash = world_hash(store)?;
+        let hash = watched(store, watch)?;
         Ok(Self { hash, quiet: store.feed_end()? == before })
     }
 }
@@ -167,6 +185,23 @@ mod tests {
         };
         assert_ne!(hash(None), hash(Some("")));
         assert_ne!(hash(None), world_hash(&Memory::default()).unwrap());
+    }
+
+    #[test]
+    fn who_watches_a_reading_hears_of_every_document_and_may_end_it() {
+        let store = Memory::default();
+        (1..=3).for_each(|number| put(&store, Key::avatar(EntityId(number)), "{}"));
+        let mut seen = 0;
+        let mut watch = |enough| {
+            HashReading::take(&store, &mut || {
+                seen += 1;
+                if seen == enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+        };
+        let hash = world_hash(&store).unwrap();
+        assert_eq!(watch(0), Ok(HashReading { hash, quiet: true }));
+        assert_eq!(watch(3 + 2), Err(ReadError::Busy));
+        assert_eq!(seen, 3 + 2);
     }
 
     #[test]

@@ -143,7 +143,8 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
     let router = http::router(cluster.clone(), engine, metrics, access);
     let (stopping, stop) = watch::channel(false);
     let http_tls = tls.clone().filter(|_| !arguments.plain_http);
-    let server = tokio::spawn(http::serve(listener, router, http_tls, files.reserve(), stop));
+    let (reserve, time) = (files.reserve(), http::CONNECTION_TIME);
+    let server = tokio::spawn(http::serve(listener, router, http_tls, reserve, time, stop));
     let sink = sink.map(|sink| tokio::spawn(sink.run(stopping.subscribe())));
     wait_until_ready(&cluster).await?;
     // Whoever reads the announcement may signal at once.

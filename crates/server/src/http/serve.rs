@@ -24,15 +24,16 @@ const MAX_HEADERS: usize = 64;
 /// How long a client may take to send the head of a request, and how long a connection may wait for the next one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection lasts, whatever it does: who reads slowly does not hold a place for ever.
-const CONNECTION_TIME: Duration = Duration::from_secs(120);
+pub(crate) const CONNECTION_TIME: Duration = Duration::from_secs(120);
 
 /// Serves until `stop` becomes true. Then nobody holds the router any more: a browser may keep its connection open, and
-/// the world does not wait for it.
+/// the world does not wait for it. A connection lasts for `time`: [`CONNECTION_TIME`] but in tests.
 pub(crate) async fn serve(
     listener: Listener,
     router: Router,
     tls: Option<ServerTls>,
     reserve: u64,
+    time: Duration,
     mut stop: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS.min(reserve / 4).max(1) as usize));
@@ -43,7 +44,7 @@ pub(crate) async fn serve(
                 let Ok(place) = places.clone().try_acquire_owned() else { continue };
                 let (router, tls) = (router.clone(), tls.clone());
                 connections.spawn(async move {
-                    drop(timeout(CONNECTION_TIME, connection(stream, router, tls)).await);
+                    drop(timeout(time, connection(stream, router, tls)).await);
                     drop(place);
                 });
             }

@@ -5,44 +5,62 @@
 
 #![allow(clippy::result_large_err, reason = "an answer of HTTP is an error once per request")]
 
-use super::{App, problem};
-use axum::Json;
+mod hashing;
+
+use super::problem;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use hashing::{Hashing, Progress};
 use pelago_model::Key;
 use pelago_store::archive::{MAX_PAGE_CHANGES, Page, WorldIdentity, part};
-use pelago_store::{FeedError, FeedPosition, HashReading, ReadError, Store};
+use pelago_store::{FeedError, FeedPosition, ReadError, Store};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
+
+pub(crate) use hashing::UnderWay;
 
 /// Pages that are read at once; one more is answered 429 `busy`.
 const MAX_PAGES: usize = 4;
+/// How long an answer waits for the end of a hash: so short that whoever stands between cuts nobody off.
+pub(crate) const HASH_WAIT: Duration = Duration::from_secs(20);
 
 /// The store, and what may be done with it at once.
-pub(super) struct StoreDesk {
+struct StoreDesk {
     store: Arc<dyn Store>,
     /// The name of its engine.
     engine: String,
     pages: Arc<Semaphore>,
-    /// A hash reads everything: one at once.
-    hashes: Arc<Semaphore>,
+    hashing: Hashing,
+}
+
+/// The routes of a store. `engine` is the name of its engine; `hash_wait` is [`HASH_WAIT`] but in tests.
+pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
+    store: Arc<dyn Store>,
+    engine: String,
+    hash_wait: Duration,
+) -> Router<S> {
+    let pages = Arc::new(Semaphore::new(MAX_PAGES));
+    let hashing = Hashing::new(hash_wait);
+    Router::new()
+        .route("/api/v1/store", get(about))
+        .route("/api/v1/store/documents", get(documents))
+        .route("/api/v1/store/feed", get(feed))
+        .route("/api/v1/store/hash", get(hash))
+        .with_state(Arc::new(StoreDesk { store, engine, pages, hashing }))
 }
 
 impl StoreDesk {
-    pub(super) fn new(store: Arc<dyn Store>, engine: String) -> Self {
-        let places = |count| Arc::new(Semaphore::new(count));
-        Self { store, engine, pages: places(MAX_PAGES), hashes: places(1) }
-    }
-
     /// Reads on a thread of its own, if there is a place; who has gone away meanwhile keeps it until it is done.
     async fn read<T: Send + 'static>(
         &self,
-        places: &Arc<Semaphore>,
         read: impl FnOnce(&dyn Store) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        let Ok(place) = self.pages.clone().try_acquire_owned() else {
             let sentence = "others read already: ask again later";
             return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "busy", sentence));
         };
@@ -56,16 +74,15 @@ impl StoreDesk {
     }
 }
 
-pub(super) async fn about(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
+async fn about(State(desk): State<Arc<StoreDesk>>, uri: Uri) -> Result<Response, Problem> {
     parameters(&uri, [])?;
-    let desk = &app.desk;
     let read = |store: &dyn Store| {
         let world = WorldIdentity::of_store(store).map_err(unreadable)?;
         let feed = store.capabilities().feed;
         let feed_end = feed.then(|| store.feed_end().map_err(unreadable)).transpose()?;
         Ok((world, feed_end))
     };
-    let (world, feed_end) = desk.read(&desk.pages, read).await?;
+    let (world, feed_end) = desk.read(read).await?;
     let (capabilities, counters) = (desk.store.capabilities(), desk.store.counters());
     Ok(Json(json!({
         "engine": desk.engine,
@@ -88,16 +105,16 @@ pub(super) async fn about(State(app): State<Arc<App>>, uri: Uri) -> Result<Respo
     .into_response())
 }
 
-pub(super) async fn documents(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
+async fn documents(State(desk): State<Arc<StoreDesk>>, uri: Uri) -> Result<Response, Problem> {
     let [after] = parameters(&uri, ["after"])?;
     let after = after.map(Key::parse).transpose().map_err(|error| malformed("after", &error))?;
     let read = move |store: &dyn Store| {
         Page::of_documents(store, after.as_ref()).map(answer).map_err(unreadable)
     };
-    app.desk.read(&app.desk.pages, read).await
+    desk.read(read).await
 }
 
-pub(super) async fn feed(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
+async fn feed(State(desk): State<Arc<StoreDesk>>, uri: Uri) -> Result<Response, Problem> {
     let [after, limit] = parameters(&uri, ["after", "limit"])?;
     let after = after.map(str::parse).transpose().map_err(|error| malformed("after", &error))?;
     let after: FeedPosition = after.unwrap_or(FeedPosition::START);
@@ -116,16 +133,17 @@ pub(super) async fn feed(State(app): State<Arc<App>>, uri: Uri) -> Result<Respon
             Err(Problem { oldest: Some(oldest), ..problem })
         }
     };
-    app.desk.read(&app.desk.pages, read).await
+    desk.read(read).await
 }
 
-pub(super) async fn hash(
-    State(app): State<Arc<App>>,
-    uri: Uri,
-) -> Result<Json<HashReading>, Problem> {
-    parameters(&uri, [])?;
-    let read = |store: &dyn Store| HashReading::take(store).map_err(unreadable);
-    app.desk.read(&app.desk.hashes, read).await.map(Json)
+async fn hash(State(desk): State<Arc<StoreDesk>>, uri: Uri) -> Result<Response, Problem> {
+    let [reading] = parameters(&uri, ["reading"])?;
+    let reading = reading.map(str::parse).transpose();
+    let reading = reading.map_err(|error| malformed("reading", &error))?;
+    Ok(match desk.hashing.ask(&desk.store, reading).await {
+        Progress::Ended(read) => Json(read.map_err(unreadable)?).into_response(),
+        Progress::UnderWay(how_far) => (StatusCode::ACCEPTED, Json(how_far)).into_response(),
+    })
 }
 
 fn answer(page: Page) -> Response {
@@ -151,7 +169,7 @@ fn parameters<'a, const N: usize>(
 }
 
 /// Why a question is not answered.
-pub(super) struct Problem {
+struct Problem {
     status: StatusCode,
     code: &'static str,
     sentence: String,

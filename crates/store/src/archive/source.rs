@@ -4,6 +4,7 @@ use super::Page;
 use crate::{FeedError, FeedPosition, HashReading, ReadError, Store, load_now};
 use pelago_model::{Document, Key};
 use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
 
 /// A store as an archive needs it.
 pub trait Source {
@@ -114,6 +115,6 @@ impl Source for &dyn Store {
     }
 
     fn hash(&mut self) -> Result<HashReading, SourceError> {
-        Ok(HashReading::take(*self)?)
+        Ok(HashReading::take(*self, &mut || ControlFlow::Continue(()))?)
     }
 }

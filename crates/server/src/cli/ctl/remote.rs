@@ -1,6 +1,7 @@
 //! A world that is read through the API of the server that runs it.
 
 use super::document::Shown;
+use crate::http::store::UnderWay;
 use crate::http_client::{HttpClient, Question};
 use axum::http::{Method, StatusCode};
 use bytes::Bytes;
@@ -11,12 +12,14 @@ use pelago_store::{FeedPosition, HashReading};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
-/// How long a page may take, and how long the hash, which reads everything.
+/// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-const HASH_PATIENCE: Duration = Duration::from_secs(120);
+/// How long a hash, which reads everything, may come no further.
+const HASH_PATIENCE: Duration = Duration::from_secs(300);
+const HASH: &str = "/api/v1/store/hash";
 /// How often a page is asked for when the server is busy or away; the pause doubles from the first.
 const ATTEMPTS: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -42,6 +45,14 @@ struct Described {
     feed_end: Option<FeedPosition>,
 }
 
+/// What is said of the hash.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Hashed {
+    Ended(HashReading),
+    UnderWay(UnderWay),
+}
+
 impl Remote {
     pub(super) fn new(client: HttpClient, runtime: Handle) -> Self {
         Self { client, runtime, met: false }
@@ -49,7 +60,7 @@ impl Remote {
 
     /// A document.
     pub(super) fn document(&mut self, key: &Key) -> Result<Shown, SourceError> {
-        self.json(&document_path(key), PATIENCE)
+        self.json(&document_path(key))
     }
 
     /// Edits a document that has a revision, or has it now: so that nothing is done twice if it is asked twice.
@@ -71,8 +82,8 @@ impl Remote {
         read_json(&path, &bytes)
     }
 
-    fn ask(&mut self, path: &str, patience: Duration) -> Result<Bytes, SourceError> {
-        self.send(&Question { method: Method::GET, path, body: None, patience })
+    fn ask(&mut self, path: &str) -> Result<Bytes, SourceError> {
+        self.send(&Question { method: Method::GET, path, body: None, patience: PATIENCE })
     }
 
     /// Asks, and again if it may help.
@@ -81,7 +92,7 @@ impl Remote {
         for attempt in 1.. {
             let answer = self.runtime.block_on(self.client.ask(question));
             let error = match answer {
-                Ok((StatusCode::OK, body)) => {
+                Ok((StatusCode::OK | StatusCode::ACCEPTED, body)) => {
                     self.met = true;
                     return Ok(body);
                 }
@@ -106,16 +117,12 @@ impl Remote {
     }
 
     fn page(&mut self, path: &str) -> Result<Page, SourceError> {
-        let bytes = self.ask(path, PATIENCE)?;
+        let bytes = self.ask(path)?;
         part::decode(&bytes).map_err(|error| SourceError::Server(format!("{path}: it {error}")))
     }
 
-    fn json<T: DeserializeOwned>(
-        &mut self,
-        path: &str,
-        patience: Duration,
-    ) -> Result<T, SourceError> {
-        let bytes = self.ask(path, patience)?;
+    fn json<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, SourceError> {
+        let bytes = self.ask(path)?;
         read_json(path, &bytes)
     }
 }
@@ -145,7 +152,7 @@ fn refused(status: StatusCode, body: &[u8]) -> SourceError {
 
 impl Source for Remote {
     fn about(&mut self) -> Result<About, SourceError> {
-        let Described { world, feed_end } = self.json("/api/v1/store", PATIENCE)?;
+        let Described { world, feed_end } = self.json("/api/v1/store")?;
         Ok(About { world: world.ok_or(SourceError::NoWorld)?, feed_end })
     }
 
@@ -161,6 +168,102 @@ impl Source for Remote {
     }
 
     fn hash(&mut self) -> Result<HashReading, SourceError> {
-        self.json("/api/v1/store/hash", HASH_PATIENCE)
+        let mut path = HASH.to_owned();
+        let (mut read, mut since) = (None, Instant::now());
+        loop {
+            match self.json(&path)? {
+                Hashed::Ended(reading) => return Ok(reading),
+                Hashed::UnderWay(UnderWay { reading, documents }) => {
+                    tracing::info!(documents, "the server reads its store");
+                    path = format!("{HASH}?reading={reading}");
+                    if read != Some((reading, documents)) {
+                        (read, since) = (Some((reading, documents)), Instant::now());
+                    }
+                }
+            }
+            if since.elapsed() > HASH_PATIENCE {
+                return Err(SourceError::Server("its hash comes no further".to_owned()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http;
+    use pelago_model::{CommitOutcome, Document, Revision};
+    use pelago_net::Listener;
+    use pelago_store::archive::{Event, Kind, Plan, backup};
+    use pelago_store::{Memory, restore_now, world_hash};
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::sync::Arc;
+    use tokio::sync::watch;
+
+    /// How long a connection lasts, and how long an answer waits for a hash: a hundredth of what they do.
+    const CONNECTION_TIME: Duration = Duration::from_millis(1200);
+    const HASH_WAIT: Duration = Duration::from_millis(200);
+    /// Longer than a connection lasts.
+    const LONG: Duration = Duration::from_millis(2500);
+
+    /// A world of several pages, and whoever reads it through its server.
+    struct Served {
+        store: Arc<Memory>,
+        remote: Remote,
+        /// Dropped, it stops the server.
+        _served: watch::Sender<bool>,
+    }
+
+    fn serve(runtime: &Handle) -> Served {
+        let store = Arc::new(Memory::default());
+        let put = |key: Key, value: String| {
+            let document = Document { schema: 1, revision: Revision(1), value: Some(value.into()) };
+            assert_eq!(restore_now(&*store, vec![(key, document)]), CommitOutcome::Committed);
+        };
+        put(Key::world(), r#"{"world":1}"#.to_owned());
+        for number in 0..100 {
+            let key = Key::parse(&format!("filler/{number:03}")).unwrap();
+            put(key, format!("\"{}\"", "x".repeat(60_000)));
+        }
+        let _entered = runtime.enter();
+        let listener = Listener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let url = format!("http://{}", listener.address());
+        let routes = http::store::routes(store.clone(), "memory".to_owned(), HASH_WAIT);
+        let (served, stop) = watch::channel(false);
+        runtime.spawn(http::serve(listener, routes, None, 100, CONNECTION_TIME, stop));
+        let client = HttpClient::new(&url, None, None).unwrap();
+        Served { store, remote: Remote::new(client, runtime.clone()), _served: served }
+    }
+
+    #[test]
+    fn a_hash_may_take_longer_than_a_connection_lasts() {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
+        let mut served = serve(runtime.handle());
+        assert_eq!(served.remote.about().unwrap().world.number, 1);
+        // Nothing is read until the only thread that may is free.
+        runtime.spawn_blocking(|| std::thread::sleep(LONG));
+        let began = Instant::now();
+        let reading = served.remote.hash().unwrap();
+        assert!(began.elapsed() > CONNECTION_TIME, "it was not held up");
+        let hash = world_hash(&*served.store).unwrap();
+        assert_eq!(reading, HashReading { hash, quiet: true });
+    }
+
+    #[test]
+    fn a_backup_may_take_longer_than_a_connection_lasts() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let mut served = serve(runtime.handle());
+        let directory = tempfile::tempdir().unwrap();
+        let plan = Plan::new(directory.path(), Kind::Backup, "test", 0);
+        let began = Instant::now();
+        let watch = &mut |event| {
+            if matches!(event, Event::Progress(_)) {
+                std::thread::sleep(CONNECTION_TIME / 2);
+            }
+        };
+        let manifest = backup(&mut served.remote, &plan, watch).unwrap();
+        assert!(began.elapsed() > 2 * CONNECTION_TIME, "there were too few pages");
+        assert_eq!(manifest.hash, Some(world_hash(&*served.store).unwrap()));
     }
 }

@@ -6,8 +6,7 @@ use super::origin::address;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pelago_model::{Document, Key};
-use pelago_node::avatar::{AVATAR_SCHEMA, NAME_SCHEMA, PLACE_SCHEMA, SERIALS_SCHEMA};
-use pelago_node::node::WORLD_SCHEMA;
+use pelago_node::schema;
 use pelago_store::archive::{self, Archive, Kind};
 use serde_json::json;
 use std::path::PathBuf;
@@ -60,14 +59,7 @@ pub(super) fn run(arguments: &RestoreArguments, kind: Kind) -> Result<()> {
 
 /// Whether this program knows the schema of a document. Those of a game are its own: it says so when it reads them.
 fn known(key: &Key, document: &Document) -> Result<(), String> {
-    let newest = match key.kind() {
-        "world" | "island" => WORLD_SCHEMA,
-        "avatar" => AVATAR_SCHEMA,
-        "place" => PLACE_SCHEMA,
-        "name" => NAME_SCHEMA,
-        "ids" => SERIALS_SCHEMA,
-        _ => return Ok(()),
-    };
+    let Some(newest) = schema::newest(key.kind()) else { return Ok(()) };
     if document.schema > newest {
         let found = document.schema;
         return Err(format!("has schema {found}, and this program knows schemas up to {newest}"));
@@ -78,13 +70,20 @@ fn known(key: &Key, document: &Document) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pelago_model::{EntityId, Revision};
+    use pelago_model::Revision;
+    use pelago_model::key::KINDS;
 
     #[test]
-    fn a_newer_schema_is_not_known() {
+    fn a_newer_schema_of_any_kind_of_the_platforms_is_not_known() {
         let document = |schema| Document { schema, revision: Revision(1), value: None };
-        assert_eq!(known(&Key::avatar(EntityId(1)), &document(AVATAR_SCHEMA)), Ok(()));
-        let problem = known(&Key::avatar(EntityId(1)), &document(AVATAR_SCHEMA + 1));
-        assert!(problem.is_err_and(|problem| problem.contains("has schema 2")));
+        for kind in KINDS.into_iter().filter(|kind| *kind != "chunk") {
+            let key = Key::parse(&format!("{kind}/1")).unwrap();
+            let newest = schema::newest(kind).unwrap();
+            assert_eq!(known(&key, &document(newest)), Ok(()));
+            let problem = known(&key, &document(newest + 1)).unwrap_err();
+            assert!(problem.contains(&format!("has schema {}", newest + 1)), "{problem}");
+        }
+        let games = Key::parse("chunk/0/1/1").unwrap();
+        assert_eq!(known(&games, &document(9)), Ok(()));
     }
 }
