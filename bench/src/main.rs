@@ -5,9 +5,12 @@
 mod baseline;
 mod chart;
 mod cores;
+mod database;
 mod guests;
 mod measurement;
 mod micro;
+mod million;
+mod postgres;
 mod process;
 mod report;
 mod results;
@@ -40,6 +43,16 @@ enum Command {
     Load(LoadArguments),
     /// Compare the embedded store with a bare loop over its engine
     Store(KeepArguments),
+    /// Compare the store in PostgreSQL with pgbench
+    Postgres(PostgresArguments),
+    /// Fill both durable stores with a million documents, and start them again and again
+    Million(KeepArguments),
+    /// Has a store until it is killed; run by `million`
+    #[command(hide = true)]
+    Keep {
+        /// Of the store
+        address: String,
+    },
     /// Print what the benches of the cores have measured
     Micro(MicroArguments),
     /// Make the tables and charts of docs/benchmarks.md from bench/results
@@ -102,6 +115,21 @@ struct KeepArguments {
 }
 
 #[derive(clap::Args)]
+struct PostgresArguments {
+    /// What is asked for
+    #[arg(long, value_enum, default_value = "commits")]
+    of: Requests,
+    #[command(flatten)]
+    keep: KeepArguments,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Requests {
+    Commits,
+    Loads,
+}
+
+#[derive(clap::Args)]
 struct MicroArguments {
     /// What criterion has left behind
     #[arg(long)]
@@ -120,6 +148,9 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Load(arguments) => load(&arguments),
         Command::Store(arguments) => store(&arguments),
+        Command::Postgres(arguments) => postgres(&arguments),
+        Command::Million(arguments) => million(&arguments),
+        Command::Keep { address } => million::keep(&address),
         Command::Micro(arguments) => micro(&arguments),
         Command::Report { folder, docs } => report::report(&folder, &docs),
         Command::Soak(arguments) => soak::soak(&arguments),
@@ -190,6 +221,25 @@ fn store(arguments: &KeepArguments) -> Result<()> {
     print!("{}", tables::pairs(&all));
     if arguments.keep {
         results::keep(&arguments.folder, "store", &all)?;
+    }
+    Ok(())
+}
+
+fn postgres(PostgresArguments { of, keep }: &PostgresArguments) -> Result<()> {
+    let all = postgres::measure(&keep.scratch, *of == Requests::Commits)?;
+    print!("{}", tables::rounds(&all));
+    if keep.keep {
+        let name = if *of == Requests::Commits { "postgres" } else { "postgres-loads" };
+        results::keep(&keep.folder, name, &all)?;
+    }
+    Ok(())
+}
+
+fn million(arguments: &KeepArguments) -> Result<()> {
+    let all = million::measure(&arguments.scratch)?;
+    print!("{}", tables::millions(&all));
+    if arguments.keep {
+        results::keep(&arguments.folder, "million", &all)?;
     }
     Ok(())
 }

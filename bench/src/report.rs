@@ -3,11 +3,13 @@
 use crate::chart::{Bars, Chart, Line};
 use crate::measurement::Measurement;
 use crate::micro::Group;
+use crate::million::Million;
+use crate::postgres::Rounds;
 use crate::results::{self, Kept};
 use crate::scenario::Scenario;
 use crate::share::{self, Share};
 use crate::store::Pairs;
-use crate::tables::{groups, hot, on, pairs, runs, shares};
+use crate::tables::{groups, hot, millions, on, pairs, rounds, runs, shares};
 use anyhow::{Context, Result};
 use std::path::Path;
 
@@ -67,6 +69,14 @@ pub(crate) fn report(bench: &Path, docs: &Path) -> Result<()> {
     let store: Option<Kept<Vec<Pairs>>> = results::read(bench, "store")?;
     let table = store.map(|kept| pairs(&kept.results) + &on(&kept.machine));
     replace(&mut text, "store", table.as_deref().unwrap_or(NOT_MEASURED))?;
+    for name in ["postgres", "postgres-loads"] {
+        let kept: Option<Kept<Vec<Rounds>>> = results::read(bench, name)?;
+        let table = kept.map(|kept| rounds(&kept.results) + &on(&kept.machine));
+        replace(&mut text, name, table.as_deref().unwrap_or(NOT_MEASURED))?;
+    }
+    let million: Option<Kept<Vec<Million>>> = results::read(bench, "million")?;
+    let table = million.map(|kept| millions(&kept.results) + &on(&kept.machine));
+    replace(&mut text, "million", table.as_deref().unwrap_or(NOT_MEASURED))?;
     std::fs::write(&page, text).with_context(|| format!("{}", page.display()))
 }
 
@@ -157,7 +167,9 @@ mod tests {
     fn the_page_of_the_repository_has_all_marks() {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md");
         let mut text = std::fs::read_to_string(page).expect("the page");
-        for name in SCENARIOS.iter().chain(&["micro", "store"]) {
+        for name in
+            SCENARIOS.iter().chain(&["micro", "store", "postgres", "postgres-loads", "million"])
+        {
             replace(&mut text, name, "").expect("marks");
         }
     }

@@ -58,7 +58,7 @@ pub(crate) async fn run(
     server: &Path,
     scratch: &Path,
 ) -> Result<RudeMeasurement> {
-    let process = start(variant, server, scratch, &scratch.join("recording"))?;
+    let process = start(variant, server, scratch, &scratch.join("recording"), None)?;
     let addresses: Addresses =
         serde_json::from_str(&process.first_line).context("the server's first line")?;
     let fleet = Fleet::start(variant.plan(addresses.tcp.clone(), None)?)?;

@@ -1,8 +1,9 @@
 //! One run: a server on its core, bots on theirs, numbers, and the baseline afterwards.
 
+use crate::database::Database;
 use crate::measurement::{Baseline, Cost, Measurement, Memory, Stewards, Store};
 use crate::process::{Addresses, Metrics, Process, Usage, post};
-use crate::scenario::{Over, Variant};
+use crate::scenario::{Engine, Over, Variant};
 use crate::{baseline, cores};
 use anyhow::{Context, Result};
 use pelago_client::bots::Fleet;
@@ -20,7 +21,11 @@ const RECORDING_TIMEOUT: Duration = Duration::from_secs(60);
 /// Runs a variant.
 pub(crate) async fn run(variant: &Variant, server: &Path, scratch: &Path) -> Result<Measurement> {
     let recording = scratch.join("recording");
-    let process = start(variant, server, scratch, &recording)?;
+    let database = match variant.world.store {
+        Engine::Embedded => None,
+        Engine::Postgres => Some(Database::start(scratch)?),
+    };
+    let process = start(variant, server, scratch, &recording, database.as_ref())?;
     let addresses: Addresses =
         serde_json::from_str(&process.first_line).context("the server's first line")?;
     sleep(Duration::from_secs(1)).await;
@@ -124,12 +129,16 @@ pub(crate) fn start(
     server: &Path,
     scratch: &Path,
     recording: &Path,
+    database: Option<&Database>,
 ) -> Result<Process> {
     let data = scratch.join("world");
     if data.exists() {
         std::fs::remove_dir_all(&data).with_context(|| format!("{}", data.display()))?;
     }
     let mut command = cores::on_the_servers_core(server);
+    if let Some(database) = database {
+        command.env("PELAGO_STORE__ADDRESS", database.address());
+    }
     let world = &variant.world;
     command.args(["dev", "--json", "--http", "127.0.0.1:0", "--listen", "127.0.0.1:0"]);
     command.args(["--nodes", &world.nodes.to_string(), "--lanes", &world.lanes.to_string()]);

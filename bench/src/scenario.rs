@@ -47,6 +47,18 @@ pub(crate) struct WorldPart {
     /// Turns of one commit; otherwise as many as by default.
     #[serde(default)]
     pub(crate) batch_turns: Option<u32>,
+    #[serde(default)]
+    pub(crate) store: Engine,
+}
+
+/// Where the world is kept.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Engine {
+    #[default]
+    Embedded,
+    /// In a PostgreSQL that runs for the measurement, on any core.
+    Postgres,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -147,6 +159,7 @@ pub(crate) struct Vary {
     over: Vec<Over>,
     gather_seconds: Vec<f64>,
     batch_turns: Vec<u32>,
+    store: Vec<Engine>,
 }
 
 /// What is to be reached. What is not named is only reported.
@@ -191,6 +204,7 @@ impl Scenario {
         vary_by(&mut all, &vary.speed_metres_per_second, |variant, speed| {
             variant.bots.speed_metres_per_second = speed;
         });
+        vary_by(&mut all, &vary.store, |variant, store| variant.world.store = store);
         vary_by(&mut all, &vary.lanes, |variant, lanes| variant.world.lanes = lanes);
         vary_by(&mut all, &vary.gather_seconds, |variant, seconds| {
             variant.bots.gather_seconds = Some(seconds);
@@ -224,20 +238,28 @@ impl Variant {
         let every = bots.gather_seconds.map(|it| format!(", a command every {it} s"));
         let turns = world.batch_turns.map(|it| format!(", {it} turns per commit"));
         format!(
-            "{} bots at {} m/s over {over}, {} nodes of {} lanes{}{}",
+            "{} bots at {} m/s over {over}, {} nodes of {} lanes{}{}{}",
             bots.count,
             bots.speed_metres_per_second,
             world.nodes,
             world.lanes,
             every.unwrap_or_default(),
             turns.unwrap_or_default(),
+            self.kept(),
         )
     }
 
     /// In fewer: how many, and what may differ within a scenario.
     pub(crate) fn short_label(&self) -> String {
         let (bots, over) = (&self.bots, self.bots.over.name());
-        format!("{} at {} m/s, {over}", bots.count, bots.speed_metres_per_second)
+        format!("{} at {} m/s, {over}{}", bots.count, bots.speed_metres_per_second, self.kept())
+    }
+
+    fn kept(&self) -> &'static str {
+        match self.world.store {
+            Engine::Embedded => "",
+            Engine::Postgres => ", in PostgreSQL",
+        }
     }
 
     /// The bots' side of it. A server that speaks TLS names the fingerprint of its certificate.

@@ -99,8 +99,13 @@ async fn run(arguments: &SoakArguments) -> Result<Soak> {
     variant.bots.count = arguments.count;
     let (mut end, mut interrupted) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let process =
-        start(&variant, &arguments.server, &arguments.scratch, &arguments.scratch.join("none"))?;
+    let process = start(
+        &variant,
+        &arguments.server,
+        &arguments.scratch,
+        &arguments.scratch.join("none"),
+        None,
+    )?;
     let addresses: Addresses =
         serde_json::from_str(&process.first_line).context("the server's first line")?;
     sleep(Duration::from_secs(1)).await;

@@ -127,7 +127,8 @@ fn round(
     })
 }
 
-fn cpu_seconds() -> f64 {
+/// CPU of this process up to now.
+pub(crate) fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

@@ -2,6 +2,8 @@
 
 use crate::measurement::{Measurement, Stewards};
 use crate::micro::Group;
+use crate::million::{After, Million};
+use crate::postgres::{Request, Round, Rounds};
 use crate::results::Machine;
 use crate::scenario::Scenario;
 use crate::share::{self, Share};
@@ -229,4 +231,88 @@ pub(crate) fn pairs(all: &[Pairs]) -> String {
         ]
     });
     table(["in flight", "commits/s", "commits per group", "CPU us per commit", "p99 ms"], rows)
+}
+
+/// The store in PostgreSQL beside pgbench.
+pub(crate) fn rounds(all: &[Rounds]) -> String {
+    let rows = all.iter().map(|rounds| {
+        let beside = |of: fn(&Round) -> f64| {
+            let ratio = |round: &Round| round.engine / of(round);
+            let ((low, high), ratio) = (rounds.range(ratio), rounds.median(ratio));
+            format!("{:.0} = **{ratio:.2}** ({low:.2}-{high:.2})", rounds.median(of))
+        };
+        let request = match rounds.request {
+            Request::Commit => "commits".to_owned(),
+            Request::Load(1) => "loads of a document".to_owned(),
+            Request::Load(keys) => format!("loads of {keys} documents"),
+        };
+        [
+            format!("{request}, {}", rounds.in_flight),
+            format!("{:.0}", rounds.median(|round| round.engine)),
+            beside(|round| round.single),
+            beside(|round| round.grouped),
+            format!("{:.0}", rounds.median(|round| round.group as f64)),
+            format!("{:.2}", rounds.median(|round| round.engine_p99_ms)),
+            format!("{:.1}", rounds.median(|round| round.engine_cpu_us)),
+        ]
+    });
+    let head = [
+        "in flight",
+        "engine, per second",
+        "pgbench, each alone",
+        "pgbench, in the engine's groups",
+        "in a group",
+        "engine's p99 ms",
+        "CPU us of the engine's process",
+    ];
+    table(head, rows)
+}
+
+/// A million documents.
+pub(crate) fn millions(all: &[Million]) -> String {
+    const MEBIBYTE: f64 = 1024.0 * 1024.0;
+    let took = table(
+        [
+            "engine",
+            "MiB stored",
+            "filled in s",
+            "MiB on the disk",
+            "per byte stored",
+            "of it the log, the feed, MiB",
+        ],
+        all.iter().map(|it| {
+            let mebibytes = |bytes: u64| format!("{:.0}", bytes as f64 / MEBIBYTE);
+            let part = |bytes: Option<u64>| bytes.map_or_else(|| "-".into(), mebibytes);
+            [
+                it.engine.clone(),
+                mebibytes(it.stored_bytes),
+                format!("{:.0}", it.filled_seconds),
+                mebibytes(it.disk_bytes),
+                format!("**{:.2}**", it.disk_bytes as f64 / it.stored_bytes as f64),
+                format!("{}, {}", part(it.log_bytes), part(it.feed_bytes)),
+            ]
+        }),
+    );
+    let kinds = [
+        (After::Cold, "cold"),
+        (After::Killed, "after `kill -9` of everything"),
+        (After::Left, "after `kill -9` of the process beside the database"),
+    ];
+    let starts = table(
+        ["start", "ms to the first load", "loads per second then", "MiB of memory then"],
+        all.iter().flat_map(|it| {
+            kinds.iter().filter_map(move |(after, how)| {
+                Some([
+                    format!("{}, {how}", it.engine),
+                    format!("{:.0}", it.median(*after, |start| start.ready_ms)?),
+                    format!("{:.0}", it.median(*after, |start| start.loads_per_second)?),
+                    format!(
+                        "{:.0}",
+                        it.median(*after, |start| start.memory_bytes as f64)? / MEBIBYTE
+                    ),
+                ])
+            })
+        }),
+    );
+    format!("{took}\n{starts}")
 }

@@ -7,6 +7,8 @@ const USAGE: &str = "\
 usage: cargo xtask bench load NAME [--keep] [--seconds S] [--no-baseline]
        cargo xtask bench soak [--minutes 60] [--count 10000]
        cargo xtask bench store [--keep]
+       cargo xtask bench postgres [--of commits|loads] [--keep]
+       cargo xtask bench million [--keep]
        cargo xtask bench micro [--keep]
        cargo xtask bench report";
 
@@ -39,7 +41,7 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
             let left = target.join("criterion").to_string_lossy().into_owned();
             more.extend(["--criterion".into(), left]);
         }
-        "store" | "report" => {}
+        "store" | "postgres" | "million" | "report" => {}
         _ => bail!(USAGE),
     }
     cargo(&[&release[..], &["pelago-bench"]].concat())?;

@@ -28,6 +28,8 @@ usage: cargo xtask <command>
   fuzz TARGET [--minutes N]         search for bytes that break something; fuzz --help says more
   bench load NAME [--keep]          run a scenario of bench/scenarios; bench load --help says more
   bench store [--keep]              the embedded store beside a bare loop over its engine
+  bench postgres [--keep]           the store in PostgreSQL beside pgbench; --of loads
+  bench million [--keep]            a million documents: on the disk, and started again and again
   bench micro [--keep]              the benches of the cores
   bench report                      docs/benchmarks.md and its charts from bench/results
   bench soak [--minutes 60]         spread for an hour with kicks, blocked readers and garbage

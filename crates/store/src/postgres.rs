@@ -53,6 +53,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
 
 pub use committer::{MAX_GROUP, MAX_GROUP_BYTES};
+#[doc(hidden)]
+pub use schema::Sql;
 
 /// How long a request waits for its turn, while the database is gone or slow; then it fails.
 pub const PATIENCE: Duration = Duration::from_secs(5);

@@ -52,20 +52,21 @@ pub(super) struct Facts {
     pub(super) durable: bool,
 }
 
-/// The statements that serve documents.
-pub(super) struct Sql {
+/// The statements that serve documents; public for measurements that run the same.
+pub struct Sql {
     /// Makes rows of absent documents, so that they can be locked.
-    pub(super) place: &'static str,
+    pub place: &'static str,
     /// Locks rows in the order of their keys, and reads the present revisions.
-    pub(super) lock: &'static str,
+    pub lock: &'static str,
     /// Writes documents whose rows are locked, and counts them.
-    pub(super) write: &'static str,
+    pub write: &'static str,
     /// Reads documents.
-    pub(super) load: &'static str,
+    pub load: &'static str,
 }
 
 impl Sql {
-    pub(super) fn of(feed: bool) -> Self {
+    /// With `feed`, writing tells the feed, too.
+    pub fn of(feed: bool) -> Self {
         Self {
             place: "INSERT INTO pelago_documents (key, revision, schema)
                     SELECT absent.key, 0, 0 FROM unnest($1::text[]) AS absent (key)

@@ -65,24 +65,6 @@ impl Server {
         self.try_sql(sql).unwrap_or_else(|said| panic!("{sql}: {said}"))
     }
 
-    /// Transactions per second of a script of pgbench's, over so many connections.
-    pub(crate) fn pgbench(&self, script: &str, connections: usize, time: Duration) -> f64 {
-        let file = self.put("script.sql", script);
-        let output = Command::new(Path::new(BINARIES).join("pgbench"))
-            .args(["-n", "-M", "prepared", "-j", "2", "-U", "admin", "-f"])
-            .arg(file)
-            .args(["-c", &connections.to_string(), "-T", &time.as_secs().to_string(), "-h"])
-            .arg(self.directory.path())
-            .args(["-p", &self.port.to_string(), "world"])
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let rate = said
-            .lines()
-            .find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
-        rate.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr)))
-    }
-
     fn try_sql(&self, sql: &str) -> Result<String, String> {
         let output = Command::new(Path::new(BINARIES).join("psql"))
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "admin", "-d", "world"])
