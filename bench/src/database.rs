@@ -105,6 +105,11 @@ impl Database {
             // It has ended by the signal.
             drop(process.wait());
         }
+        // It cannot start again while one of them has its memory.
+        let began = Instant::now();
+        while all.iter().any(|id| proportional_bytes(*id).is_some()) && began.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn processes(&self) -> Vec<u32> {
