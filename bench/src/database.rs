@@ -107,7 +107,7 @@ impl Database {
         }
         // It cannot start again while one of them has its memory.
         let began = Instant::now();
-        while all.iter().any(|id| proportional_bytes(*id).is_some()) && began.elapsed() < PATIENCE {
+        while !all.iter().all(|id| has_ended(*id)) && began.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -172,6 +172,13 @@ pub(crate) fn proportional_bytes(id: u32) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
     Some(kibibytes * 1024)
+}
+
+/// Whether there is nothing left of a process but its number.
+fn has_ended(id: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    // The name, in brackets, may hold anything; the state follows it.
+    stat.rsplit_once(") ").is_none_or(|(_, after)| after.starts_with(['Z', 'X']))
 }
 
 fn is_root() -> Result<bool> {
