@@ -8,6 +8,7 @@ mod clients;
 mod grants;
 mod links;
 mod machines;
+mod throttle;
 
 use crate::clock::WorldClock;
 use crate::world::World;
@@ -25,6 +26,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use throttle::Throttle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -168,6 +170,8 @@ struct Shared {
     next_connection: AtomicU64,
     connections: ConnectionLimits,
     grants: grants::Grants,
+    /// While the store is gone, every load fails.
+    failed_loads: Throttle,
     stopping: AtomicBool,
 }
 
@@ -259,6 +263,7 @@ impl NodeShell {
             next_connection: AtomicU64::new(0),
             connections: settings.connections,
             grants: grants::Grants::default(),
+            failed_loads: Throttle::default(),
             stopping: AtomicBool::new(false),
         });
         for listener in [&listeners.tcp, &listeners.websocket] {

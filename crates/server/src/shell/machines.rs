@@ -184,8 +184,10 @@ fn perform(
             Effect::Load { part, ticket, keys } => {
                 let to = shared.clone();
                 let done = move |result: Result<_, pelago_store::ReadError>| {
-                    if let Err(error) = &result {
-                        tracing::error!(%error, "documents could not be loaded");
+                    if let Err(error) = &result
+                        && let Some(before) = to.failed_loads.pass(to.clock.now())
+                    {
+                        tracing::error!(%error, before, "documents could not be loaded");
                     }
                     loaded(&to, part, ticket, result.ok());
                 };
