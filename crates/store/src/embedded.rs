@@ -2,7 +2,8 @@
 //!
 //! All transactions that wait are checked one after the other, written as one batch and synced to disk
 //! once; only then are they answered and can they be read. After a failed sync nobody knows what is on
-//! disk: the engine answers `Unknown` and takes nothing more.
+//! disk: the engine answers `Unknown` and takes nothing more. If the disk is not full it is [`Store::broken`] then, and
+//! the server ends: what is on disk is found at the next start.
 //!
 //! A journal that ends in the middle of a group, as `kill -9` leaves it, is read up to the group before. Two
 //! limits are fjall's (3.1, <https://github.com/fjall-rs/fjall/issues/311>). If power fails while a group is being
@@ -16,6 +17,7 @@
 mod committer;
 mod directory;
 mod documents;
+mod end;
 mod feed;
 
 use crate::tally::Tally;
@@ -26,8 +28,10 @@ use crate::{
 };
 use committer::Committer;
 use documents::Documents;
+use end::End;
 use pelago_model::{Document, Key, Transaction};
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,6 +44,7 @@ pub struct Embedded {
     /// Guards the way to the threads, which `close` takes.
     running: Mutex<Option<Running>>,
     tally: Arc<Tally>,
+    end: End,
 }
 
 struct Running {
@@ -64,19 +69,30 @@ impl Embedded {
         let write = move |changed: &_| writer.write(changed);
         let committer = Committer::new(documents.clone(), write, tally.clone());
         let (reader, loads_tally) = (documents.clone(), tally.clone());
+        let end = End::default();
+        let (ended, place) = (end.clone(), directory.to_owned());
+        let commit = move || {
+            // Nothing of it is used afterwards.
+            let run = AssertUnwindSafe(|| committer.run(&commit_requests));
+            match catch_unwind(run) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => ended.disk_failed(&place, &error),
+                Err(_) => ended.panicked(),
+            }
+        };
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             let builder = std::thread::Builder::new().name(name.to_owned());
             builder.spawn(run).map_err(|error| directory::engine(directory, error))
         };
         let threads = vec![
-            spawn("store-commit", Box::new(move || committer.run(&commit_requests)))?,
+            spawn("store-commit", Box::new(commit))?,
             spawn(
                 "store-load",
                 Box::new(move || serve_loads(&reader, &load_requests, &loads_tally)),
             )?,
         ];
         let running = Mutex::new(Some(Running { commits, loads, threads, documents }));
-        Ok(Self { running, tally })
+        Ok(Self { running, tally, end })
     }
 
     fn ask(&self, work: Work, done: CommitDone) {
@@ -142,6 +158,10 @@ impl Store for Embedded {
 
     fn counters(&self) -> StoreCounters {
         self.tally.read()
+    }
+
+    fn broken(&self) -> Option<String> {
+        self.end.reason()
     }
 
     fn close(&self) {

@@ -84,6 +84,10 @@ impl<T: StoreLayer> Store for T {
         self.beneath().counters()
     }
 
+    fn broken(&self) -> Option<String> {
+        self.beneath().broken()
+    }
+
     fn close(&self) {
         self.beneath().close();
     }

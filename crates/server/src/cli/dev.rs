@@ -24,9 +24,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 /// How long the world may take until its streams flow.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often it is looked whether the store has come to an end of its own.
+const LOOK_AT_STORE_EVERY: Duration = Duration::from_millis(250);
 
 #[derive(Args)]
 pub(super) struct DevArguments {
@@ -164,10 +167,11 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
     let players = players.transpose()?;
 
     let recording = arguments.record.map(|file| tokio::spawn(record(cluster.clone(), file)));
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    let broken = tokio::select! {
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+        reason = broken(&*store) => Some(reason),
+    };
     tracing::info!("stopping");
     stopping.send_replace(true);
     if let Some(recording) = recording {
@@ -188,8 +192,21 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
         node.stop().await;
     }
     tokio::task::spawn_blocking(move || store.close()).await?;
+    if let Some(reason) = broken {
+        bail!("{reason}; start again to go on with what is on the disk");
+    }
     tracing::info!("stopped; the world is kept");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until the store has come to an end of its own.
+async fn broken(store: &dyn Store) -> String {
+    loop {
+        if let Some(reason) = store.broken() {
+            return reason;
+        }
+        sleep(LOOK_AT_STORE_EVERY).await;
+    }
 }
 
 fn certificate(arguments: &DevArguments) -> Option<Certificate> {

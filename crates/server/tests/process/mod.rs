@@ -41,6 +41,13 @@ impl World {
         Self::start_by(shell, data)
     }
 
+    /// The same with more in its environment.
+    pub(crate) fn start_in(data: &Path, environment: &[(&str, &Path)]) -> Self {
+        let mut pelago = Command::new(PELAGO);
+        pelago.envs(environment.iter().copied());
+        Self::start_by(pelago, data)
+    }
+
     /// The same on a store that is elsewhere.
     pub(crate) fn start_on(data: &Path, store: &str) -> Self {
         let mut pelago = Command::new(PELAGO);

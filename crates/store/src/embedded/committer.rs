@@ -31,14 +31,15 @@ where
         Self { documents, write, tally }
     }
 
-    /// Commits until nobody can ask any more, or the disk fails: then what waits and what comes fails.
-    pub(super) fn run(mut self, requests: &Receiver<Commit>) {
+    /// Commits until nobody can ask any more.
+    ///
+    /// # Errors
+    /// The disk's: what waits and what comes fails.
+    pub(super) fn run(mut self, requests: &Receiver<Commit>) -> Result<(), E> {
         while let Ok(first) = requests.recv() {
-            if let Err(error) = self.commit(gather(first, requests)) {
-                tracing::error!(%error, "the disk failed: the store takes no more commits");
-                return;
-            }
+            self.commit(gather(first, requests))?;
         }
+        Ok(())
     }
 
     fn commit(&mut self, group: Vec<Commit>) -> Result<(), E> {
