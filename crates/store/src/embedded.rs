@@ -15,6 +15,7 @@
 //! documents, and their feed).
 
 mod committer;
+mod damage;
 mod directory;
 mod documents;
 mod end;
@@ -27,6 +28,7 @@ use crate::{
     Store, StoreCounters,
 };
 use committer::Committer;
+use damage::Damage;
 use documents::Documents;
 use end::End;
 use pelago_model::{Document, Key, Transaction};
@@ -45,6 +47,7 @@ pub struct Embedded {
     running: Mutex<Option<Running>>,
     tally: Arc<Tally>,
     end: End,
+    damage: Arc<Damage>,
 }
 
 struct Running {
@@ -70,6 +73,8 @@ impl Embedded {
         let committer = Committer::new(documents.clone(), write, tally.clone());
         let (reader, loads_tally) = (documents.clone(), tally.clone());
         let end = End::default();
+        let damage = Arc::new(Damage::new(directory.join(directory::DOCUMENTS)));
+        let loads_damage = damage.clone();
         let (ended, place) = (end.clone(), directory.to_owned());
         let commit = move || {
             // Nothing of it is used afterwards.
@@ -88,11 +93,11 @@ impl Embedded {
             spawn("store-commit", Box::new(commit))?,
             spawn(
                 "store-load",
-                Box::new(move || serve_loads(&reader, &load_requests, &loads_tally)),
+                Box::new(move || serve_loads(&reader, &load_requests, &loads_tally, &loads_damage)),
             )?,
         ];
         let running = Mutex::new(Some(Running { commits, loads, threads, documents }));
-        Ok(Self { running, tally, end })
+        Ok(Self { running, tally, end, damage })
     }
 
     fn ask(&self, work: Work, done: CommitDone) {
@@ -141,7 +146,8 @@ impl Store for Embedded {
         after: Option<&Key>,
         visit: &mut dyn FnMut(Key, Document) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        self.documents()?.view().visit(prefix, after, visit)
+        let visited = self.documents()?.view().visit(prefix, after, visit);
+        visited.map_err(|error| self.damage.name(error))
     }
 
     fn feed(&self, after: FeedPosition, limit: usize) -> Result<Vec<Change>, FeedError> {
@@ -191,10 +197,10 @@ fn refused<T>(sent: Result<(), TrySendError<T>>) -> Option<T> {
     }
 }
 
-fn serve_loads(documents: &Documents, requests: &Receiver<Load>, tally: &Tally) {
+fn serve_loads(documents: &Documents, requests: &Receiver<Load>, tally: &Tally, damage: &Damage) {
     while let Ok(load) = requests.recv() {
         let view = documents.view();
-        let found = load.keys.iter().map(|key| view.read(key)).collect();
-        load.answer(found, tally);
+        let found: Result<_, ReadError> = load.keys.iter().map(|key| view.read(key)).collect();
+        load.answer(found.map_err(|error| damage.name(error)), tally);
     }
 }

@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use bytes::Bytes;
-use pelago_model::{CommitOutcome, Key, Revision, Transaction, Write};
+use pelago_model::{CommitOutcome, Document, Key, Revision, Transaction, Write};
 use pelago_store::conformance::Temporary;
-use pelago_store::{Embedded, OpenError, Store, commit_now, load_now};
+use pelago_store::{Embedded, OpenError, ReadError, Store, commit_now, load_now, restore_now};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -119,4 +119,45 @@ fn a_panic_of_one_asker_does_not_keep_others_from_their_answers() {
     assert_eq!(commit_now(&*store, pair(2)), CommitOutcome::Committed);
     store.load(Vec::new(), Box::new(|_| panic!("a bug of who asked")));
     assert_eq!(load_now(&*store, Vec::new()), Ok(Vec::new()));
+}
+
+#[test]
+fn a_damaged_file_is_named_and_left_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = |number: usize| Key::parse(&format!("a/{number:05}")).unwrap();
+    {
+        let store = Embedded::open(directory.path()).unwrap();
+        // More than is kept in memory, so that there are files.
+        for group in 0..400 {
+            let documents = (0..50).map(|number| {
+                let value = Some(format!("\"{}\"", "x".repeat(1000)).into());
+                (key(group * 50 + number), Document { schema: 1, revision: Revision(1), value })
+            });
+            let restored = restore_now(&store, documents.collect());
+            assert_eq!(restored, CommitOutcome::Committed);
+        }
+    }
+    let keyspaces = directory.path().join("documents/keyspaces");
+    let tables = std::fs::read_dir(keyspaces).unwrap().flat_map(|keyspace| {
+        let tables = std::fs::read_dir(keyspace.unwrap().path().join("tables")).unwrap();
+        tables.map(|table| table.unwrap().path()).collect::<Vec<_>>()
+    });
+    let table = tables.max_by_key(|table| std::fs::metadata(table).unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&table).unwrap();
+    let middle = bytes.len() / 3;
+    bytes[middle] ^= 1;
+    std::fs::write(&table, &bytes).unwrap();
+
+    let named = |error: &ReadError| error.to_string().contains(&table.display().to_string());
+    let store = Embedded::open(directory.path()).unwrap();
+    let scanned = store.scan("a/", &mut |_, _| {}).unwrap_err();
+    assert!(named(&scanned), "{scanned}");
+    let loads: Vec<_> = (0..20_000).map(|number| load_now(&store, vec![key(number)])).collect();
+    let unreadable: Vec<_> = loads.iter().filter_map(|load| load.as_ref().err()).collect();
+    // One block of the file: everything else is there.
+    assert!((1..50).contains(&unreadable.len()), "{} are unreadable", unreadable.len());
+    assert!(unreadable.into_iter().all(named));
+    store.close();
+    drop(store);
+    assert_eq!(std::fs::read(&table).unwrap(), bytes);
 }

@@ -1,5 +1,6 @@
 //! The documents in fjall: what can be read, and how a group becomes durable.
 
+use super::damage;
 use super::directory::{self, DOCUMENTS};
 use super::feed::{Feed, MAX_CHANGES};
 use crate::feed::{Change, FeedError, FeedPosition};
@@ -34,11 +35,12 @@ pub(super) struct Documents {
 impl Documents {
     /// Opens the database of a directory that was claimed with `lock`.
     pub(super) fn open(directory: &Path, lock: File) -> Result<Self, OpenError> {
+        let files = directory.join(DOCUMENTS);
         let problem = |error| match error {
             fjall::Error::Locked => OpenError::InUse(directory.to_owned()),
-            error => directory::engine(directory, error),
+            error => directory::engine(directory, damage::describe(&files, &error)),
         };
-        let builder = Database::builder(directory.join(DOCUMENTS)).cache_size(CACHE_BYTES);
+        let builder = Database::builder(&files).cache_size(CACHE_BYTES);
         let database = builder.open().map_err(problem)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let keyspace = database.keyspace(DOCUMENTS, options).map_err(problem)?;
