@@ -89,6 +89,7 @@ impl Feed {
             batch.remove(&self.keyspace, oldest.to_be_bytes());
             // Only this thread writes here, so that nothing is seen half. What was removed earlier lies before.
             oldest = match self.keyspace.range((oldest + 1).to_be_bytes()..).next() {
+                // What has no number is none of ours: who needs what stands before `newest` reads the world.
                 Some(entry) => number(&entry.key()?).unwrap_or(newest),
                 None => newest,
             };
@@ -115,12 +116,13 @@ impl Feed {
         document: impl Fn(&Key) -> Result<Document, ReadError>,
     ) -> Result<Vec<Change>, FeedError> {
         let oldest = self.ends.oldest.load(Ordering::Relaxed);
-        if after.major + 1 < oldest {
+        // Positions come from outside, too.
+        let following = after.major.saturating_add(1);
+        if following < oldest {
             return Err(FeedError::Forgotten {
                 oldest: FeedPosition { major: oldest - 1, minor: 0 },
             });
         }
-        let following = after.major.saturating_add(1);
         let before = view.range(&self.keyspace, ..=following.to_be_bytes()).next_back();
         let first = match before {
             Some(entry) => number(&entry.key().map_err(engine)?)?,
@@ -195,7 +197,7 @@ impl Entry {
 
     /// The number after its last change.
     fn end(&self) -> Result<u64, ReadError> {
-        self.changes().try_fold(self.first, |_, change| Ok(change?.0 + 1))
+        self.changes().try_fold(self.first, |_, change| Ok(change?.0.saturating_add(1)))
     }
 
     /// Number, key and revision of each change.
@@ -210,8 +212,9 @@ impl Entry {
                 return Some(Err(damaged(number)));
             };
             rest = after;
-            number += 1;
-            Some(Ok((number - 1, key, revision)))
+            let own = number;
+            number = number.saturating_add(1);
+            Some(Ok((own, key, revision)))
         })
     }
 }
@@ -286,6 +289,7 @@ mod tests {
             // Also from within a group.
             assert_eq!(told(&database, &feed, after), Ok(kept[after as usize - 4..].to_vec()));
         }
+        assert_eq!(told(&database, &feed, u64::MAX), Ok(Vec::new()));
         let end = feed.end(&database.snapshot());
         assert_eq!(end, Ok(FeedPosition { major: 10, minor: 0 }));
     }
