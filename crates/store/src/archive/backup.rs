@@ -282,7 +282,8 @@ impl<'a> Run<'a> {
     }
 
     fn save(&self) -> Result<(), BackupError> {
-        self.directory.put(MANIFEST, &self.manifest.text()).map_err(failed)
+        let text = self.manifest.text().map_err(|error| failed((MANIFEST.into(), error)))?;
+        self.directory.put(MANIFEST, &text).map_err(failed)
     }
 
     /// Forgets what there is.

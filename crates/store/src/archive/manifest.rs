@@ -114,11 +114,10 @@ impl Manifest {
     }
 
     /// The text.
-    pub(super) fn text(&self) -> Vec<u8> {
-        // Numbers and texts only: this cannot fail.
-        let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
+    pub(super) fn text(&self) -> std::io::Result<Vec<u8>> {
+        let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
-        text
+        Ok(text)
     }
 
     /// After which key scanning goes on.

@@ -67,7 +67,7 @@ impl Feed {
         let (mut entry, mut count) = (Vec::new(), 0);
         for (key, revision) in changes {
             let text = key.as_str().as_bytes();
-            // A key has at most 255 bytes: `limits::MAX_KEY_BYTES`.
+            // A key has at most 128 bytes: `limits::MAX_KEY_BYTES`.
             entry.push(text.len() as u8);
             entry.extend_from_slice(text);
             entry.extend_from_slice(&revision.0.to_be_bytes());
