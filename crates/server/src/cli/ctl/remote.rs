@@ -88,8 +88,9 @@ impl Remote {
 
     /// Asks, and again if it may help.
     fn send(&mut self, question: &Question) -> Result<Bytes, SourceError> {
-        let mut pause = FIRST_PAUSE;
-        for attempt in 1.. {
+        let (mut pause, mut attempt) = (FIRST_PAUSE, 0);
+        loop {
+            attempt += 1;
             let answer = self.runtime.block_on(self.client.ask(question));
             let error = match answer {
                 Ok((StatusCode::OK | StatusCode::ACCEPTED, body)) => {
@@ -113,7 +114,6 @@ impl Remote {
             std::thread::sleep(pause);
             pause *= 2;
         }
-        unreachable!("the attempts are counted")
     }
 
     fn page(&mut self, path: &str) -> Result<Page, SourceError> {
