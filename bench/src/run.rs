@@ -147,7 +147,7 @@ pub(crate) fn start(
     command.args(["--island-size", &world.island_size.to_string(), "--max-clients", "60000"]);
     if let Some(turns) = world.batch_turns {
         command.env("PELAGO_LIMITS__BATCH_TURNS", turns.to_string());
-        // What is measured is the document, and not the manners of its players.
+        // What is measured is the document, and not the rate_limits of its players.
         command.env("PELAGO_LIMITS__DURABLE__PER_SECOND", "1000");
     }
     if variant.bots.over.is_encrypted() {

@@ -91,16 +91,16 @@ pub(crate) fn check() -> Result<()> {
         .context("cargo metadata")?;
     let packages = metadata.workspace_packages();
     let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
-    let mut objections = Vec::new();
+    let mut violations = Vec::new();
     for package in &packages {
-        objections.extend(object(package.name.as_str(), &used(package), &names));
+        violations.extend(object(package.name.as_str(), &used(package), &names));
         let manifest = std::fs::read_to_string(&package.manifest_path)?;
         if !manifest.contains("[lints]\nworkspace = true") {
-            objections.push(format!("{} does not inherit the lints", package.name));
+            violations.push(format!("{} does not inherit the lints", package.name));
         }
     }
-    if !objections.is_empty() {
-        bail!("{}", objections.join("\n"));
+    if !violations.is_empty() {
+        bail!("{}", violations.join("\n"));
     }
     println!("{} crates keep to their layers", packages.len());
     Ok(())
@@ -119,16 +119,16 @@ fn object(package: &str, used: &[&str], workspace: &[&str]) -> Vec<String> {
     let Some((_, may_use)) = LAYERS.iter().find(|(name, _)| *name == package) else {
         return vec![format!("{package} has no place in the table of xtask/src/layers.rs")];
     };
-    let mut objections = Vec::new();
+    let mut violations = Vec::new();
     for other in used {
         if workspace.contains(other) && !may_use.contains(other) {
-            objections.push(format!("{package} may not use {other}"));
+            violations.push(format!("{package} may not use {other}"));
         }
         if CORES.contains(&package) && OUTSIDE.contains(other) {
-            objections.push(format!("{package} is a core and may not use {other}"));
+            violations.push(format!("{package} is a core and may not use {other}"));
         }
     }
-    objections
+    violations
 }
 
 #[cfg(test)]
@@ -139,14 +139,14 @@ mod tests {
 
     #[test]
     fn a_core_may_not_use_a_driver() {
-        let objections = object("pelago-world", &["pelago-model", "pelago-store"], &WORKSPACE);
-        assert_eq!(objections, ["pelago-world may not use pelago-store"]);
+        let violations = object("pelago-world", &["pelago-model", "pelago-store"], &WORKSPACE);
+        assert_eq!(violations, ["pelago-world may not use pelago-store"]);
     }
 
     #[test]
     fn a_core_may_not_use_sockets() {
-        let objections = object("pelago-world", &["tokio"], &WORKSPACE);
-        assert_eq!(objections, ["pelago-world is a core and may not use tokio"]);
+        let violations = object("pelago-world", &["tokio"], &WORKSPACE);
+        assert_eq!(violations, ["pelago-world is a core and may not use tokio"]);
     }
 
     #[test]

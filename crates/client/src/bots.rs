@@ -1,13 +1,13 @@
 //! Bots: many clients that walk and gather, measure what they are shown, and keep a journal of what was acknowledged.
 
+mod behavior;
 mod bot;
 mod fleet;
 mod ledger;
-mod lookout;
 mod meters;
 mod report;
 mod verify;
-mod will;
+mod visibility_check;
 
 pub use fleet::{Fleet, Interim};
 pub use report::{Bytes, Commands, Report, Sight, Updates};

@@ -9,7 +9,7 @@ use pelago_wire::client_stream::{decode_client_snapshot, decode_close, decode_fr
 use pelago_wire::frame::base;
 use pelago_wire::message::Kind;
 use pelago_wire::record::{Base, Enter, Record, Slot, decode_records};
-use pelago_wire::stamp::Stamp;
+use pelago_wire::tick_stamp::TickStamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -140,7 +140,7 @@ impl View {
         let (delta, frames) = decode_frames(kind, payload)?;
         self.tick = Tick(self.tick.0.saturating_add(delta));
         for (alias, body) in frames {
-            let stamp = Stamp::from_byte(body[0]);
+            let stamp = TickStamp::from_byte(body[0]);
             let Some(stream) = self.streams.get_mut(&alias) else {
                 self.gaps += 1;
                 continue;

@@ -184,7 +184,7 @@ impl Machine for Links {
             }
             LinksInput::Writable { link } => self.writable(link, effects),
             LinksInput::Interest { subject, wanted } => self.interest(subject, wanted, effects),
-            LinksInput::Again { subject, publisher } => self.again(subject, publisher, effects),
+            LinksInput::Resync { subject, publisher } => self.resync(subject, publisher, effects),
             LinksInput::Present(islands) => self.present(islands),
             LinksInput::Publish(frames) => self.publish(frames, effects),
             LinksInput::Snapshot { to, snapshot } => self.answer(to, snapshot, effects),

@@ -13,7 +13,7 @@ use pelago_model::{
 };
 use pelago_wire::frame::{Snapshot, StreamKind};
 use pelago_wire::peer_stream::PeerSnapshot;
-use pelago_wire::stamp::Stamp;
+use pelago_wire::tick_stamp::TickStamp;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use std::collections::{BTreeSet, VecDeque};
@@ -86,7 +86,7 @@ impl Nodes {
                     self.inputs.push_back((NodeId(link.0 as u16), input));
                 }
             }
-            LinksEffect::Serve { reader, subject, version } => {
+            LinksEffect::Subscribe { reader, subject, version } => {
                 let snapshot = Arc::new(empty(node, subject, version));
                 self.inputs.push_back((node, LinksInput::Snapshot { to: reader, snapshot }));
             }
@@ -154,7 +154,7 @@ fn empty(node: NodeId, (channel, stream): Subject, answers: u64) -> Snapshot {
         tick: Tick(5),
         sequence: 0,
         answers,
-        stamp: Stamp::new(Tick(5), 0),
+        stamp: TickStamp::new(Tick(5), 0),
         records: Bytes::new(),
     };
     Snapshot::decode(bytes, &IslandClock::IDENTITY).unwrap()

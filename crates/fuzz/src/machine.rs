@@ -15,8 +15,8 @@ use pelago_model::{
 };
 use pelago_node::node::{Sabotage, WorldDocument};
 use pelago_node::{
-    ControlInput, Effect, LaneInput, LoginInput, Message, Node, NodeConfig, Part, StewardInput,
-    Ticket, bootstrap,
+    ControlInput, Effect, LaneInput, LoginInput, Message, Node, NodeConfig, Part, RequestId,
+    StewardInput, bootstrap,
 };
 use pelago_store::Memory;
 use players::Player;
@@ -77,7 +77,7 @@ impl World {
             node: SELF,
             incarnation: LIFE,
             lanes: 1,
-            spread: pelago_node::placing::DEFAULT_SPREAD,
+            spread: pelago_node::placement::DEFAULT_SPREAD,
             world: WorldNumber::new(1).expect("a small number"),
             home: HOME,
             lands: BTreeMap::from([(HOME, LAND.clone())]),
@@ -172,24 +172,24 @@ impl World {
             count += 1;
             assert!(count < FOLLOWERS, "it goes on without end");
             let message = match effect {
-                Effect::Load { part, ticket, keys } => {
+                Effect::Load { part, request_id, keys } => {
                     let documents = Some(keys.iter().map(|key| self.store.get(key)).collect());
                     match part {
                         Part::Lane(lane) => {
-                            Message::Lane(lane, LaneInput::Loaded { ticket, documents })
+                            Message::Lane(lane, LaneInput::Loaded { request_id, documents })
                         }
                         Part::Steward => {
-                            Message::Steward(StewardInput::Loaded { ticket, documents })
+                            Message::Steward(StewardInput::Loaded { request_id, documents })
                         }
                         Part::Login | Part::Control => {
-                            Message::Login(LoginInput::Loaded { ticket, documents })
+                            Message::Login(LoginInput::Loaded { request_id, documents })
                         }
                     }
                 }
-                Effect::Commit { part, ticket, transaction } => {
+                Effect::Commit { part, request_id, transaction } => {
                     let outcome =
                         self.fault.take().unwrap_or_else(|| self.store.apply(transaction));
-                    committed(part, ticket, outcome)
+                    committed(part, request_id, outcome)
                 }
                 Effect::Dial { node, .. } => {
                     Message::Control(ControlInput::Links(LinksInput::DialFailed { node }))
@@ -222,10 +222,12 @@ impl World {
     }
 }
 
-fn committed(part: Part, ticket: Ticket, outcome: CommitOutcome) -> Message {
+fn committed(part: Part, request_id: RequestId, outcome: CommitOutcome) -> Message {
     match part {
-        Part::Lane(lane) => Message::Lane(lane, LaneInput::Committed { ticket, outcome }),
-        Part::Steward => Message::Steward(StewardInput::Committed { ticket, outcome }),
-        Part::Login | Part::Control => Message::Login(LoginInput::Committed { ticket, outcome }),
+        Part::Lane(lane) => Message::Lane(lane, LaneInput::Committed { request_id, outcome }),
+        Part::Steward => Message::Steward(StewardInput::Committed { request_id, outcome }),
+        Part::Login | Part::Control => {
+            Message::Login(LoginInput::Committed { request_id, outcome })
+        }
     }
 }

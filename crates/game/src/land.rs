@@ -4,7 +4,7 @@ use crate::Game;
 use crate::content::ContentHash;
 use bytes::{BufMut, Bytes, BytesMut};
 use pelago_model::place::CHUNK_UNITS;
-use pelago_model::{ChunkId, ChunkPart, IslandId, Position, limits};
+use pelago_model::{ChunkId, ChunkPage, IslandId, Position, limits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -150,9 +150,9 @@ impl Land {
         Some((natural.kind, place))
     }
 
-    /// The parts of a chunk: its documents are named by them, see [`Key::chunk_part`](pelago_model::Key::chunk_part).
-    pub fn parts(&self, chunk: ChunkId) -> impl Iterator<Item = ChunkPart> + use<> {
-        ChunkPart::all(self.tile(chunk).map_or(0, |tile| tile.naturals.len()))
+    /// The parts of a chunk: its documents are named by them, see [`Key::chunk_page`](pelago_model::Key::chunk_page).
+    pub fn parts(&self, chunk: ChunkId) -> impl Iterator<Item = ChunkPage> + use<> {
+        ChunkPage::all(self.tile(chunk).map_or(0, |tile| tile.naturals.len()))
     }
 
     /// Whether one can stand at a point.

@@ -69,7 +69,7 @@ pub use refusal::Refusal;
 pub use test_world::TestWorld;
 
 use bytes::Bytes;
-use pelago_model::{ChunkId, ChunkPart, Document, EntityId, Key, Position};
+use pelago_model::{ChunkId, ChunkPage, Document, EntityId, Key, Position};
 use std::collections::BTreeMap;
 
 /// Where a command is decided.
@@ -78,7 +78,7 @@ pub enum Route {
     /// By the steward of this key, over documents, committed before it is acknowledged.
     Durable {
         /// The document that most commands of this sort meet at: it chooses the steward. All parts of a chunk have one,
-        /// see [`Key::meeting_point`].
+        /// see [`Key::steward_key`].
         key: Key,
     },
     /// On the lane of this entity, over its live state.
@@ -110,7 +110,7 @@ pub struct ObjectView {
 
 /// What a document of a chunk shows of its own slots. What it says of the slots of other parts is not shown: revisions of
 /// different documents cannot be compared, so that every slot is in one of them for ever.
-pub fn objects_of(game: &dyn Game, part: ChunkPart, document: &Document) -> Vec<ObjectView> {
+pub fn objects_of(game: &dyn Game, part: ChunkPage, document: &Document) -> Vec<ObjectView> {
     let mut views = game.objects(document);
     views.retain(|view| part.slots().contains(&view.slot));
     views
@@ -182,7 +182,7 @@ pub trait Game: Send + Sync + 'static {
     /// A [`Refusal`], which undoes what the rule did.
     fn live(&self, context: &mut LiveContext, payload: &[u8]) -> Result<Bytes, Refusal>;
 
-    /// What a document of a chunk shows, by slot: see [`ChunkPart`] for which slots are in it.
+    /// What a document of a chunk shows, by slot: see [`ChunkPage`] for which slots are in it.
     fn objects(&self, chunk: &Document) -> Vec<ObjectView>;
 
     /// The books: adds what a document holds to the totals, by item. The platform derives from it what a turn made, moved

@@ -16,7 +16,7 @@
 //!
 //! A game's rules may use kinds of their own beside `chunk`. Avatars and islands are 16 hexadecimal digits.
 
-use crate::chunk_part::ChunkPart;
+use crate::chunk_page::ChunkPage;
 use crate::id::{EntityId, IslandId, Sequence};
 use crate::limits;
 use crate::place::ChunkId;
@@ -81,14 +81,14 @@ impl Key {
     }
 
     /// What players changed in a chunk, of its first slots. It stands for the chunk as a whole, too: see
-    /// [`Key::meeting_point`].
+    /// [`Key::steward_key`].
     pub fn chunk(island: IslandId, chunk: ChunkId) -> Self {
         Self(format!("chunk/{island}/{}/{}", chunk.x, chunk.y).into())
     }
 
     /// What players changed in a chunk, of the slots of a part.
-    pub fn chunk_part(island: IslandId, chunk: ChunkId, part: ChunkPart) -> Self {
-        if part == ChunkPart::FIRST {
+    pub fn chunk_page(island: IslandId, chunk: ChunkId, part: ChunkPage) -> Self {
+        if part == ChunkPage::FIRST {
             return Self::chunk(island, chunk);
         }
         Self(format!("chunk/{island}/{}/{}/{}", chunk.x, chunk.y, part.number()).into())
@@ -131,23 +131,23 @@ impl Key {
     }
 
     /// The island, chunk and part of a chunk document's key.
-    pub fn as_chunk(&self) -> Option<(IslandId, ChunkId, ChunkPart)> {
+    pub fn as_chunk(&self) -> Option<(IslandId, ChunkId, ChunkPage)> {
         let mut names = self.0.strip_prefix("chunk/")?.split('/');
         let island = names.next()?.parse().ok()?;
         let chunk = ChunkId { x: names.next()?.parse().ok()?, y: names.next()?.parse().ok()? };
         let part = match names.next() {
-            Some(number) => ChunkPart::new(number.parse().ok()?)?,
-            None => ChunkPart::FIRST,
+            Some(number) => ChunkPage::new(number.parse().ok()?)?,
+            None => ChunkPage::FIRST,
         };
         // A number has other forms, and each would be another document.
-        (Self::chunk_part(island, chunk, part) == *self).then_some((island, chunk, part))
+        (Self::chunk_page(island, chunk, part) == *self).then_some((island, chunk, part))
     }
 
     /// The key at whose steward turns about this document meet: all parts of a chunk have one steward, so that whoever
     /// watches the chunk hears of all of them.
-    pub fn meeting_point(&self) -> Self {
+    pub fn steward_key(&self) -> Self {
         match self.as_chunk() {
-            Some((island, chunk, part)) if part != ChunkPart::FIRST => Self::chunk(island, chunk),
+            Some((island, chunk, part)) if part != ChunkPage::FIRST => Self::chunk(island, chunk),
             _ => self.clone(),
         }
     }
@@ -239,7 +239,7 @@ mod tests {
         let key = Key::chunk(island, ChunkId::new(-3, 12));
         assert_eq!(key.as_str(), "chunk/0000100000000001/-3/12");
         assert_eq!(key.kind(), "chunk");
-        assert_eq!(key.as_chunk(), Some((island, ChunkId::new(-3, 12), ChunkPart::FIRST)));
+        assert_eq!(key.as_chunk(), Some((island, ChunkId::new(-3, 12), ChunkPage::FIRST)));
         assert_eq!(Key::name("Åsa").as_str(), "name/c3857361");
         assert_eq!(Key::avatar(EntityId(7)).as_avatar(), Some(EntityId(7)));
         assert!(key.is_of_the_world() && !Key::place(EntityId(7)).is_of_the_world());
@@ -255,7 +255,7 @@ mod tests {
             Key::name(&"ÿ".repeat(200)),
             Key::island(IslandId(1)),
             Key::chunk(IslandId(1), ChunkId::new(i16::MIN, i16::MIN)),
-            Key::chunk_part(IslandId(1), ChunkId::new(0, 0), ChunkPart::of(u16::MAX)),
+            Key::chunk_page(IslandId(1), ChunkId::new(0, 0), ChunkPage::of(u16::MAX)),
             Key::audit(EntityId(u64::MAX), Sequence(u64::MAX)),
             Key::grant(EntityId(u64::MAX), &GrantKey::parse(&"x".repeat(64)).unwrap()),
         ];
@@ -273,22 +273,22 @@ mod tests {
         let (island, chunk) = (IslandId(1), ChunkId::new(-3, 12));
         let whole = Key::chunk(island, chunk);
         for slot in [0, 31, 32, 255, u16::MAX] {
-            let part = ChunkPart::of(slot);
-            let key = Key::chunk_part(island, chunk, part);
+            let part = ChunkPage::of(slot);
+            let key = Key::chunk_page(island, chunk, part);
             assert_eq!(key.as_chunk(), Some((island, chunk, part)));
-            assert_eq!(key.meeting_point(), whole);
+            assert_eq!(key.steward_key(), whole);
         }
-        assert_eq!(Key::chunk_part(island, chunk, ChunkPart::FIRST), whole);
+        assert_eq!(Key::chunk_page(island, chunk, ChunkPage::FIRST), whole);
         assert_eq!(
-            Key::chunk_part(island, chunk, ChunkPart::of(255)).as_str(),
+            Key::chunk_page(island, chunk, ChunkPage::of(255)).as_str(),
             "chunk/0000000000000001/-3/12/7"
         );
         for text in ["0", "01", "-1", "2048", "70000", "x", "1/1", ""] {
             let key = Key::parse(&format!("{whole}/{text}")).unwrap();
-            assert_eq!((key.as_chunk(), key.meeting_point()), (None, key.clone()), "{key}");
+            assert_eq!((key.as_chunk(), key.steward_key()), (None, key.clone()), "{key}");
         }
         assert_eq!(Key::parse("chunk/1/-3/12").unwrap().as_chunk(), None);
-        assert_eq!(Key::avatar(EntityId(7)).meeting_point(), Key::avatar(EntityId(7)));
+        assert_eq!(Key::avatar(EntityId(7)).steward_key(), Key::avatar(EntityId(7)));
     }
 
     #[test]

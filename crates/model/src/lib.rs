@@ -5,7 +5,7 @@
 //! This crate knows no bytes on a wire, no game and no storage engine.
 
 pub mod allowance;
-pub mod chunk_part;
+pub mod chunk_page;
 pub mod clock;
 pub mod document;
 pub mod edit;
@@ -23,7 +23,7 @@ pub mod time;
 pub mod trajectory;
 
 pub use allowance::{Allowance, Bucket};
-pub use chunk_part::ChunkPart;
+pub use chunk_page::ChunkPage;
 pub use clock::SteadyClock;
 pub use document::{Check, CommitOutcome, Document, Transaction, Write};
 pub use gauge::Gauge;

@@ -101,13 +101,13 @@ impl Rig {
         while !effects.is_empty() {
             for effect in std::mem::take(&mut effects) {
                 let input = match effect {
-                    Effect::Load { ticket, keys, .. } => {
+                    Effect::Load { request_id, keys, .. } => {
                         let documents = load_now(&self.store, keys).ok();
-                        StewardInput::Loaded { ticket, documents }
+                        StewardInput::Loaded { request_id, documents }
                     }
-                    Effect::Commit { ticket, transaction, .. } => {
+                    Effect::Commit { request_id, transaction, .. } => {
                         let outcome = commit_now(&self.store, transaction);
-                        StewardInput::Committed { ticket, outcome }
+                        StewardInput::Committed { request_id, outcome }
                     }
                     Effect::To(Message::Lane(_, LaneInput::DurableEnded { result, .. })) => {
                         assert!(matches!(result, DurableResult::Done { .. }), "{result:?}");

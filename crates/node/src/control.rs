@@ -6,7 +6,7 @@ mod clients;
 use crate::effect::{Effect, Level, Message};
 use crate::grant::Grant;
 use crate::lane::{LaneInput, LiveCommand};
-use crate::manners::{ClientLimits, Offence};
+use crate::rate_limits::{ClientLimits, ProtocolViolation};
 use crate::steward::{DurableCommand, DurableResult, StewardInput};
 use bytes::{Bytes, BytesMut};
 use calling::{durable_answer, live_answer};
@@ -53,11 +53,11 @@ pub enum ControlInput {
         payload: Bytes,
     },
     /// A client's bytes did what no message may do. Nothing more is read of them.
-    Offended {
+    Violated {
         /// Who.
         client: ClientId,
         /// What.
-        offence: Offence,
+        violation: ProtocolViolation,
     },
     /// A client's connection is gone.
     Disconnected {
@@ -103,7 +103,7 @@ pub enum ControlInput {
         wanted: bool,
     },
     /// A lane needs a stream from its beginning.
-    Again {
+    Resync {
         /// What.
         channel: ChannelId,
         /// By whom.
@@ -305,19 +305,23 @@ impl Control {
             LinksEffect::Dial { node, address } => effects.push(Effect::Dial { node, address }),
             LinksEffect::Hangup { link, reason } => effects.push(Effect::Hangup { link, reason }),
             LinksEffect::Send { link, bytes } => effects.push(Effect::SendLink { link, bytes }),
-            LinksEffect::Serve { reader, subject: (channel, StreamKind::Objects), version } => {
-                let input = StewardInput::Serve { reader, channel, version };
+            LinksEffect::Subscribe { reader, subject: (channel, StreamKind::Objects), version } => {
+                let input = StewardInput::Subscribe { reader, channel, version };
                 effects.push(Effect::To(Message::Steward(input)));
             }
-            LinksEffect::Serve { reader, subject: (channel, StreamKind::Entities), version } => {
-                self.to_lanes(effects, || LaneInput::Serve { reader, channel, version });
+            LinksEffect::Subscribe {
+                reader,
+                subject: (channel, StreamKind::Entities),
+                version,
+            } => {
+                self.to_lanes(effects, || LaneInput::Subscribe { reader, channel, version });
             }
-            LinksEffect::Unserve { reader, subject: (channel, StreamKind::Objects) } => {
-                let input = StewardInput::Unserve { reader, channel };
+            LinksEffect::Unsubscribe { reader, subject: (channel, StreamKind::Objects) } => {
+                let input = StewardInput::Unsubscribe { reader, channel };
                 effects.push(Effect::To(Message::Steward(input)));
             }
-            LinksEffect::Unserve { reader, subject: (channel, StreamKind::Entities) } => {
-                self.to_lanes(effects, || LaneInput::Unserve { reader, channel });
+            LinksEffect::Unsubscribe { reader, subject: (channel, StreamKind::Entities) } => {
+                self.to_lanes(effects, || LaneInput::Unsubscribe { reader, channel });
             }
             LinksEffect::Frames(frames) => self.distribute(frames, effects),
             LinksEffect::Snapshot(snapshot) => {
@@ -429,8 +433,8 @@ impl Machine for Control {
             ControlInput::Received { client, kind, payload } => {
                 self.received(now, client, kind, payload, effects);
             }
-            ControlInput::Offended { client, offence } => {
-                self.offended(client, offence, effects);
+            ControlInput::Violated { client, violation } => {
+                self.violated(client, violation, effects);
             }
             ControlInput::Disconnected { client } => self.disconnected(client, effects),
             ControlInput::ClientBlocked { client } => {
@@ -451,9 +455,9 @@ impl Machine for Control {
             ControlInput::Interest { lane, channel, wanted } => {
                 self.interest(now, lane, channel, wanted, effects);
             }
-            ControlInput::Again { channel, publisher } => {
+            ControlInput::Resync { channel, publisher } => {
                 let subject = (channel, StreamKind::Entities);
-                self.link(now, LinksInput::Again { subject, publisher }, effects);
+                self.link(now, LinksInput::Resync { subject, publisher }, effects);
             }
             ControlInput::Publish { frames } => {
                 self.link(now, LinksInput::Publish(frames), effects);

@@ -24,7 +24,7 @@ pub enum Part {
 
 /// The number of a request to the store, per part; it comes back with the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
+pub struct RequestId(pub u64);
 
 /// An input for another machine of the same node.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ pub enum Effect {
         /// Who asks.
         part: Part,
         /// For the answer.
-        ticket: Ticket,
+        request_id: RequestId,
         /// What to read.
         keys: Vec<Key>,
     },
@@ -91,7 +91,7 @@ pub enum Effect {
         /// Who asks.
         part: Part,
         /// For the answer.
-        ticket: Ticket,
+        request_id: RequestId,
         /// What to commit.
         transaction: Transaction,
     },

@@ -12,8 +12,8 @@ pub(crate) use players::Player;
 pub use players::Session;
 
 use crate::avatar::PlaceDocument;
-use crate::effect::{Effect, Level, Message, Part, Ticket};
-use crate::manners::{ClientLimits, Offence};
+use crate::effect::{Effect, Level, Message, Part, RequestId};
+use crate::rate_limits::{ClientLimits, ProtocolViolation};
 use crate::schema::Unreadable;
 use crate::steward::DurableResult;
 use bytes::{Bytes, BytesMut};
@@ -21,14 +21,14 @@ use pelago_cluster::IncomingCall;
 use pelago_game::{ContentHash, Game, Land, Refusal, objects_of};
 use pelago_model::time::{DELIVERY_DELAY_MS, TICK_MS};
 use pelago_model::{
-    ChannelId, ChunkPart, CommitOutcome, Document, EntityId, Epoch, IslandClock, IslandId, Key,
+    ChannelId, ChunkPage, CommitOutcome, Document, EntityId, Epoch, IslandClock, IslandId, Key,
     Limit, LimitCounts, Machine, NodeId, PublisherId, Revision, Tick, WorldTime,
 };
 use pelago_wire::client::{self, ServerMessage, server_message};
 use pelago_wire::frame::{Frame, Snapshot};
 use pelago_wire::message::put_control;
 use pelago_wire::record::Slot;
-use pelago_world::{Agenda, ClientId, Delivery, Ghosts, Objects, Publisher};
+use pelago_world::{ClientId, Delivery, Ghosts, Objects, Publisher, TimerWheel};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -52,11 +52,11 @@ pub enum LaneInput {
         payload: Bytes,
     },
     /// A client's bytes did what no message may do.
-    Offended {
+    Violated {
         /// Who.
         client: ClientId,
         /// What.
-        offence: Offence,
+        violation: ProtocolViolation,
     },
     /// A client's connection is gone.
     Gone {
@@ -74,7 +74,7 @@ pub enum LaneInput {
         client: ClientId,
     },
     /// A node reads a channel from now on.
-    Serve {
+    Subscribe {
         /// Who.
         reader: NodeId,
         /// What.
@@ -83,7 +83,7 @@ pub enum LaneInput {
         version: u64,
     },
     /// A node reads a channel no more.
-    Unserve {
+    Unsubscribe {
         /// Who.
         reader: NodeId,
         /// What.
@@ -133,14 +133,14 @@ pub enum LaneInput {
     /// Documents that were asked for; `None` if the store could not read them.
     Loaded {
         /// Of the request.
-        ticket: Ticket,
+        request_id: RequestId,
         /// In the order of the request.
         documents: Option<Vec<Document>>,
     },
     /// The end of a commit.
     Committed {
         /// Of the request.
-        ticket: Ticket,
+        request_id: RequestId,
         /// How it ended.
         outcome: CommitOutcome,
     },
@@ -252,13 +252,13 @@ pub struct Lane {
     /// Who is real under which slot.
     reals: BTreeMap<Slot, ClientId>,
     /// Whose sight, checkpoint or stance is due.
-    agenda: Agenda<ClientId>,
+    timer_wheel: TimerWheel<ClientId>,
     due: Vec<ClientId>,
     avatars: BTreeMap<EntityId, ClientId>,
     calls: BTreeMap<u64, PendingCall>,
     next_call: u64,
-    tickets: BTreeMap<Ticket, Request>,
-    next_ticket: u64,
+    requests: BTreeMap<RequestId, Request>,
+    next_request_id: u64,
     next_publish: WorldTime,
     next_delivery: WorldTime,
     counters: LaneCounters,
@@ -274,13 +274,13 @@ impl Lane {
             delivery: Delivery::new(config.home, config.clock),
             players: BTreeMap::new(),
             reals: BTreeMap::new(),
-            agenda: Agenda::default(),
+            timer_wheel: TimerWheel::default(),
             due: Vec::new(),
             avatars: BTreeMap::new(),
             calls: BTreeMap::new(),
             next_call: 0,
-            tickets: BTreeMap::new(),
-            next_ticket: 0,
+            requests: BTreeMap::new(),
+            next_request_id: 0,
             next_publish: WorldTime(0),
             next_delivery: WorldTime(0),
             counters: LaneCounters::default(),
@@ -341,7 +341,7 @@ impl Lane {
     /// Tells the world what this lane's reals did since the last tick.
     fn publish(&mut self, now: WorldTime, tick: Tick, effects: &mut Vec<Effect>) {
         let mut due = std::mem::take(&mut self.due);
-        self.agenda.take(tick, &mut due);
+        self.timer_wheel.take(tick, &mut due);
         for client in &due {
             self.end_stance(now, *client);
             self.release_move(now, *client, effects);
@@ -411,10 +411,10 @@ impl Lane {
         self.close(client, "slow", "Your connection is too slow.", effects);
     }
 
-    fn ticket(&mut self, request: Request) -> Ticket {
-        self.next_ticket += 1;
-        self.tickets.insert(Ticket(self.next_ticket), request);
-        Ticket(self.next_ticket)
+    fn request_id(&mut self, request: Request) -> RequestId {
+        self.next_request_id += 1;
+        self.requests.insert(RequestId(self.next_request_id), request);
+        RequestId(self.next_request_id)
     }
 
     fn part(&self) -> Part {
@@ -424,11 +424,11 @@ impl Lane {
     fn loaded(
         &mut self,
         now: WorldTime,
-        ticket: Ticket,
+        request_id: RequestId,
         documents: Option<Vec<Document>>,
         effects: &mut Vec<Effect>,
     ) {
-        match self.tickets.remove(&ticket) {
+        match self.requests.remove(&request_id) {
             Some(Request::ReadChunk(channel)) => match documents {
                 Some(documents) => self.chunk_read(now, channel, &documents),
                 // Again with the next sweep: at once it would go round as fast as the store fails.
@@ -455,10 +455,10 @@ impl Lane {
 
     fn read_chunk(&mut self, channel: ChannelId, effects: &mut Vec<Effect>) {
         if self.delivery.is_watched(channel) {
-            let ticket = self.ticket(Request::ReadChunk(channel));
-            let key = |part| Key::chunk_part(channel.island, channel.chunk, part);
+            let request_id = self.request_id(Request::ReadChunk(channel));
+            let key = |part| Key::chunk_page(channel.island, channel.chunk, part);
             let keys = parts(&self.config.lands, channel).map(key).collect();
-            effects.push(Effect::Load { part: self.part(), ticket, keys });
+            effects.push(Effect::Load { part: self.part(), request_id, keys });
         }
     }
 
@@ -496,16 +496,18 @@ impl Machine for Lane {
                 self.received(now, client, kind, &payload, effects);
             }
             LaneInput::Gone { client } => self.remove_with_checkpoint(now, client, effects),
-            LaneInput::Offended { client, offence } => {
-                let Refusal { code, sentence } = offence.refusal();
+            LaneInput::Violated { client, violation } => {
+                let Refusal { code, sentence } = violation.refusal();
                 self.close_with_checkpoint(now, client, &code, &sentence, effects);
             }
             LaneInput::Blocked { client } => self.blocked(now, client),
             LaneInput::Writable { client } => self.writable(client),
-            LaneInput::Serve { reader, channel, version } => {
-                self.publisher.serve(reader, channel, version);
+            LaneInput::Subscribe { reader, channel, version } => {
+                self.publisher.subscribe(reader, channel, version);
             }
-            LaneInput::Unserve { reader, channel } => self.publisher.unserve(reader, channel),
+            LaneInput::Unsubscribe { reader, channel } => {
+                self.publisher.unsubscribe(reader, channel)
+            }
             LaneInput::Frames(frames) => self.frames(frames, effects),
             LaneInput::Snapshot(snapshot) => self.snapshot(&snapshot, effects),
             LaneInput::PeerLost { node } => self.ghosts.lose(node, now),
@@ -529,11 +531,11 @@ impl Machine for Lane {
                     self.send(client, server_message::Body::Notice(notice), effects);
                 }
             }
-            LaneInput::Loaded { ticket, documents } => {
-                self.loaded(now, ticket, documents, effects);
+            LaneInput::Loaded { request_id, documents } => {
+                self.loaded(now, request_id, documents, effects);
             }
-            LaneInput::Committed { ticket, outcome } => {
-                if let Some(Request::Checkpoint(client)) = self.tickets.remove(&ticket) {
+            LaneInput::Committed { request_id, outcome } => {
+                if let Some(Request::Checkpoint(client)) = self.requests.remove(&request_id) {
                     self.checkpointed(client, &outcome, effects);
                 }
             }
@@ -556,7 +558,7 @@ impl Machine for Lane {
 fn parts(
     lands: &BTreeMap<IslandId, Arc<Land>>,
     channel: ChannelId,
-) -> impl Iterator<Item = ChunkPart> {
+) -> impl Iterator<Item = ChunkPage> {
     let ChannelId { island, chunk, .. } = channel;
     lands.get(&island).into_iter().flat_map(move |land| land.parts(chunk))
 }

@@ -10,20 +10,20 @@ pub mod effect;
 pub mod grant;
 pub mod lane;
 pub mod login;
-pub mod manners;
 pub mod node;
-pub mod placing;
+pub mod placement;
+pub mod rate_limits;
 pub mod schema;
 pub mod steward;
 pub mod token;
 
 pub use control::{Control, ControlConfig, ControlInput};
-pub use effect::{Effect, Level, Message, Part, Ticket};
+pub use effect::{Effect, Level, Message, Part, RequestId};
 pub use grant::Grant;
 pub use lane::{Lane, LaneConfig, LaneInput, Session};
 pub use login::{Login, LoginConfig, LoginInput};
-pub use manners::{ClientLimits, Offence};
 pub use node::{Hub, Node, NodeConfig, bootstrap};
+pub use rate_limits::{ClientLimits, ProtocolViolation};
 pub use steward::{
     Caller, DurableCommand, DurableResult, MAX_BATCH_TURNS, Steward, StewardConfig,
     StewardCounters, StewardInput, StewardSabotage,

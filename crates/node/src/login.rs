@@ -8,9 +8,9 @@ use crate::avatar::{
     SERIALS_SCHEMA, SerialsDocument,
 };
 use crate::control::ControlInput;
-use crate::effect::{Effect, Level, Message, Part, Ticket};
+use crate::effect::{Effect, Level, Message, Part, RequestId};
 use crate::lane::{LaneInput, Session};
-use crate::placing::lane_for;
+use crate::placement::lane_for;
 use crate::schema::read;
 use crate::token::TokenHash;
 use bytes::Bytes;
@@ -55,14 +55,14 @@ pub enum LoginInput {
     /// Documents that were asked for; `None` if the store could not read them.
     Loaded {
         /// Of the request.
-        ticket: Ticket,
+        request_id: RequestId,
         /// In the order of the request.
         documents: Option<Vec<Document>>,
     },
     /// The end of a commit.
     Committed {
         /// Of the request.
-        ticket: Ticket,
+        request_id: RequestId,
         /// How it ended.
         outcome: CommitOutcome,
     },
@@ -128,8 +128,8 @@ enum Request {
 pub struct Login {
     config: LoginConfig,
     arriving: BTreeMap<ClientId, Arriving>,
-    tickets: BTreeMap<Ticket, Request>,
-    next_ticket: u64,
+    requests: BTreeMap<RequestId, Request>,
+    next_request_id: u64,
     serials: std::ops::Range<u64>,
     leasing: bool,
     /// Players who were given a lane so far.
@@ -143,8 +143,8 @@ impl Login {
         Self {
             config,
             arriving: BTreeMap::new(),
-            tickets: BTreeMap::new(),
-            next_ticket: 0,
+            requests: BTreeMap::new(),
+            next_request_id: 0,
             serials: 0..0,
             leasing: false,
             placed: 0,
@@ -156,7 +156,7 @@ impl Login {
     pub fn sizes(&self) -> Vec<Size> {
         vec![
             Size::queue("logins", self.arriving.len(), MAX_LOGINS),
-            Size::queue("requests of logins", self.tickets.len(), MAX_LOGINS + SERIAL_REQUESTS),
+            Size::queue("requests of logins", self.requests.len(), MAX_LOGINS + SERIAL_REQUESTS),
         ]
     }
 
@@ -165,21 +165,21 @@ impl Login {
         self.limits
     }
 
-    fn ticket(&mut self, request: Request) -> Ticket {
-        self.next_ticket += 1;
-        self.tickets.insert(Ticket(self.next_ticket), request);
-        Ticket(self.next_ticket)
+    fn request_id(&mut self, request: Request) -> RequestId {
+        self.next_request_id += 1;
+        self.requests.insert(RequestId(self.next_request_id), request);
+        RequestId(self.next_request_id)
     }
 
     fn load(&mut self, request: Request, keys: Vec<Key>, effects: &mut Vec<Effect>) {
-        let ticket = self.ticket(request);
-        effects.push(Effect::Load { part: Part::Login, ticket, keys });
+        let request_id = self.request_id(request);
+        effects.push(Effect::Load { part: Part::Login, request_id, keys });
     }
 
     fn commit(&mut self, request: Request, writes: Vec<Write>, effects: &mut Vec<Effect>) {
-        let ticket = self.ticket(request);
+        let request_id = self.request_id(request);
         let transaction = Transaction { checks: Vec::new(), writes };
-        effects.push(Effect::Commit { part: Part::Login, ticket, transaction });
+        effects.push(Effect::Commit { part: Part::Login, request_id, transaction });
     }
 
     fn hello(
@@ -196,7 +196,7 @@ impl Login {
             return effects.push(refuse(client, refusal));
         }
         // Whoever goes leaves its request to the store behind.
-        if self.arriving.len().max(self.tickets.len()) >= MAX_LOGINS {
+        if self.arriving.len().max(self.requests.len()) >= MAX_LOGINS {
             self.limits.note(Limit::Logins);
             let refusal = Refusal::new("busy", "Too many arrive at once. Try again in a moment.");
             return effects.push(refuse(client, refusal));
@@ -466,7 +466,8 @@ impl Machine for Login {
             LoginInput::Gone { client } => {
                 self.arriving.remove(&client);
             }
-            LoginInput::Loaded { ticket, documents } => match self.tickets.remove(&ticket) {
+            LoginInput::Loaded { request_id, documents } => match self.requests.remove(&request_id)
+            {
                 Some(Request::Arriving(client)) => match documents {
                     Some(documents) => self.loaded(now, client, documents, effects),
                     None => self.fail(client, "the store could not read", effects),
@@ -479,18 +480,20 @@ impl Machine for Login {
                 }
                 Some(Request::LeaseSerials { .. }) | None => {}
             },
-            LoginInput::Committed { ticket, outcome } => match self.tickets.remove(&ticket) {
-                Some(Request::Arriving(client)) => self.committed(client, outcome, effects),
-                Some(Request::LeaseSerials { first }) => {
-                    // Only a certain commit is a lease; serials of an unknown one are never used.
-                    self.leasing = false;
-                    if outcome == CommitOutcome::Committed {
-                        self.serials = first..first + SERIAL_LEASE;
+            LoginInput::Committed { request_id, outcome } => {
+                match self.requests.remove(&request_id) {
+                    Some(Request::Arriving(client)) => self.committed(client, outcome, effects),
+                    Some(Request::LeaseSerials { first }) => {
+                        // Only a certain commit is a lease; serials of an unknown one are never used.
+                        self.leasing = false;
+                        if outcome == CommitOutcome::Committed {
+                            self.serials = first..first + SERIAL_LEASE;
+                        }
+                        self.serve_serials(now, effects);
                     }
-                    self.serve_serials(now, effects);
+                    Some(Request::ReadSerials) | None => {}
                 }
-                Some(Request::ReadSerials) | None => {}
-            },
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use crate::control::{Control, ControlConfig, ControlInput};
 use crate::effect::{Effect, Message};
 use crate::lane::{Lane, LaneConfig, LaneInput};
 use crate::login::{Login, LoginConfig};
-use crate::manners::ClientLimits;
+use crate::rate_limits::ClientLimits;
 use crate::steward::{Steward, StewardConfig, StewardInput, StewardSabotage};
 use bytes::Bytes;
 use pelago_cluster::{Links, LinksConfig, LinksSabotage};
@@ -64,7 +64,7 @@ pub struct NodeConfig {
     pub incarnation: Incarnation,
     /// Lanes, at least one.
     pub lanes: u8,
-    /// How many of them share the players who arrive in one chunk: [`placing`](crate::placing).
+    /// How many of them share the players who arrive in one chunk: [`placement`](crate::placement).
     pub spread: u8,
     /// The world's number, for new ids.
     pub world: WorldNumber,

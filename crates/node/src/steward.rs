@@ -16,7 +16,7 @@ mod work;
 pub use batch::{MAX_ATTEMPTS, MAX_BATCH_TURNS};
 
 use crate::control::ControlInput;
-use crate::effect::{Effect, Level, Message, Part, Ticket};
+use crate::effect::{Effect, Level, Message, Part, RequestId};
 use crate::grant::Grant;
 use crate::lane::LaneInput;
 use batch::{Batch, BatchEnd};
@@ -107,19 +107,19 @@ pub enum StewardInput {
     /// Documents that were asked for; `None` if the store could not read them.
     Loaded {
         /// Of the request.
-        ticket: Ticket,
+        request_id: RequestId,
         /// In the order of the request.
         documents: Option<Vec<Document>>,
     },
     /// The end of a commit.
     Committed {
         /// Of the request.
-        ticket: Ticket,
+        request_id: RequestId,
         /// How it ended.
         outcome: CommitOutcome,
     },
     /// A node reads the objects of a chunk from now on.
-    Serve {
+    Subscribe {
         /// Who.
         reader: NodeId,
         /// Which chunk's.
@@ -128,7 +128,7 @@ pub enum StewardInput {
         version: u64,
     },
     /// A node reads them no more.
-    Unserve {
+    Unsubscribe {
         /// Who.
         reader: NodeId,
         /// Which chunk's.
@@ -200,8 +200,8 @@ pub struct Steward {
     remembered: BTreeMap<Key, Document>,
     /// When the first command of each key is answered at the latest.
     deadlines: BTreeSet<(WorldTime, Key)>,
-    tickets: BTreeMap<Ticket, Key>,
-    next_ticket: u64,
+    requests: BTreeMap<RequestId, Key>,
+    next_request_id: u64,
     objects: ObjectPublisher,
     limits: LimitCounts,
     counters: StewardCounters,
@@ -216,8 +216,8 @@ impl Steward {
             queues: BTreeMap::new(),
             remembered: BTreeMap::new(),
             deadlines: BTreeSet::new(),
-            tickets: BTreeMap::new(),
-            next_ticket: 0,
+            requests: BTreeMap::new(),
+            next_request_id: 0,
             limits: LimitCounts::default(),
             counters: StewardCounters::default(),
         }
@@ -238,7 +238,7 @@ impl Steward {
             Size::queue("keys with commands", self.queues.len(), MAX_QUEUES),
             Size::queue("deadlines of commands", self.deadlines.len(), MAX_QUEUES),
             Size::queue("commands that wait for a key", longest, MAX_WAITING + MAX_BATCH_TURNS),
-            Size::queue("requests of the stewards", self.tickets.len(), MAX_QUEUES),
+            Size::queue("requests of the stewards", self.requests.len(), MAX_QUEUES),
             Size::table(
                 "remembered documents",
                 self.remembered.len(),
@@ -258,11 +258,11 @@ impl Steward {
         self.counters
     }
 
-    fn ticket(&mut self, key: &Key) -> Ticket {
-        self.next_ticket += 1;
-        let ticket = Ticket(self.next_ticket);
-        self.tickets.insert(ticket, key.clone());
-        ticket
+    fn request_id(&mut self, key: &Key) -> RequestId {
+        self.next_request_id += 1;
+        let request_id = RequestId(self.next_request_id);
+        self.requests.insert(request_id, key.clone());
+        request_id
     }
 
     fn enqueue(&mut self, now: WorldTime, caller: Caller, work: Work, effects: &mut Vec<Effect>) {
@@ -353,15 +353,15 @@ impl Steward {
         };
         match batch.run(&self.config) {
             BatchEnd::Missing(keys) => {
-                let ticket = self.ticket(key);
-                effects.push(Effect::Load { part: Part::Steward, ticket, keys });
+                let request_id = self.request_id(key);
+                effects.push(Effect::Load { part: Part::Steward, request_id, keys });
             }
             BatchEnd::Commit(transaction) => {
                 if self.config.sabotage.acknowledge_before_commit {
                     effects.extend(batch.take_answers());
                 }
-                let ticket = self.ticket(key);
-                effects.push(Effect::Commit { part: Part::Steward, ticket, transaction });
+                let request_id = self.request_id(key);
+                effects.push(Effect::Commit { part: Part::Steward, request_id, transaction });
             }
             BatchEnd::NothingToCommit => self.finish(now, key, effects),
         }
@@ -473,7 +473,7 @@ impl Steward {
         self.objects.changed(now, channel, document.revision, &old, &new, effects);
         if self.remembered.len() >= MAX_REMEMBERED {
             self.limits.note(Limit::Remembered);
-            self.remembered.retain(|key, _| self.queues.contains_key(&key.meeting_point()));
+            self.remembered.retain(|key, _| self.queues.contains_key(&key.steward_key()));
         }
         self.remembered.insert(key, document);
     }
@@ -492,20 +492,22 @@ impl Machine for Steward {
             StewardInput::Grant { caller, grant } => {
                 self.enqueue(now, caller, Work::Grant(grant), effects);
             }
-            StewardInput::Loaded { ticket, documents } => {
-                if let Some(key) = self.tickets.remove(&ticket) {
+            StewardInput::Loaded { request_id, documents } => {
+                if let Some(key) = self.requests.remove(&request_id) {
                     self.loaded(now, &key, documents, effects);
                 }
             }
-            StewardInput::Committed { ticket, outcome } => {
-                if let Some(key) = self.tickets.remove(&ticket) {
+            StewardInput::Committed { request_id, outcome } => {
+                if let Some(key) = self.requests.remove(&request_id) {
                     self.committed(now, &key, outcome, effects);
                 }
             }
-            StewardInput::Serve { reader, channel, version } => {
-                self.objects.serve(now, reader, channel, version, effects);
+            StewardInput::Subscribe { reader, channel, version } => {
+                self.objects.subscribe(now, reader, channel, version, effects);
             }
-            StewardInput::Unserve { reader, channel } => self.objects.unserve(reader, channel),
+            StewardInput::Unsubscribe { reader, channel } => {
+                self.objects.unsubscribe(reader, channel)
+            }
             StewardInput::Wake => {}
         }
     }

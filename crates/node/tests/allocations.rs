@@ -154,22 +154,22 @@ impl Rig {
                 })) => {
                     let reader = NODE;
                     self.inputs.push(match wanted {
-                        true => LaneInput::Serve { reader, channel, version: 1 },
-                        false => LaneInput::Unserve { reader, channel },
+                        true => LaneInput::Subscribe { reader, channel, version: 1 },
+                        false => LaneInput::Unsubscribe { reader, channel },
                     });
                 }
                 Effect::To(Message::Control(ControlInput::Snapshot { snapshot, .. })) => {
                     self.inputs.push(LaneInput::Snapshot(snapshot));
                 }
-                Effect::Commit { ticket, .. } => {
+                Effect::Commit { request_id, .. } => {
                     spent.checkpoints += 1;
                     let outcome = CommitOutcome::Committed;
-                    self.inputs.push(LaneInput::Committed { ticket, outcome });
+                    self.inputs.push(LaneInput::Committed { request_id, outcome });
                 }
-                Effect::Load { ticket, keys, .. } => {
+                Effect::Load { request_id, keys, .. } => {
                     spent.reads += 1;
                     let documents = Some(vec![Document::ABSENT; keys.len()]);
-                    self.inputs.push(LaneInput::Loaded { ticket, documents });
+                    self.inputs.push(LaneInput::Loaded { request_id, documents });
                 }
                 Effect::SendClient { .. } => {}
                 other => panic!("{other:?}"),

@@ -85,11 +85,11 @@ impl World {
         let (mut queue, mut answers) = (std::collections::VecDeque::from(effects), Vec::new());
         while let Some(effect) = queue.pop_front() {
             let input = match effect {
-                Effect::Load { ticket, keys, .. } => {
+                Effect::Load { request_id, keys, .. } => {
                     let documents = keys.iter().map(|key| self.store.get(key)).collect();
-                    StewardInput::Loaded { ticket, documents: Some(documents) }
+                    StewardInput::Loaded { request_id, documents: Some(documents) }
                 }
-                Effect::Commit { ticket, transaction, .. } => {
+                Effect::Commit { request_id, transaction, .. } => {
                     assert!(transaction.keeps_history());
                     let outcome = match self.faults.pop() {
                         Some((outcome, happens)) => {
@@ -100,7 +100,7 @@ impl World {
                         }
                         None => self.store.apply(transaction),
                     };
-                    StewardInput::Committed { ticket, outcome }
+                    StewardInput::Committed { request_id, outcome }
                 }
                 Effect::GrantEnded { number, result } => {
                     answers.push((
@@ -248,9 +248,9 @@ fn of_two_stewards_at_the_same_grant_one_carries_it_out() {
     let mut world = World::new();
     // The first has read everything and is about to commit when the second does it all.
     let mut pending = world.begin(0, berries("mail/1"));
-    let Some(Effect::Load { ticket, keys, .. }) = pending.pop() else { panic!("no load") };
+    let Some(Effect::Load { request_id, keys, .. }) = pending.pop() else { panic!("no load") };
     let documents = Some(keys.iter().map(|key| world.store.get(key)).collect());
-    let commit = world.tell(0, StewardInput::Loaded { ticket, documents });
+    let commit = world.tell(0, StewardInput::Loaded { request_id, documents });
     assert!(matches!(commit[..], [Effect::Commit { .. }]));
     let answer = world.grant(1, berries("mail/1"));
     let late = world.finish(0, commit);

@@ -68,15 +68,15 @@ fn feed(batch_turns: usize) -> (Vec<usize>, BTreeMap<String, Total>) {
     let (mut queue, mut commits, mut done) = (VecDeque::from(effects), Vec::new(), 0);
     while let Some(effect) = queue.pop_front() {
         let input = match effect {
-            Effect::Load { ticket, keys, .. } => {
+            Effect::Load { request_id, keys, .. } => {
                 let documents = Some(keys.iter().map(|key| store.get(key)).collect());
-                StewardInput::Loaded { ticket, documents }
+                StewardInput::Loaded { request_id, documents }
             }
-            Effect::Commit { ticket, transaction, .. } => {
+            Effect::Commit { request_id, transaction, .. } => {
                 commits.push(transaction.writes.len());
                 let outcome = store.apply(transaction);
                 assert_eq!(outcome, CommitOutcome::Committed);
-                StewardInput::Committed { ticket, outcome }
+                StewardInput::Committed { request_id, outcome }
             }
             Effect::To(Message::Lane(_, LaneInput::DurableEnded { result, .. })) => {
                 assert!(matches!(result, DurableResult::Done { .. }), "{result:?}");

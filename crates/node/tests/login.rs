@@ -57,13 +57,13 @@ impl Gate {
 
     fn answer(&mut self, effect: Effect) -> Step {
         match effect {
-            Effect::Load { ticket, keys, .. } => {
+            Effect::Load { request_id, keys, .. } => {
                 let documents = Some(keys.iter().map(|key| self.store.get(key)).collect());
-                Step::Input(LoginInput::Loaded { ticket, documents })
+                Step::Input(LoginInput::Loaded { request_id, documents })
             }
-            Effect::Commit { ticket, transaction, .. } => {
+            Effect::Commit { request_id, transaction, .. } => {
                 let outcome = self.store.apply(transaction);
-                Step::Input(LoginInput::Committed { ticket, outcome })
+                Step::Input(LoginInput::Committed { request_id, outcome })
             }
             Effect::To(Message::Control(ControlInput::LoginRefused { refusal, .. })) => {
                 Step::Answer(Err(refusal.code.to_string()))

@@ -111,7 +111,8 @@ impl World {
             place_revision: Revision(1),
         };
         world.tell_lane(LaneInput::Join(Box::new(watcher)));
-        let serve = StewardInput::Serve { reader: NodeId(1), channel: world.channel(), version: 1 };
+        let serve =
+            StewardInput::Subscribe { reader: NodeId(1), channel: world.channel(), version: 1 };
         let opened = world.tell_steward(0, serve);
         world.finish([VecDeque::from(opened), VecDeque::new()]);
         world
@@ -138,9 +139,9 @@ impl World {
             let mut effects = Vec::new();
             self.lane.handle(self.now, input, &mut effects);
             for effect in effects {
-                if let Effect::Load { part: Part::Lane(0), ticket, keys } = effect {
+                if let Effect::Load { part: Part::Lane(0), request_id, keys } = effect {
                     let documents = Some(keys.iter().map(|key| self.store.get(key)).collect());
-                    inputs.push_back(LaneInput::Loaded { ticket, documents });
+                    inputs.push_back(LaneInput::Loaded { request_id, documents });
                 }
             }
         }
@@ -173,15 +174,15 @@ impl World {
             for at in [0, 1] {
                 let Some(effect) = queues[at].pop_front() else { continue };
                 let input = match effect {
-                    Effect::Load { ticket, keys, .. } => {
+                    Effect::Load { request_id, keys, .. } => {
                         let documents = keys.iter().map(|key| self.store.get(key)).collect();
                         self.loaded.extend(keys);
-                        StewardInput::Loaded { ticket, documents: Some(documents) }
+                        StewardInput::Loaded { request_id, documents: Some(documents) }
                     }
-                    Effect::Commit { ticket, transaction, .. } => {
+                    Effect::Commit { request_id, transaction, .. } => {
                         let outcome = self.store.apply(transaction);
                         self.conflicts += usize::from(outcome != CommitOutcome::Committed);
-                        StewardInput::Committed { ticket, outcome }
+                        StewardInput::Committed { request_id, outcome }
                     }
                     Effect::To(Message::Lane(_, LaneInput::DurableEnded { result, .. })) => {
                         assert!(matches!(result, DurableResult::Done { .. }), "{result:?}");
@@ -216,7 +217,7 @@ impl World {
     fn stored(&self) -> BTreeMap<u16, Bytes> {
         let mut stored = BTreeMap::new();
         for part in self.land.parts(self.chunk) {
-            let document = self.store.get(&Key::chunk_part(home(), self.chunk, part));
+            let document = self.store.get(&Key::chunk_page(home(), self.chunk, part));
             assert!(document.value.as_ref().map_or(0, Bytes::len) <= MAX_CHUNK_DOCUMENT_BYTES);
             let views = objects_of(&Frontier, part, &document);
             stored.extend(views.into_iter().map(|view| (view.slot, view.payload)));

@@ -1,11 +1,11 @@
 //! Several nodes in one process, linked over loopback TCP.
 
 #[cfg(test)]
+mod faulty_store;
+#[cfg(test)]
 mod hostile_network;
 #[cfg(test)]
 mod hot_paths;
-#[cfg(test)]
-mod troubled_store;
 
 use crate::clock::WorldClock;
 use crate::config::LimitsConfig;

@@ -15,7 +15,7 @@ use patroni::{LEASE_SECONDS, Member, Patroni};
 use pelago_client::ConnectError;
 use process::World;
 use process::player::{Player, goes_to};
-use proxy::Weather;
+use proxy::NetworkConditions;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -50,10 +50,16 @@ impl Trouble {
             Self::PostgresKilled => victim.kill_postgres(),
             Self::MemberKilled | Self::StandbyKilled => victim.kill(),
             Self::EtcdSilent => {
-                victim.way_to_etcd(Weather { stalled: true, ..Weather::default() });
+                victim.way_to_etcd(NetworkConditions {
+                    stalled: true,
+                    ..NetworkConditions::default()
+                });
             }
             Self::EtcdRefusing => {
-                victim.way_to_etcd(Weather { refusing: true, ..Weather::default() });
+                victim.way_to_etcd(NetworkConditions {
+                    refusing: true,
+                    ..NetworkConditions::default()
+                });
             }
             Self::PatroniStopped => victim.signal("STOP"),
         }
@@ -63,7 +69,9 @@ impl Trouble {
         match self {
             Self::PostgresKilled => {}
             Self::MemberKilled | Self::StandbyKilled => victim.revive(),
-            Self::EtcdSilent | Self::EtcdRefusing => victim.way_to_etcd(Weather::default()),
+            Self::EtcdSilent | Self::EtcdRefusing => {
+                victim.way_to_etcd(NetworkConditions::default())
+            }
             Self::PatroniStopped => victim.signal("CONT"),
         }
     }

@@ -2,14 +2,14 @@
 
 mod economy;
 
-use crate::simulation::{Objection, Simulation};
+use crate::simulation::{Simulation, Violation};
 use pelago_model::{ChannelId, EntityId, Epoch, NodeId, Revision, Tick, Trajectory};
 use pelago_world::Shown;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What must hold, whatever goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Promise {
+pub enum Invariant {
     /// One real per avatar and epoch.
     OneReal,
     /// No older revision after a newer one.
@@ -41,19 +41,19 @@ pub(crate) type ShownRevisions = BTreeMap<(NodeId, u8, ChannelId, u16), Revision
 
 impl Simulation {
     /// One real per avatar and epoch, over all nodes that are alive.
-    pub(crate) fn check_reals(&self) -> Result<(), Objection> {
+    pub(crate) fn check_reals(&self) -> Result<(), Violation> {
         let mut seen: BTreeSet<(EntityId, Epoch)> = BTreeSet::new();
         for shown in self.reals() {
             if !seen.insert((shown.id, shown.epoch)) {
                 let text = format!("{} is real twice in epoch {}", shown.id, shown.epoch);
-                return Err(self.objection(Promise::OneReal, text));
+                return Err(self.violation(Invariant::OneReal, text));
             }
         }
         Ok(())
     }
 
     /// No lane of a node shows an older revision after a newer one.
-    pub(crate) fn check_revisions(&mut self, id: NodeId) -> Result<(), Objection> {
+    pub(crate) fn check_revisions(&mut self, id: NodeId) -> Result<(), Violation> {
         let Some(node) = self.nodes.get(&id).and_then(|host| host.node.as_ref()) else {
             return Ok(());
         };
@@ -68,7 +68,7 @@ impl Simulation {
             }
         }
         match older {
-            Some((channel, slot, revision, known)) => Err(self.objection(Promise::NewestRevision, format!(
+            Some((channel, slot, revision, known)) => Err(self.violation(Invariant::NewestRevision, format!(
                 "node {id} shows revision {revision} of slot {slot} in {channel:?} after {known}"
             ))),
             None => Ok(()),
@@ -81,27 +81,27 @@ impl Simulation {
         (avatar, epoch): (EntityId, u64),
         sequence: u64,
         chain: &[u8],
-    ) -> Result<(), Objection> {
+    ) -> Result<(), Violation> {
         let Some(committed) = self.store.history.get(&(avatar, sequence)) else {
             let text = format!("command {sequence} of {avatar} is acknowledged and not durable");
-            return Err(self.objection(Promise::Acknowledged, text));
+            return Err(self.violation(Invariant::Acknowledged, text));
         };
         if committed.chain.0 != chain {
             let text = format!("command {sequence} of {avatar} had another outcome");
-            return Err(self.objection(Promise::Acknowledged, text));
+            return Err(self.violation(Invariant::Acknowledged, text));
         }
         if committed.epoch.0 > epoch {
             let text = format!(
                 "a session of epoch {epoch} did command {sequence} of {avatar} in epoch {}",
                 committed.epoch
             );
-            return Err(self.objection(Promise::Acknowledged, text));
+            return Err(self.violation(Invariant::Acknowledged, text));
         }
         Ok(())
     }
 
     /// After the faults: every lane's ghosts are the reals of the chunks that it watches.
-    pub(crate) fn check_ghosts(&self) -> Result<(), Objection> {
+    pub(crate) fn check_ghosts(&self) -> Result<(), Violation> {
         let published = Tick::at(self.now).starts();
         let place = |shown: &Shown| {
             let time = pelago_model::IslandTime(published.0);
@@ -133,7 +133,7 @@ impl Simulation {
                         ),
                         None => format!("node {id} shows other entities than there are"),
                     };
-                    return Err(self.objection(Promise::Ghosts, text));
+                    return Err(self.violation(Invariant::Ghosts, text));
                 }
             }
         }
@@ -141,12 +141,12 @@ impl Simulation {
     }
 
     /// After the faults: nobody waits for an answer.
-    pub(crate) fn check_answered(&self) -> Result<(), Objection> {
+    pub(crate) fn check_answered(&self) -> Result<(), Violation> {
         let waits = self.players.iter().find(|player| !player.gone && player.pending.is_some());
         match waits {
             Some(player) => {
                 let text = format!("{} never got an answer: {:?}", player.name, player.pending);
-                Err(self.objection(Promise::Answers, text))
+                Err(self.violation(Invariant::Answers, text))
             }
             None => Ok(()),
         }

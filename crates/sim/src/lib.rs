@@ -1,9 +1,9 @@
 //! The cluster in a box: the machines of `pelago-node`, with a network, a store, clocks and players of our own,
 //! everything decided by a seed.
 //!
-//! Everything that goes wrong is planned before it happens, as a schedule of strikes. Safety is checked after every
+//! Everything that goes wrong is planned before it happens, as a schedule of planned_faults. Safety is checked after every
 //! event; after the faults have stopped, ghosts must equal reals, and everything must be as small as it has to be. An
-//! objection is shrunk to the strikes without which nobody would object.
+//! violation is shrunk to the planned_faults without which nobody would object.
 
 mod checks;
 mod faults;
@@ -15,8 +15,8 @@ mod simulation;
 mod sizes;
 mod store;
 
-pub use checks::Promise;
+pub use checks::Invariant;
 pub use faults::{FaultCounts, Faults, Kind};
-pub use schedule::{Fault, Strike, schedule};
+pub use schedule::{Fault, PlannedFault, schedule};
 pub use shrink::{Minimal, shrink};
-pub use simulation::{Lanes, Objection, Outcome, Setup, Simulation, Trace};
+pub use simulation::{Lanes, Outcome, Setup, Simulation, Trace, Violation};

@@ -6,12 +6,12 @@ mod many;
 
 use clap::Parser;
 use many::Seeds;
-use pelago_sim::{Kind, Minimal, Objection, Setup, Simulation, Strike, shrink};
+use pelago_sim::{Kind, Minimal, PlannedFault, Setup, Simulation, Violation, shrink};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The most days that are simulated to shrink one objection.
+/// The most days that are simulated to shrink one violation.
 const SHRINK_DAYS: u32 = 1000;
 /// Objections of a run that are shrunk; of the others the seed is told.
 const MOST_SHRUNK: usize = 3;
@@ -27,7 +27,7 @@ struct Arguments {
     /// Run this seed only, and tell about it
     #[arg(long, conflicts_with_all = ["seeds", "from", "nightly"])]
     seed: Option<u64>,
-    /// With --seed: only these strikes of its schedule, by number; none: no strike at all
+    /// With --seed: only these planned_faults of its schedule, by number; none: no planned_fault at all
     #[arg(long, requires = "seed", value_parser = only)]
     only: Option<Only>,
     /// With --seed: so many players
@@ -51,12 +51,12 @@ struct Arguments {
     /// How long a night takes
     #[arg(long, default_value_t = 60, requires = "nightly")]
     minutes: u64,
-    /// At night: where the seeds with objections are written, with how to replay them
+    /// At night: where the seeds with violations are written, with how to replay them
     #[arg(long, default_value = "sim-failures.txt", requires = "nightly")]
     failures: PathBuf,
 }
 
-/// Numbers of strikes.
+/// Numbers of planned_faults.
 #[derive(Clone)]
 struct Only(Vec<u32>);
 
@@ -79,40 +79,40 @@ fn main() -> ExitCode {
                 Seeds { from: arguments.from.unwrap_or(1), count: arguments.seeds, seconds };
             let report = seeds.run(None, |_| {});
             report.tell();
-            for objection in report.objections.iter().take(MOST_SHRUNK) {
-                println!("\n{}", shrunk(objection, seconds));
+            for violation in report.violations.iter().take(MOST_SHRUNK) {
+                println!("\n{}", shrunk(violation, seconds));
             }
-            for objection in report.objections.iter().skip(MOST_SHRUNK).take(20) {
-                println!("\n{objection}");
-                println!("again: cargo xtask sim --seed {} --seconds {seconds}", objection.seed);
+            for violation in report.violations.iter().skip(MOST_SHRUNK).take(20) {
+                println!("\n{violation}");
+                println!("again: cargo xtask sim --seed {} --seconds {seconds}", violation.seed);
             }
             report.verdict()
         }
     }
 }
 
-/// One day again, whole or with some of its strikes only.
+/// One day again, whole or with some of its planned_faults only.
 fn replay(arguments: &Arguments, setup: Setup) -> ExitCode {
     let setup = Setup { players: arguments.players.unwrap_or(setup.players).max(1), ..setup };
-    let mut strikes: Vec<Strike> = setup.schedule();
+    let mut planned_faults: Vec<PlannedFault> = setup.schedule();
     if let Some(Only(numbers)) = &arguments.only {
-        strikes.retain(|strike| numbers.contains(&strike.number));
+        planned_faults.retain(|planned_fault| numbers.contains(&planned_fault.number));
     }
     if arguments.schedule || arguments.only.is_some() {
-        strikes.iter().for_each(|strike| println!("{strike}"));
+        planned_faults.iter().for_each(|planned_fault| println!("{planned_fault}"));
     }
-    match Simulation::with_strikes(setup, &strikes).run() {
+    match Simulation::with_planned_faults(setup, &planned_faults).run() {
         Ok(outcome) => {
-            println!("seed {}: no objection", setup.seed);
+            println!("seed {}: no violation", setup.seed);
             many::tell(&outcome);
             ExitCode::SUCCESS
         }
-        Err(objection) if arguments.only.is_some() => {
-            println!("{objection}");
+        Err(violation) if arguments.only.is_some() => {
+            println!("{violation}");
             ExitCode::FAILURE
         }
-        Err(objection) => {
-            println!("{}", shrink(setup, strikes, objection, SHRINK_DAYS));
+        Err(violation) => {
+            println!("{}", shrink(setup, planned_faults, violation, SHRINK_DAYS));
             ExitCode::FAILURE
         }
     }
@@ -125,23 +125,23 @@ fn night(arguments: &Arguments, seconds: u32) -> ExitCode {
     println!("{seconds} s each, from seed {from}, for {} minutes", arguments.minutes);
     let seeds = Seeds { from, count: SEEDS_PER_NIGHT, seconds };
     let failures = &arguments.failures;
-    let report = seeds.run(Some(Duration::from_secs(60 * arguments.minutes)), |objection| {
-        let minimal = shrunk(objection, seconds);
+    let report = seeds.run(Some(Duration::from_secs(60 * arguments.minutes)), |violation| {
+        let minimal = shrunk(violation, seconds);
         println!("\n{minimal}");
         if let Err(error) = many::append(failures, &minimal) {
             println!("{}: {error}", failures.display());
         }
     });
     report.tell();
-    if !report.objections.is_empty() {
-        println!("the seeds with objections are in {}", failures.display());
+    if !report.violations.is_empty() {
+        println!("the seeds with violations are in {}", failures.display());
     }
     report.verdict()
 }
 
-fn shrunk(objection: &Objection, seconds: u32) -> Minimal {
-    let setup = Setup::usual(objection.seed, seconds);
-    shrink(setup, setup.schedule(), objection.clone(), SHRINK_DAYS)
+fn shrunk(violation: &Violation, seconds: u32) -> Minimal {
+    let setup = Setup::usual(violation.seed, seconds);
+    shrink(setup, setup.schedule(), violation.clone(), SHRINK_DAYS)
 }
 
 /// Kinds of faults of which there were too few to prove anything.

@@ -1,7 +1,7 @@
 //! Many seeds on all processors, and what became of them.
 
 use crate::rare;
-use pelago_sim::{Minimal, Objection, Outcome, Setup, Simulation};
+use pelago_sim::{Minimal, Outcome, Setup, Simulation, Violation};
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
@@ -36,12 +36,12 @@ pub(crate) struct Report {
     took: Duration,
     complete: bool,
     total: Outcome,
-    pub(crate) objections: Vec<Objection>,
+    pub(crate) violations: Vec<Violation>,
 }
 
 impl Seeds {
     /// Simulates them, if there is a limit for so long at most. Objections are handed on at once.
-    pub(crate) fn run(self, limit: Option<Duration>, object: impl Fn(&Objection) + Sync) -> Report {
+    pub(crate) fn run(self, limit: Option<Duration>, object: impl Fn(&Violation) + Sync) -> Report {
         let began = Instant::now();
         let (next, end) = (AtomicU64::new(self.from), self.from.saturating_add(self.count));
         let report = Report {
@@ -50,7 +50,7 @@ impl Seeds {
             took: Duration::ZERO,
             complete: true,
             total: Outcome::default(),
-            objections: Vec::new(),
+            violations: Vec::new(),
         };
         let state = Mutex::new((report, began));
         let work = || {
@@ -63,20 +63,20 @@ impl Seeds {
                     return;
                 }
                 let result = Simulation::new(Setup::usual(seed, self.seconds)).run();
-                if let Err(objection) = &result {
-                    object(objection);
+                if let Err(violation) = &result {
+                    object(violation);
                 }
                 let Ok(mut state) = state.lock() else { return };
                 let (report, told) = &mut *state;
                 report.add(result);
-                if report.objections.len() >= MOST_OBJECTIONS {
+                if report.violations.len() >= MOST_OBJECTIONS {
                     return;
                 }
                 if limit.is_some() && told.elapsed() > TELL_EVERY {
                     *told = Instant::now();
                     let minutes = began.elapsed().as_secs() / 60;
-                    let objections = report.objections.len();
-                    println!("{minutes} min: {} days, {objections} objections", report.days);
+                    let violations = report.violations.len();
+                    println!("{minutes} min: {} days, {violations} violations", report.days);
                 }
             }
         };
@@ -92,13 +92,13 @@ impl Seeds {
             Err(poisoned) => poisoned.into_inner(),
         };
         (report.took, report.complete) = (began.elapsed(), !panicked);
-        report.objections.sort_by_key(|objection| objection.seed);
+        report.violations.sort_by_key(|violation| violation.seed);
         report
     }
 }
 
 impl Report {
-    fn add(&mut self, result: Result<Outcome, Objection>) {
+    fn add(&mut self, result: Result<Outcome, Violation>) {
         self.days += 1;
         match result {
             Ok(outcome) => {
@@ -108,7 +108,7 @@ impl Report {
                 self.total.spoken += outcome.spoken;
                 self.total.faults += &outcome.faults;
             }
-            Err(objection) => self.objections.push(objection),
+            Err(violation) => self.violations.push(violation),
         }
     }
 
@@ -124,8 +124,8 @@ impl Report {
             println!("a simulation has panicked");
             return ExitCode::FAILURE;
         }
-        if !self.objections.is_empty() {
-            println!("{} seeds had objections", self.objections.len());
+        if !self.violations.is_empty() {
+            println!("{} seeds had violations", self.violations.len());
             return ExitCode::FAILURE;
         }
         let rare = rare(&self.total, LEAST_FAULTS);

@@ -1,6 +1,6 @@
 //! The schedule of a day: every fault that is planned, drawn from the seed before anything happens.
 //!
-//! A strike is plain data and draws nothing itself, so that a day with some of its strikes taken out is the same day
+//! A planned_fault is plain data and draws nothing itself, so that a day with some of its planned_faults taken out is the same day
 //! otherwise. The schedule of a shorter day is the beginning of that of a longer one.
 
 use crate::faults::Faults;
@@ -61,7 +61,7 @@ pub enum Fault {
 
 /// A fault, its number in the schedule and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Strike {
+pub struct PlannedFault {
     /// To name it in `--only`.
     pub number: u32,
     /// When, in ms from the beginning.
@@ -70,32 +70,32 @@ pub struct Strike {
     pub fault: Fault,
 }
 
-impl fmt::Display for Strike {
+impl fmt::Display for PlannedFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:>4}  {:>6} ms  {:?}", self.number, self.at_ms, self.fault)
     }
 }
 
 /// Everything that is planned for a day of so many seconds.
-pub fn schedule(seed: u64, seconds: u32, faults: &Faults) -> Vec<Strike> {
+pub fn schedule(seed: u64, seconds: u32, faults: &Faults) -> Vec<PlannedFault> {
     // Another stream of numbers than those of the players.
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(u64::MAX);
     let mut draw = Draw { rng };
-    let mut strikes = Vec::new();
+    let mut planned_faults = Vec::new();
     for step in 10..seconds * 1000 / STEP_MS {
         for (rate, plan) in plans(faults) {
             if draw.below(1000 * 1000 / STEP_MS) < rate {
                 let at_ms = step * STEP_MS + draw.below(STEP_MS);
-                strikes.push(Strike { number: 0, at_ms, fault: plan(&mut draw) });
+                planned_faults.push(PlannedFault { number: 0, at_ms, fault: plan(&mut draw) });
             }
         }
     }
-    strikes.sort_by_key(|strike| strike.at_ms);
-    for (number, strike) in (0..).zip(&mut strikes) {
-        strike.number = number;
+    planned_faults.sort_by_key(|planned_fault| planned_fault.at_ms);
+    for (number, planned_fault) in (0..).zip(&mut planned_faults) {
+        planned_fault.number = number;
     }
-    strikes
+    planned_faults
 }
 
 struct Draw {

@@ -1,7 +1,7 @@
 //! Shrinking: from a bad day to the faults without which nobody would object.
 
-use crate::schedule::Strike;
-use crate::simulation::{Objection, Setup, Simulation};
+use crate::schedule::PlannedFault;
+use crate::simulation::{Setup, Simulation, Violation};
 use std::fmt;
 
 /// The shortest day: it has to be calm for a while in the end.
@@ -12,10 +12,10 @@ const LEAST_SECONDS: u32 = 20;
 pub struct Minimal {
     /// With fewer players and seconds than before, if that was enough.
     pub setup: Setup,
-    /// The strikes that matter.
-    pub strikes: Vec<Strike>,
-    /// To the same promise as before.
-    pub objection: Objection,
+    /// The planned_faults that matter.
+    pub planned_faults: Vec<PlannedFault>,
+    /// To the same invariant as before.
+    pub violation: Violation,
     /// How many days were simulated to find it.
     pub days: u32,
 }
@@ -23,12 +23,18 @@ pub struct Minimal {
 impl fmt::Display for Minimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let setup = &self.setup;
-        writeln!(f, "{}", self.objection)?;
-        writeln!(f, "shrunk in {} days to {} strikes:", self.days, self.strikes.len())?;
-        for strike in &self.strikes {
-            writeln!(f, "{strike}")?;
+        writeln!(f, "{}", self.violation)?;
+        writeln!(
+            f,
+            "shrunk in {} days to {} planned_faults:",
+            self.days,
+            self.planned_faults.len()
+        )?;
+        for planned_fault in &self.planned_faults {
+            writeln!(f, "{planned_fault}")?;
         }
-        let numbers: Vec<String> = self.strikes.iter().map(|it| it.number.to_string()).collect();
+        let numbers: Vec<String> =
+            self.planned_faults.iter().map(|it| it.number.to_string()).collect();
         // Also if nothing has to go wrong.
         let only = if numbers.is_empty() { "none".to_owned() } else { numbers.join(",") };
         write!(
@@ -39,19 +45,24 @@ impl fmt::Display for Minimal {
     }
 }
 
-/// Takes away strikes, players and time for as long as the same promise is broken, in so many days at most.
-pub fn shrink(setup: Setup, strikes: Vec<Strike>, objection: Objection, most_days: u32) -> Minimal {
+/// Takes away planned_faults, players and time for as long as the same invariant is broken, in so many days at most.
+pub fn shrink(
+    setup: Setup,
+    planned_faults: Vec<PlannedFault>,
+    violation: Violation,
+    most_days: u32,
+) -> Minimal {
     let mut shrinking =
-        Shrinking { best: Minimal { setup, strikes, objection, days: 0 }, most_days };
-    // What is after the objection did not matter, unless it was only found in the end.
-    let until = shrinking.best.objection.at_ms;
-    let before = |strike: &&Strike| i64::from(strike.at_ms) <= until;
-    let strikes = shrinking.best.strikes.iter().filter(before).copied().collect();
-    shrinking.try_day(setup, strikes);
-    shrinking.strikes();
+        Shrinking { best: Minimal { setup, planned_faults, violation, days: 0 }, most_days };
+    // What is after the violation did not matter, unless it was only found in the end.
+    let until = shrinking.best.violation.at_ms;
+    let before = |planned_fault: &&PlannedFault| i64::from(planned_fault.at_ms) <= until;
+    let planned_faults = shrinking.best.planned_faults.iter().filter(before).copied().collect();
+    shrinking.try_day(setup, planned_faults);
+    shrinking.planned_faults();
     shrinking.players();
     shrinking.seconds();
-    shrinking.strikes();
+    shrinking.planned_faults();
     shrinking.best
 }
 
@@ -61,15 +72,15 @@ struct Shrinking {
 }
 
 impl Shrinking {
-    /// Simulates a smaller day; takes it if the same promise is broken.
-    fn try_day(&mut self, setup: Setup, strikes: Vec<Strike>) -> bool {
+    /// Simulates a smaller day; takes it if the same invariant is broken.
+    fn try_day(&mut self, setup: Setup, planned_faults: Vec<PlannedFault>) -> bool {
         if self.best.days >= self.most_days {
             return false;
         }
         self.best.days += 1;
-        match Simulation::with_strikes(setup, &strikes).run() {
-            Err(objection) if objection.promise == self.best.objection.promise => {
-                self.best = Minimal { setup, strikes, objection, days: self.best.days };
+        match Simulation::with_planned_faults(setup, &planned_faults).run() {
+            Err(violation) if violation.invariant == self.best.violation.invariant => {
+                self.best = Minimal { setup, planned_faults, violation, days: self.best.days };
                 true
             }
             _ => false,
@@ -77,12 +88,12 @@ impl Shrinking {
     }
 
     /// Delta debugging (Zeller and Hildebrandt 2002): takes away ever smaller parts.
-    fn strikes(&mut self) {
-        let mut part = self.best.strikes.len();
+    fn planned_faults(&mut self) {
+        let mut part = self.best.planned_faults.len();
         while part > 0 {
             let mut begin = 0;
-            while begin < self.best.strikes.len() {
-                let mut fewer = self.best.strikes.clone();
+            while begin < self.best.planned_faults.len() {
+                let mut fewer = self.best.planned_faults.clone();
                 fewer.drain(begin..(begin + part).min(fewer.len()));
                 if !self.try_day(self.best.setup, fewer) {
                     begin += part;
@@ -95,7 +106,7 @@ impl Shrinking {
     fn players(&mut self) {
         for players in 1..self.best.setup.players {
             let setup = Setup { players, ..self.best.setup };
-            if self.try_day(setup, self.best.strikes.clone()) {
+            if self.try_day(setup, self.best.planned_faults.clone()) {
                 return;
             }
         }
@@ -106,7 +117,7 @@ impl Shrinking {
         while step > 0 {
             let seconds = self.best.setup.seconds - step;
             let setup = Setup { seconds, ..self.best.setup };
-            if seconds < LEAST_SECONDS || !self.try_day(setup, self.best.strikes.clone()) {
+            if seconds < LEAST_SECONDS || !self.try_day(setup, self.best.planned_faults.clone()) {
                 step /= 2;
             }
         }

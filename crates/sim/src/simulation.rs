@@ -3,14 +3,14 @@
 mod clocks;
 mod hosts;
 mod mail;
+mod planned_faults;
 mod playing;
-mod strikes;
 
-use crate::checks::{Promise, ShownRevisions};
+use crate::checks::{Invariant, ShownRevisions};
 use crate::faults::{FaultCounts, Faults, Kind};
 use crate::network::Network;
 use crate::player::Player;
-use crate::schedule::{Fault, Strike, schedule};
+use crate::schedule::{Fault, PlannedFault, schedule};
 use crate::store::SimStore;
 use bytes::Bytes;
 use clocks::HostClock;
@@ -25,7 +25,7 @@ use pelago_model::{
 };
 use pelago_node::node::{Sabotage, WorldDocument};
 use pelago_node::{
-    ControlInput, LaneInput, LoginInput, Message, Node, NodeConfig, Part, StewardInput, Ticket,
+    ControlInput, LaneInput, LoginInput, Message, Node, NodeConfig, Part, RequestId, StewardInput,
     bootstrap,
 };
 use pelago_store::Store;
@@ -87,7 +87,7 @@ pub enum Lanes {
 
 impl Setup {
     /// Everything that is planned to go wrong.
-    pub fn schedule(&self) -> Vec<Strike> {
+    pub fn schedule(&self) -> Vec<PlannedFault> {
         schedule(self.seed, self.seconds, &self.faults)
     }
 
@@ -114,24 +114,24 @@ impl Setup {
 
 /// What must not be, was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Objection {
+pub struct Violation {
     /// The seed.
     pub seed: u64,
     /// When, in ms from the beginning.
     pub at_ms: i64,
-    /// Which promise was broken.
-    pub promise: Promise,
+    /// Which invariant was broken.
+    pub invariant: Invariant,
     /// How.
     pub text: String,
 }
 
-impl fmt::Display for Objection {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "seed {} at {} ms: {}", self.seed, self.at_ms, self.text)
     }
 }
 
-/// What became of a run without objection.
+/// What became of a run without violation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Events handled.
@@ -158,23 +158,64 @@ pub struct Trace {
 #[derive(Debug)]
 enum Event {
     Wake(NodeId),
-    Link { to: (NodeId, LinkId), kind: u8, payload: Bytes },
-    LinkOpened { end: (NodeId, LinkId), toward: Option<NodeId> },
-    LinkClosed { end: (NodeId, LinkId) },
-    DialFailed { from: NodeId, to: NodeId },
-    LinkWritable { end: (NodeId, LinkId) },
-    ToNode { node: NodeId, life: Incarnation, message: Box<Message> },
-    ToPlayer { player: usize, client: ClientId, bytes: Bytes },
-    PlayerCut { player: usize, client: ClientId },
-    PlayerWritable { player: usize, client: ClientId },
-    Disconnected { node: NodeId, life: Incarnation, client: ClientId },
-    Commit { node: NodeId, life: Incarnation, part: Part, ticket: Ticket, transaction: Transaction },
+    Link {
+        to: (NodeId, LinkId),
+        kind: u8,
+        payload: Bytes,
+    },
+    LinkOpened {
+        end: (NodeId, LinkId),
+        toward: Option<NodeId>,
+    },
+    LinkClosed {
+        end: (NodeId, LinkId),
+    },
+    DialFailed {
+        from: NodeId,
+        to: NodeId,
+    },
+    LinkWritable {
+        end: (NodeId, LinkId),
+    },
+    ToNode {
+        node: NodeId,
+        life: Incarnation,
+        message: Box<Message>,
+    },
+    ToPlayer {
+        player: usize,
+        client: ClientId,
+        bytes: Bytes,
+    },
+    PlayerCut {
+        player: usize,
+        client: ClientId,
+    },
+    PlayerWritable {
+        player: usize,
+        client: ClientId,
+    },
+    Disconnected {
+        node: NodeId,
+        life: Incarnation,
+        client: ClientId,
+    },
+    Commit {
+        node: NodeId,
+        life: Incarnation,
+        part: Part,
+        request_id: RequestId,
+        transaction: Transaction,
+    },
     Play(usize),
     WriteMail,
     AskFor(usize),
-    Strike(Strike),
+    PlannedFault(PlannedFault),
     Calm,
-    Crash { node: NodeId, back_ms: u32 },
+    Crash {
+        node: NodeId,
+        back_ms: u32,
+    },
     Restart(NodeId),
     Check,
 }
@@ -206,7 +247,7 @@ pub struct Simulation {
     /// How many times as long the store takes, and until when.
     slow_store: (i64, WorldTime),
     /// What was found in the middle of an event.
-    found: Option<Objection>,
+    found: Option<Violation>,
     next_client: u64,
     events: BTreeMap<(WorldTime, u64), Event>,
     next_event: u64,
@@ -217,11 +258,11 @@ pub struct Simulation {
 impl Simulation {
     /// A world that has just begun, with everything planned that its seed plans.
     pub fn new(setup: Setup) -> Self {
-        Self::with_strikes(setup, &setup.schedule())
+        Self::with_planned_faults(setup, &setup.schedule())
     }
 
     /// A world that has just begun, with only these faults.
-    pub fn with_strikes(setup: Setup, strikes: &[Strike]) -> Self {
+    pub fn with_planned_faults(setup: Setup, planned_faults: &[PlannedFault]) -> Self {
         let mut simulation = Self {
             setup,
             now: BEGIN,
@@ -269,10 +310,10 @@ impl Simulation {
             simulation.at(first, Event::Play(number));
         }
         let calm = simulation.end.plus(-CALM_MS);
-        for strike in strikes {
-            let time = BEGIN.plus(strike.at_ms.into());
+        for planned_fault in planned_faults {
+            let time = BEGIN.plus(planned_fault.at_ms.into());
             if time < calm {
-                simulation.at(time, Event::Strike(*strike));
+                simulation.at(time, Event::PlannedFault(*planned_fault));
             }
         }
         simulation.at(calm, Event::Calm);
@@ -289,7 +330,7 @@ impl Simulation {
         NodeConfig {
             node,
             incarnation: Incarnation(self.now.0.unsigned_abs()),
-            spread: pelago_node::placing::DEFAULT_SPREAD,
+            spread: pelago_node::placement::DEFAULT_SPREAD,
             lanes: match self.setup.lanes {
                 Lanes::Each(lanes) => lanes,
                 Lanes::Mixed => [1, 2, 4][((self.setup.seed + u64::from(node.0)) % 3) as usize],
@@ -312,8 +353,8 @@ impl Simulation {
     /// Runs to the end.
     ///
     /// # Errors
-    /// The first [`Objection`].
-    pub fn run(&mut self) -> Result<Outcome, Objection> {
+    /// The first [`Violation`].
+    pub fn run(&mut self) -> Result<Outcome, Violation> {
         while let Some(((time, _), event)) = self.events.pop_first() {
             if time > self.end {
                 break;
@@ -321,8 +362,8 @@ impl Simulation {
             self.now = time.max(self.now);
             self.outcome.events += 1;
             self.handle(event)?;
-            if let Some(objection) = self.found.take() {
-                return Err(objection);
+            if let Some(violation) = self.found.take() {
+                return Err(violation);
             }
             self.check_reals()?;
             if self.outcome.events.is_multiple_of(SIZES_EVERY) {
@@ -350,8 +391,8 @@ impl Simulation {
         Trace { documents, paths }
     }
 
-    pub(crate) fn objection(&self, promise: Promise, text: String) -> Objection {
-        Objection { seed: self.setup.seed, at_ms: self.now.since(BEGIN), promise, text }
+    pub(crate) fn violation(&self, invariant: Invariant, text: String) -> Violation {
+        Violation { seed: self.setup.seed, at_ms: self.now.since(BEGIN), invariant, text }
     }
 
     fn count(&mut self, kind: Kind) {
@@ -389,7 +430,7 @@ impl Simulation {
         self.at(time, event);
     }
 
-    fn handle(&mut self, event: Event) -> Result<(), Objection> {
+    fn handle(&mut self, event: Event) -> Result<(), Violation> {
         match event {
             Event::Wake(id) => {
                 let mut effects = Vec::new();
@@ -454,13 +495,13 @@ impl Simulation {
                     self.tell(node, Message::Control(ControlInput::Disconnected { client }));
                 }
             }
-            Event::Commit { node, life, part, ticket, transaction } => {
-                self.commit(node, life, (part, ticket), transaction);
+            Event::Commit { node, life, part, request_id, transaction } => {
+                self.commit(node, life, (part, request_id), transaction);
             }
             Event::Play(player) => self.play(player),
             Event::WriteMail => self.write_mail(),
             Event::AskFor(number) => self.ask_for(number),
-            Event::Strike(strike) => self.strike(strike),
+            Event::PlannedFault(planned_fault) => self.planned_fault(planned_fault),
             Event::Calm => self.calm_down(),
             Event::Crash { node, back_ms } => {
                 if self.nodes[&node].node.is_some() {
@@ -481,18 +522,20 @@ impl Simulation {
     }
 }
 
-fn loaded(part: Part, ticket: Ticket, documents: Option<Vec<Document>>) -> Message {
+fn loaded(part: Part, request_id: RequestId, documents: Option<Vec<Document>>) -> Message {
     match part {
-        Part::Lane(lane) => Message::Lane(lane, LaneInput::Loaded { ticket, documents }),
-        Part::Steward => Message::Steward(StewardInput::Loaded { ticket, documents }),
-        Part::Login | Part::Control => Message::Login(LoginInput::Loaded { ticket, documents }),
+        Part::Lane(lane) => Message::Lane(lane, LaneInput::Loaded { request_id, documents }),
+        Part::Steward => Message::Steward(StewardInput::Loaded { request_id, documents }),
+        Part::Login | Part::Control => Message::Login(LoginInput::Loaded { request_id, documents }),
     }
 }
 
-fn committed(part: Part, ticket: Ticket, outcome: CommitOutcome) -> Message {
+fn committed(part: Part, request_id: RequestId, outcome: CommitOutcome) -> Message {
     match part {
-        Part::Lane(lane) => Message::Lane(lane, LaneInput::Committed { ticket, outcome }),
-        Part::Steward => Message::Steward(StewardInput::Committed { ticket, outcome }),
-        Part::Login | Part::Control => Message::Login(LoginInput::Committed { ticket, outcome }),
+        Part::Lane(lane) => Message::Lane(lane, LaneInput::Committed { request_id, outcome }),
+        Part::Steward => Message::Steward(StewardInput::Committed { request_id, outcome }),
+        Part::Login | Part::Control => {
+            Message::Login(LoginInput::Committed { request_id, outcome })
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The memory of everything that can grow: within its limits always, and small again in the end.
 
-use crate::checks::Promise;
-use crate::simulation::{Objection, Simulation};
+use crate::checks::Invariant;
+use crate::simulation::{Simulation, Violation};
 use pelago_model::{NodeId, Size};
 use pelago_node::{Lane, Node};
 use std::collections::BTreeSet;
@@ -25,19 +25,19 @@ impl Simulation {
     }
 
     /// Nothing holds more than its limit.
-    pub(crate) fn check_sizes(&self) -> Result<(), Objection> {
+    pub(crate) fn check_sizes(&self) -> Result<(), Violation> {
         match self.find_size(|size| size.held > size.limit) {
             Some((id, Size { of, held, limit, .. })) => {
                 let text = format!("node {id}: {held} {of}, the limit is {limit}");
-                Err(self.objection(Promise::Limits, text))
+                Err(self.violation(Invariant::Limits, text))
             }
             None => Ok(()),
         }
     }
 
     /// After the faults: queues are empty, and tables hold what there is and nothing else.
-    pub(crate) fn check_rest(&self) -> Result<(), Objection> {
-        let object = |text| Err(self.objection(Promise::Rest, text));
+    pub(crate) fn check_rest(&self) -> Result<(), Violation> {
+        let object = |text| Err(self.violation(Invariant::Rest, text));
         if let Some((id, Size { of, held, rest, .. })) =
             self.find_size(|size| size.held > size.rest)
         {

@@ -3,10 +3,12 @@
 use pelago_cluster::LinksSabotage;
 use pelago_node::StewardSabotage;
 use pelago_node::node::Sabotage;
-use pelago_sim::{Fault, Faults, Lanes, Objection, Promise, Setup, Simulation, Strike, shrink};
+use pelago_sim::{
+    Fault, Faults, Invariant, Lanes, PlannedFault, Setup, Simulation, Violation, shrink,
+};
 
 /// The first day among many on which somebody objects, with everything that was planned for it.
-fn objection(change: impl Fn(Setup) -> Setup) -> Option<(Setup, Objection)> {
+fn violation(change: impl Fn(Setup) -> Setup) -> Option<(Setup, Violation)> {
     (1..=40).find_map(|seed| {
         let setup = change(Setup::usual(seed, 40));
         Some((setup, Simulation::new(setup).run().err()?))
@@ -17,90 +19,95 @@ fn planted(sabotage: Sabotage) -> impl Fn(Setup) -> Setup {
     move |setup| Setup { sabotage, ..setup }
 }
 
-fn check(change: impl Fn(Setup) -> Setup, promise: Promise, expected: &str) {
-    let (_, objection) = objection(change).expect("nobody objected");
-    assert_eq!(objection.promise, promise, "{objection}");
-    assert!(objection.text.contains(expected), "{objection}");
+fn check(change: impl Fn(Setup) -> Setup, invariant: Invariant, expected: &str) {
+    let (_, violation) = violation(change).expect("nobody objected");
+    assert_eq!(violation.invariant, invariant, "{violation}");
+    assert!(violation.text.contains(expected), "{violation}");
 }
 
 #[test]
 fn an_acknowledgement_before_the_commit_is_found() {
     let steward = StewardSabotage { acknowledge_before_commit: true, ..StewardSabotage::default() };
     let planted = planted(Sabotage { steward, ..Sabotage::default() });
-    check(planted, Promise::Acknowledged, "acknowledged and not durable");
+    check(planted, Invariant::Acknowledged, "acknowledged and not durable");
 }
 
 #[test]
 fn an_unchecked_epoch_is_found() {
     let steward = StewardSabotage { ignore_epoch: true, ..StewardSabotage::default() };
     let planted = planted(Sabotage { steward, ..Sabotage::default() });
-    check(planted, Promise::Acknowledged, "a session of epoch");
+    check(planted, Invariant::Acknowledged, "a session of epoch");
 }
 
 #[test]
 fn a_grant_that_is_carried_out_again_is_found() {
     let steward = StewardSabotage { repeat_grants: true, ..StewardSabotage::default() };
     let planted = planted(Sabotage { steward, ..Sabotage::default() });
-    check(planted, Promise::Audited, "its audits say");
+    check(planted, Invariant::Audited, "its audits say");
 }
 
 #[test]
 fn a_lost_subscription_is_found() {
     let links = LinksSabotage { forget_subscriptions: true, ..LinksSabotage::default() };
     let planted = planted(Sabotage { links, ..Sabotage::default() });
-    check(planted, Promise::Ghosts, "shows");
+    check(planted, Invariant::Ghosts, "shows");
 }
 
 #[test]
 fn a_snapshot_that_is_off_by_one_is_found() {
     let links = LinksSabotage { snapshot_off_by_one: true, ..LinksSabotage::default() };
     let planted = planted(Sabotage { links, ..Sabotage::default() });
-    check(planted, Promise::Ghosts, "shows");
+    check(planted, Invariant::Ghosts, "shows");
 }
 
 #[test]
 fn without_planted_bugs_nobody_objects() {
-    assert_eq!(objection(|setup| setup).map(|(_, objection)| objection), None);
+    assert_eq!(violation(|setup| setup).map(|(_, violation)| violation), None);
 }
 
 #[test]
 fn calls_that_are_never_forgotten_are_found() {
     let links = LinksSabotage { keep_calls: true, ..LinksSabotage::default() };
     let planted = planted(Sabotage { links, ..Sabotage::default() });
-    check(planted, Promise::Rest, "calls of a link at rest");
+    check(planted, Invariant::Rest, "calls of a link at rest");
 }
 
 #[test]
 fn writes_to_a_link_that_takes_no_bytes_are_found() {
     let links = LinksSabotage { ignore_blocked: true, ..LinksSabotage::default() };
     let planted = planted(Sabotage { links, ..Sabotage::default() });
-    check(planted, Promise::Backpressure, "takes no bytes");
+    check(planted, Invariant::Backpressure, "takes no bytes");
 }
 
 #[test]
 fn a_clock_that_steps_back_is_found() {
-    check(|setup| Setup { raw_clocks: true, ..setup }, Promise::Time, "steps back");
+    check(|setup| Setup { raw_clocks: true, ..setup }, Invariant::Time, "steps back");
 }
 
 #[test]
 fn a_bad_day_is_shrunk_to_the_fault_that_matters() {
-    let (setup, objection) = objection(|setup| Setup { raw_clocks: true, ..setup }).unwrap();
+    let (setup, violation) = violation(|setup| Setup { raw_clocks: true, ..setup }).unwrap();
     let whole = setup.schedule();
-    let minimal = shrink(setup, whole.clone(), objection, 500);
-    // Time steps back when a clock is set back, or forward and then right: one strike is enough, and nobody need play.
-    let is_clock =
-        |strike: &Strike| matches!(strike.fault, Fault::SetClock { .. } | Fault::Drift { .. });
-    assert!(minimal.strikes.len() == 1 && minimal.strikes.iter().all(is_clock), "{minimal}");
+    let minimal = shrink(setup, whole.clone(), violation, 500);
+    // Time steps back when a clock is set back, or forward and then right: one planned_fault is enough, and nobody need play.
+    let is_clock = |planned_fault: &PlannedFault| {
+        matches!(planned_fault.fault, Fault::SetClock { .. } | Fault::Drift { .. })
+    };
+    assert!(
+        minimal.planned_faults.len() == 1 && minimal.planned_faults.iter().all(is_clock),
+        "{minimal}"
+    );
     assert!(
         whole.len() > 50 && minimal.setup.players == 1 && minimal.setup.seconds < 40,
         "{minimal}"
     );
-    // What is printed says how to see it again: the numbers mean the same strikes of the shorter day.
-    let numbers: Vec<u32> = minimal.strikes.iter().map(|strike| strike.number).collect();
+    // What is printed says how to see it again: the numbers mean the same planned_faults of the shorter day.
+    let numbers: Vec<u32> =
+        minimal.planned_faults.iter().map(|planned_fault| planned_fault.number).collect();
     let mut again = minimal.setup.schedule();
-    again.retain(|strike| numbers.contains(&strike.number));
-    let replayed = Simulation::with_strikes(minimal.setup, &again).run();
-    assert_eq!(replayed, Err(minimal.objection.clone()));
+    again.retain(|planned_fault| numbers.contains(&planned_fault.number));
+    let replayed = Simulation::with_planned_faults(minimal.setup, &again).run();
+    assert_eq!(replayed, Err(minimal.violation.clone()));
     let command = format!("--seconds {} --players 1 --only {}", minimal.setup.seconds, numbers[0]);
     assert!(minimal.to_string().ends_with(&command), "{minimal}");
 }
@@ -108,16 +115,19 @@ fn a_bad_day_is_shrunk_to_the_fault_that_matters() {
 #[test]
 fn a_day_of_two_faults_is_shrunk_to_both() {
     let steward = StewardSabotage { ignore_epoch: true, ..StewardSabotage::default() };
-    let (setup, objection) =
-        objection(planted(Sabotage { steward, ..Sabotage::default() })).unwrap();
-    let minimal = shrink(setup, setup.schedule(), objection, 500);
-    assert!(minimal.strikes.len() <= 4, "{minimal}");
+    let (setup, violation) =
+        violation(planted(Sabotage { steward, ..Sabotage::default() })).unwrap();
+    let minimal = shrink(setup, setup.schedule(), violation, 500);
+    assert!(minimal.planned_faults.len() <= 4, "{minimal}");
     // Without any one of them nobody objects to the same.
-    for left_out in 0..minimal.strikes.len() {
-        let mut fewer = minimal.strikes.clone();
+    for left_out in 0..minimal.planned_faults.len() {
+        let mut fewer = minimal.planned_faults.clone();
         fewer.remove(left_out);
-        let again = Simulation::with_strikes(minimal.setup, &fewer).run();
-        assert!(again.err().is_none_or(|it| it.promise != minimal.objection.promise), "{minimal}");
+        let again = Simulation::with_planned_faults(minimal.setup, &fewer).run();
+        assert!(
+            again.err().is_none_or(|it| it.invariant != minimal.violation.invariant),
+            "{minimal}"
+        );
     }
 }
 
@@ -131,7 +141,7 @@ fn the_same_script_ends_the_same_with_one_two_and_four_lanes() {
             ..Setup::usual(5, 30)
         };
         let mut simulation = Simulation::new(setup);
-        let outcome = simulation.run().expect("no objection");
+        let outcome = simulation.run().expect("no violation");
         assert!(outcome.acknowledged > 20, "{outcome:?}");
         simulation.trace()
     };

@@ -2,7 +2,7 @@
 
 use crate::Malformed;
 use crate::message::{Kind, put_header, put_numbered_header};
-use crate::stamp::Stamp;
+use crate::tick_stamp::TickStamp;
 use crate::varint::{Reader, put_svarint, put_varint, varint_len};
 use bytes::{BufMut, Bytes, BytesMut};
 use pelago_model::{Cell, ChannelId, ChunkId, IslandId, Rate, Tick};
@@ -32,7 +32,7 @@ pub struct ClientSnapshot {
     /// What it is of.
     pub header: ClientSnapshotHeader,
     /// Of the last frame that it includes.
-    pub stamp: Stamp,
+    pub stamp: TickStamp,
     /// Its records.
     pub records: Bytes,
 }
@@ -91,7 +91,7 @@ pub fn put_client_snapshot(
     out: &mut BytesMut,
     header: &ClientSnapshotHeader,
     home: IslandId,
-    stamp: Stamp,
+    stamp: TickStamp,
     records: &[u8],
 ) {
     let mut payload = BytesMut::with_capacity(48);
@@ -176,7 +176,7 @@ pub fn decode_client_snapshot(
     let (channel, objects) = read_channel(&mut reader, Some(home))?;
     let publisher = reader.number()?;
     let tick = Tick(reader.varint()?);
-    let stamp = Stamp::from_byte(reader.u8()?);
+    let stamp = TickStamp::from_byte(reader.u8()?);
     let header = ClientSnapshotHeader { alias, objects, channel, publisher, tick };
     Ok(ClientSnapshot { header, stamp, records: reader.rest() })
 }

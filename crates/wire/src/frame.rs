@@ -4,7 +4,7 @@
 use crate::Malformed;
 use crate::peer_stream::{PeerFrame, PeerSnapshot};
 use crate::record::{Base, Record, decode_records};
-use crate::stamp::Stamp;
+use crate::tick_stamp::TickStamp;
 use bytes::Bytes;
 use pelago_model::{ChannelId, IslandClock, PublisherId, Tick};
 
@@ -106,7 +106,7 @@ pub struct Snapshot {
     /// The number of that frame.
     pub sequence: u64,
     /// The stamp of that frame.
-    pub stamp: Stamp,
+    pub stamp: TickStamp,
     /// The version of the subscription that it answers.
     pub answers: u64,
     /// Its records as they go over the wire.

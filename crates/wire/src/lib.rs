@@ -5,12 +5,12 @@
 
 pub mod client_stream;
 mod convert;
-mod discretion;
 pub mod frame;
 pub mod message;
 pub mod peer_stream;
 pub mod record;
-pub mod stamp;
+mod redaction;
+pub mod tick_stamp;
 pub mod varint;
 
 /// Control messages between a client and its node.

@@ -3,7 +3,7 @@
 use crate::Malformed;
 use crate::client_stream::{put_channel, read_channel};
 use crate::message::{Kind, put_header, put_message};
-use crate::stamp::Stamp;
+use crate::tick_stamp::TickStamp;
 use crate::varint::{Reader, put_varint, varint_len};
 use bytes::{BufMut, Bytes, BytesMut};
 use pelago_model::{ChannelId, PublisherId, Tick};
@@ -15,7 +15,7 @@ pub struct PeerFrame {
     pub alias: u32,
     /// Counts every frame of the stream.
     pub sequence: u64,
-    /// Stamp and records for every reader.
+    /// TickStamp and records for every reader.
     pub core: Bytes,
     /// Records for readers who do not hold the neighbour in that direction; empty where there are none.
     pub sections: [Bytes; 8],
@@ -39,7 +39,7 @@ pub struct PeerSnapshot {
     /// The version of the subscriptions that it answers.
     pub answers: u64,
     /// The stamp of that frame.
-    pub stamp: Stamp,
+    pub stamp: TickStamp,
     /// Its records.
     pub records: Bytes,
 }
@@ -154,7 +154,7 @@ pub fn decode_peer_snapshot(payload: &Bytes) -> Result<PeerSnapshot, Malformed> 
         tick: Tick(reader.varint()?),
         sequence: reader.varint()?,
         answers: reader.varint()?,
-        stamp: Stamp::from_byte(reader.u8()?),
+        stamp: TickStamp::from_byte(reader.u8()?),
         records: reader.rest(),
     })
 }

@@ -49,7 +49,7 @@ impl Lane {
     fn new() -> Self {
         let id = PublisherId::new(NodeId(1), 0, Incarnation(1));
         let mut publisher = Publisher::new(id, CLOCK);
-        publisher.serve(READER, CHANNEL, 1);
+        publisher.subscribe(READER, CHANNEL, 1);
         let tick = Tick(1000);
         for number in 0..WALKERS {
             let start = Position::new(i32::from(number) % 1900 + 8, i32::from(number) + 8);

@@ -20,7 +20,7 @@ use client::{ClientOut, Forward};
 use pelago_model::{ChannelId, Direction, IslandClock, IslandId, PublisherId, Tick};
 use pelago_wire::client_stream::{ClientSnapshotHeader, put_client_snapshot};
 use pelago_wire::frame::{Frame, StreamKind};
-use pelago_wire::stamp::Stamp;
+use pelago_wire::tick_stamp::TickStamp;
 use publishers::Publishers;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -391,7 +391,7 @@ impl Delivery {
         };
         let found = match self.publishers.id(stream) {
             Some(publisher) => ghosts.snapshot((channel, publisher)),
-            None => objects.as_deref().map(|records| (tick, Stamp::new(tick, 0), records)),
+            None => objects.as_deref().map(|records| (tick, TickStamp::new(tick, 0), records)),
         };
         let Some((tick, stamp, records)) = found else { return };
         let number = match alias {

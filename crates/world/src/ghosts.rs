@@ -11,7 +11,7 @@ use pelago_model::{
 };
 use pelago_wire::frame::{Frame, Snapshot, base};
 use pelago_wire::record::{Base, Enter, Record, Slot, Turn};
-use pelago_wire::stamp::Stamp;
+use pelago_wire::tick_stamp::TickStamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use streams::Streams;
@@ -100,7 +100,7 @@ impl Ghosts {
     pub fn apply_frame(&mut self, frame: &Frame) -> bool {
         let id = (frame.channel, frame.publisher);
         let Some(stream) = self.streams.get_mut(id) else { return false };
-        stream.advance(frame.tick, frame.core.first().copied().map(Stamp::from_byte));
+        stream.advance(frame.tick, frame.core.first().copied().map(TickStamp::from_byte));
         self.last_snapshot = None;
         // Sections first: what they let in may turn or speak in the core.
         for record in frame.edge_records.iter().chain(&frame.records) {
@@ -252,7 +252,7 @@ impl Ghosts {
     }
 
     /// The stamp, tick and records of a snapshot of a stream for clients.
-    pub fn snapshot(&mut self, id: StreamId) -> Option<(Tick, Stamp, &[u8])> {
+    pub fn snapshot(&mut self, id: StreamId) -> Option<(Tick, TickStamp, &[u8])> {
         let stream = self.streams.get(id)?;
         let (tick, stamp) = (stream.tick(), stream.stamp());
         if self.last_snapshot != Some(id) {

@@ -5,7 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 use pelago_game::ObjectView;
-use pelago_model::{ChannelId, ChunkPart, IslandClock, Revision, Tick, WorldTime};
+use pelago_model::{ChannelId, ChunkPage, IslandClock, Revision, Tick, WorldTime};
 use pelago_wire::frame::{Frame, base};
 use pelago_wire::record::{ObjectRecord, Record};
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ impl Chunk {
 pub struct Objects {
     chunks: BTreeMap<ChannelId, Chunk>,
     /// The revisions of the other parts when they were last read: none of most chunks, of no chunk more than there are parts.
-    parts: BTreeMap<(ChannelId, ChunkPart), Revision>,
+    parts: BTreeMap<(ChannelId, ChunkPage), Revision>,
     /// Those that were changed.
     slots: BTreeMap<(ChannelId, u16), (Revision, Bytes)>,
 }
@@ -67,7 +67,7 @@ impl Objects {
     pub fn read(
         &mut self,
         channel: ChannelId,
-        documents: impl IntoIterator<Item = (ChunkPart, Revision, Vec<ObjectView>)>,
+        documents: impl IntoIterator<Item = (ChunkPage, Revision, Vec<ObjectView>)>,
         now: WorldTime,
     ) -> bool {
         let Some(chunk) = self.chunks.get_mut(&channel) else { return false };
@@ -82,14 +82,14 @@ impl Objects {
     fn read_part(
         &mut self,
         channel: ChannelId,
-        part: ChunkPart,
+        part: ChunkPage,
         revision: Revision,
         views: Vec<ObjectView>,
     ) -> bool {
         if self.known(channel, part).is_some_and(|known| known >= revision) {
             return false;
         }
-        if part != ChunkPart::FIRST {
+        if part != ChunkPage::FIRST {
             self.parts.insert((channel, part), revision);
         } else if let Some(chunk) = self.chunks.get_mut(&channel) {
             chunk.next_revision = revision.0 + 1;
@@ -109,9 +109,9 @@ impl Objects {
     }
 
     /// The revision of a document when it was last read.
-    fn known(&self, channel: ChannelId, part: ChunkPart) -> Option<Revision> {
+    fn known(&self, channel: ChannelId, part: ChunkPage) -> Option<Revision> {
         match part {
-            ChunkPart::FIRST => self.chunks.get(&channel)?.read(),
+            ChunkPage::FIRST => self.chunks.get(&channel)?.read(),
             part => self.parts.get(&(channel, part)).copied(),
         }
     }
@@ -132,7 +132,7 @@ impl Objects {
         for record in &frame.records {
             let Record::Object(ObjectRecord { slot, revision, payload }) = record else { continue };
             let key = (frame.channel, *slot);
-            let read = self.known(frame.channel, ChunkPart::of(*slot));
+            let read = self.known(frame.channel, ChunkPage::of(*slot));
             let known = self.slots.get(&key).map(|(revision, _)| *revision).max(read);
             if known.is_none_or(|known| known < *revision) {
                 self.slots.insert(key, (*revision, payload.clone()));
@@ -144,11 +144,11 @@ impl Objects {
 
     /// The records of a snapshot for clients.
     pub fn snapshot(&self, channel: ChannelId, tick: Tick, clock: &IslandClock) -> Option<Bytes> {
-        self.known(channel, ChunkPart::FIRST)?;
+        self.known(channel, ChunkPage::FIRST)?;
         let base = base(&channel, tick, clock);
         let mut records = BytesMut::new();
         for ((_, slot), (revision, payload)) in self.slots.range(slots_of(channel)) {
-            let read = self.known(channel, ChunkPart::of(*slot));
+            let read = self.known(channel, ChunkPage::of(*slot));
             let revision = read.map_or(*revision, |read| read.max(*revision));
             let object = ObjectRecord { slot: *slot, revision, payload: payload.clone() };
             Record::Object(object).put(&base, &mut records);
@@ -192,12 +192,12 @@ fn slots_of(channel: ChannelId) -> RangeInclusive<(ChannelId, u16)> {
 }
 
 /// The names of the slots of a part.
-fn slots_of_part(channel: ChannelId, part: ChunkPart) -> RangeInclusive<(ChannelId, u16)> {
+fn slots_of_part(channel: ChannelId, part: ChunkPage) -> RangeInclusive<(ChannelId, u16)> {
     let (first, last) = part.slots().into_inner();
     (channel, first)..=(channel, last)
 }
 
 /// The names of all parts of a chunk.
-fn parts_of(channel: ChannelId) -> RangeInclusive<(ChannelId, ChunkPart)> {
-    (channel, ChunkPart::of(0))..=(channel, ChunkPart::of(u16::MAX))
+fn parts_of(channel: ChannelId) -> RangeInclusive<(ChannelId, ChunkPage)> {
+    (channel, ChunkPage::of(0))..=(channel, ChunkPage::of(u16::MAX))
 }

@@ -7,8 +7,8 @@
 mod channel;
 mod frames;
 
-use crate::agenda::Agenda;
 use crate::slots::Slots;
+use crate::timer_wheel::TimerWheel;
 use bytes::BytesMut;
 use channel::OutChannel;
 use frames::{FramePool, Put};
@@ -20,7 +20,7 @@ use pelago_model::{
 use pelago_wire::frame::{Frame, Snapshot, base};
 use pelago_wire::peer_stream::PeerSnapshot;
 use pelago_wire::record::{Enter, Record, Slot, Turn};
-use pelago_wire::stamp::Stamp;
+use pelago_wire::tick_stamp::TickStamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ pub struct Publisher {
     entities: Vec<Option<Entity>>,
     channels: BTreeMap<ChannelId, OutChannel>,
     /// Who is to be looked at: it may have left its chunk.
-    agenda: Agenda<Slot>,
+    timer_wheel: TimerWheel<Slot>,
     turned: Vec<Slot>,
     events: Vec<Event>,
     leaving: Vec<(Slot, ChannelId)>,
@@ -110,7 +110,7 @@ impl Publisher {
             slots: Slots::default(),
             entities: Vec::new(),
             channels: BTreeMap::new(),
-            agenda: Agenda::default(),
+            timer_wheel: TimerWheel::default(),
             turned: Vec::new(),
             events: Vec::new(),
             leaving: Vec::new(),
@@ -134,7 +134,7 @@ impl Publisher {
         if self.entities.len() <= index {
             self.entities.resize_with(index + 1, || None);
         }
-        let look_at = Some(self.agenda.put(now, slot));
+        let look_at = Some(self.timer_wheel.put(now, slot));
         self.entities[index] = Some(Entity { shown, chunk: None, look_at, turn: None });
         Some(slot)
     }
@@ -201,14 +201,14 @@ impl Publisher {
     }
 
     /// A node reads a channel from now on, or wants to be answered again.
-    pub fn serve(&mut self, reader: NodeId, channel: ChannelId, version: u64) {
+    pub fn subscribe(&mut self, reader: NodeId, channel: ChannelId, version: u64) {
         self.channels.entry(channel).or_default().readers.insert(reader);
         self.answers.retain(|(node, other, _)| (*node, *other) != (reader, channel));
         self.answers.push((reader, channel, version));
     }
 
     /// A node reads a channel no more.
-    pub fn unserve(&mut self, reader: NodeId, channel: ChannelId) {
+    pub fn unsubscribe(&mut self, reader: NodeId, channel: ChannelId) {
         self.answers.retain(|(node, other, _)| (*node, *other) != (reader, channel));
         if let Some(out) = self.channels.get_mut(&channel) {
             out.readers.remove(reader);
@@ -240,7 +240,7 @@ impl Publisher {
         // Whoever turned may leave its chunk sooner, or not at all.
         let mut due = std::mem::take(&mut self.due);
         due.extend_from_slice(&self.turned);
-        self.agenda.take(tick, &mut due);
+        self.timer_wheel.take(tick, &mut due);
         due.sort_unstable();
         due.dedup();
         self.moved.clear();
@@ -283,7 +283,7 @@ impl Publisher {
         let next = stays.map(|ms| Tick::at(tick.starts().plus(ms)).max(tick.next()));
         let look_at = match (planned.filter(|at| *at > tick), next) {
             (Some(planned), Some(next)) if planned <= next => Some(planned),
-            (_, Some(next)) => Some(self.agenda.put(next, slot)),
+            (_, Some(next)) => Some(self.timer_wheel.put(next, slot)),
             (planned, None) => planned,
         };
         if let Some(entity) = self.entity_mut(slot) {
@@ -391,7 +391,7 @@ impl Publisher {
                 tick,
                 sequence: out.sequence(),
                 answers: version,
-                stamp: Stamp::new(tick, out.core_sequence()),
+                stamp: TickStamp::new(tick, out.core_sequence()),
                 records: records.freeze(),
             };
             let snapshot = Snapshot::decode(bytes, &self.clock)

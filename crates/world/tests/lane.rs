@@ -45,7 +45,7 @@ impl World {
 
     fn watch(&mut self, channel: ChannelId) {
         self.delivery.watch(CLIENT, channel, &self.ghosts, &self.objects);
-        self.publisher.serve(READER, channel, 1);
+        self.publisher.subscribe(READER, channel, 1);
     }
 
     fn enter(&mut self, from: i32, to: i32) -> u16 {

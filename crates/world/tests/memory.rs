@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use pelago_model::{
-    ChannelId, ChunkId, ChunkPart, EntityId, Epoch, Incarnation, IslandClock, IslandId, IslandTime,
+    ChannelId, ChunkId, ChunkPage, EntityId, Epoch, Incarnation, IslandClock, IslandId, IslandTime,
     NodeId, PublisherId, Revision, Tick, Trajectory, WorldTime,
 };
 use pelago_wire::frame::Snapshot;
@@ -125,7 +125,7 @@ impl World {
         for chunk in (0..SIDE).map(|y| ChunkId::new(x, y)).filter(|_| x < SIDE) {
             for publisher in &mut self.publishers {
                 let channel = ChannelId::whole(ISLAND, chunk);
-                OTHER_NODES.into_iter().for_each(|reader| publisher.serve(reader, channel, 1));
+                OTHER_NODES.into_iter().for_each(|reader| publisher.subscribe(reader, channel, 1));
             }
         }
     }
@@ -139,8 +139,10 @@ impl World {
             let channel = ChannelId::whole(ISLAND, chunk);
             if self.delivery.watch(client, channel, &self.ghosts, &self.objects) {
                 self.objects.watch(channel);
-                self.objects.read(channel, [(ChunkPart::FIRST, Revision(0), Vec::new())], now);
-                self.publishers.iter_mut().for_each(|publisher| publisher.serve(NODE, channel, 1));
+                self.objects.read(channel, [(ChunkPage::FIRST, Revision(0), Vec::new())], now);
+                self.publishers
+                    .iter_mut()
+                    .for_each(|publisher| publisher.subscribe(NODE, channel, 1));
             }
         }
         for chunk in change.left {
@@ -153,7 +155,7 @@ impl World {
 
     fn let_go(&mut self, channel: ChannelId) {
         self.objects.unwatch(channel);
-        self.publishers.iter_mut().for_each(|publisher| publisher.unserve(NODE, channel));
+        self.publishers.iter_mut().for_each(|publisher| publisher.unsubscribe(NODE, channel));
         for stream in self.ghosts.streams_of(channel).collect::<Vec<_>>() {
             self.ghosts.drop_stream(stream);
             self.delivery.stream_dropped(stream);

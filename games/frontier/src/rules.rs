@@ -7,7 +7,7 @@ use crate::content::{
 use bytes::{BufMut, Bytes, BytesMut};
 use pelago_game::{Actor, DurableContext, Halt, LiveContext, ObjectView, Refusal, Route, Total};
 use pelago_model::gauge::{GaugeRate, NANO};
-use pelago_model::{ChunkId, ChunkPart, Document, EntityId, Gauge, IslandTime, Key};
+use pelago_model::{ChunkId, ChunkPage, Document, EntityId, Gauge, IslandTime, Key};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -88,7 +88,7 @@ pub(crate) fn route(actor: &Actor, payload: &[u8]) -> Result<Route, Refusal> {
 pub(crate) fn keys(actor: &Actor, payload: &[u8]) -> Vec<Key> {
     match parse(payload) {
         Ok(Command::Gather { x, y, slot }) => {
-            vec![Key::chunk_part(actor.island, ChunkId::new(x, y), ChunkPart::of(slot))]
+            vec![Key::chunk_page(actor.island, ChunkId::new(x, y), ChunkPage::of(slot))]
         }
         Ok(Command::Feed {}) => campfire::key(actor.island).into_iter().collect(),
         _ => Vec::new(),
@@ -114,7 +114,7 @@ fn gather(context: &mut DurableContext<'_>, chunk: ChunkId, slot: u16) -> Result
     if context.actor().position.distance_squared(place) > reach {
         return Err(Refusal::new("too_far", "That is too far away.").into());
     }
-    let key = Key::chunk_part(context.actor().island, chunk, ChunkPart::of(slot));
+    let key = Key::chunk_page(context.actor().island, chunk, ChunkPage::of(slot));
     let mut document: Chunk = context.get(&key)?.unwrap_or_default();
     let now = context.now();
     let entry = document.slots.entry(slot).or_insert_with(|| Natural { stock: full(natural, now) });

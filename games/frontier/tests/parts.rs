@@ -8,7 +8,7 @@ use pelago_frontier::terrain::{overgrown_tile, tile};
 use pelago_game::{Game, Halt, IslandSpec, Land, ObjectView, TestWorld, objects_of};
 use pelago_model::gauge::NANO;
 use pelago_model::limits::{CHUNK_PART_SLOTS, MAX_CHUNK_DOCUMENT_BYTES};
-use pelago_model::{ChunkId, ChunkPart, Document, EntityId, IslandId, IslandTime, Key, Revision};
+use pelago_model::{ChunkId, ChunkPage, Document, EntityId, IslandId, IslandTime, Key, Revision};
 use proptest::prelude::*;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -30,8 +30,8 @@ fn overgrown() -> TestWorld<Frontier> {
     world
 }
 
-fn key(part: ChunkPart) -> Key {
-    Key::chunk_part(ISLAND, CHUNK, part)
+fn key(part: ChunkPage) -> Key {
+    Key::chunk_page(ISLAND, CHUNK, part)
 }
 
 fn gather(world: &mut TestWorld<Frontier>, who: u64, slot: u16) -> Result<Bytes, Halt> {
@@ -103,11 +103,11 @@ fn parts_of_earlier_builds_are_read() {
         let views = objects_of(&Frontier, part, &document);
         views.into_iter().map(|view| view.slot).collect::<Vec<_>>()
     };
-    assert_eq!(slots(ChunkPart::of(32)), [32, 63]);
-    assert!(slots(ChunkPart::FIRST).is_empty(), "slots of another part are not shown");
+    assert_eq!(slots(ChunkPage::of(32)), [32, 63]);
+    assert!(slots(ChunkPage::FIRST).is_empty(), "slots of another part are not shown");
     let mut totals = BTreeMap::new();
     let value = serde_json::from_str(CHUNK_1_PART).unwrap();
-    Frontier.count(&key(ChunkPart::of(32)), &value, &mut totals);
+    Frontier.count(&key(ChunkPage::of(32)), &value, &mut totals);
     assert_eq!((totals["berry"].gathered, totals["wood"].gathered), (2, 3));
 }
 

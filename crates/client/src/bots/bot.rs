@@ -2,8 +2,8 @@
 
 use super::Behavior;
 use super::fleet::Shared;
-use super::lookout::Lookout;
 use super::verify::Line;
+use super::visibility_check::VisibilityCheck;
 
 use crate::session::{Identity, Incoming, Session};
 use crate::tiles::Manifest;
@@ -88,7 +88,7 @@ pub(super) struct Bot {
     /// Where one who walks straight on goes, as an angle.
     pub(super) heading: Option<f64>,
     pub(super) own_moves: BTreeMap<u32, u32>,
-    lookout: Lookout,
+    visibility_check: VisibilityCheck,
     counted: ViewTraffic,
     chunk: Option<ChunkId>,
 }
@@ -130,7 +130,7 @@ pub(super) async fn run(
         turn_at: Instant::now(),
         heading: None,
         own_moves: BTreeMap::new(),
-        lookout: Lookout::default(),
+        visibility_check: VisibilityCheck::default(),
         counted: ViewTraffic::default(),
         chunk: None,
         shared: shared.clone(),
@@ -393,7 +393,8 @@ impl Bot {
         let here = session.path.position_at(now);
         let others = self.shared.ledger.places(now);
         let seen: HashSet<EntityId> = session.view.entities().map(|seen| seen.id).collect();
-        let look = self.lookout.look(Instant::now(), (session.avatar, here), &others, &seen);
+        let look =
+            self.visibility_check.look(Instant::now(), (session.avatar, here), &others, &seen);
         if let Some(mut meters) = self.shared.meters() {
             meters.looks += 1;
             meters.near += look.near;

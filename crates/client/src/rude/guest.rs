@@ -1,4 +1,4 @@
-//! A guest: a connection without the manners of a session.
+//! A guest: a connection without the rate_limits of a session.
 
 use super::{Answer, Host};
 use crate::session::{Transport, connect};
@@ -43,7 +43,7 @@ pub enum VisitError {
 /// What an event means to who waits for an answer.
 pub(super) type Meaning<'a> = &'a mut (dyn FnMut(&server_message::Body) -> Option<Answer> + Send);
 
-/// A connection without manners.
+/// A connection without rate_limits.
 pub(super) struct Guest {
     connection: Connection,
 }

@@ -109,7 +109,7 @@ impl Links {
             && self.own.end(number)
             && let Some(subject) = self.subjects.subject(number)
         {
-            effects.push(LinksEffect::Unserve { reader: self.config.node, subject });
+            effects.push(LinksEffect::Unsubscribe { reader: self.config.node, subject });
         }
     }
 
@@ -118,7 +118,7 @@ impl Links {
         let serve = self.next_serve();
         self.own.served.insert(number.0, serve);
         let (reader, version) = (self.config.node, serve.get());
-        effects.push(LinksEffect::Serve { reader, subject, version });
+        effects.push(LinksEffect::Subscribe { reader, subject, version });
     }
 
     /// Asks the parts of this node to answer a link's reader.
@@ -133,7 +133,7 @@ impl Links {
         let Some(reader) = link.node else { return };
         let Some(subject) = self.subjects.subject(number) else { return };
         link.served.asked(number, version);
-        effects.push(LinksEffect::Serve { reader, subject, version });
+        effects.push(LinksEffect::Subscribe { reader, subject, version });
     }
 
     /// Never the same again.
@@ -142,7 +142,7 @@ impl Links {
         std::mem::replace(&mut self.next_serve, next)
     }
 
-    pub(super) fn again(
+    pub(super) fn resync(
         &mut self,
         subject: Subject,
         publisher: PublisherId,

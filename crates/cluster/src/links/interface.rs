@@ -88,7 +88,7 @@ pub enum LinksInput {
         wanted: bool,
     },
     /// A part of this node wants to be answered anew.
-    Again {
+    Resync {
         /// What.
         subject: Subject,
         /// By whom.
@@ -156,7 +156,7 @@ pub enum LinksEffect {
         bytes: Bytes,
     },
     /// The parts of this node shall publish for a reader, and answer it with a snapshot.
-    Serve {
+    Subscribe {
         /// Who reads.
         reader: NodeId,
         /// What.
@@ -165,7 +165,7 @@ pub enum LinksEffect {
         version: u64,
     },
     /// The parts of this node need not publish for a reader any more.
-    Unserve {
+    Unsubscribe {
         /// Who reads.
         reader: NodeId,
         /// What.

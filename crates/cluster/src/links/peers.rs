@@ -129,7 +129,7 @@ impl Links {
         let Some(node) = link.node.filter(|node| self.peers.get(node) == Some(&id)) else { return };
         self.peers.remove(&node);
         for subject in served {
-            effects.push(LinksEffect::Unserve { reader: node, subject });
+            effects.push(LinksEffect::Unsubscribe { reader: node, subject });
         }
         effects.push(LinksEffect::PeerLost { node });
         for call in self.calls.values_mut().filter(|call| call.at == Some((node, Some(id)))) {

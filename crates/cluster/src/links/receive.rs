@@ -92,7 +92,7 @@ impl Links {
         for (subject, number) in change.remove {
             link.end_streams(number);
             self.subjects.release(number);
-            effects.push(LinksEffect::Unserve { reader, subject });
+            effects.push(LinksEffect::Unsubscribe { reader, subject });
         }
         let version = link.served.version();
         link.control(peer_message::Body::Held(SubscriptionsHeld { version }));

@@ -12,7 +12,7 @@ use pelago_model::{
 use pelago_wire::frame::{Frame, Snapshot, StreamKind};
 use pelago_wire::peer::{answer, call};
 use pelago_wire::peer_stream::{PeerFrame, PeerSnapshot};
-use pelago_wire::stamp::Stamp;
+use pelago_wire::tick_stamp::TickStamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -151,12 +151,12 @@ impl Cluster {
         match effect {
             LinksEffect::Dial { node: to, .. } if !self.dials_vanish => self.dial(node, to),
             LinksEffect::Send { link, bytes } => self.send(node, link, bytes),
-            LinksEffect::Serve { reader, subject, version } => {
+            LinksEffect::Subscribe { reader, subject, version } => {
                 let Some(host) = self.hosts.get_mut(&node) else { return };
                 host.voice.readers.entry(subject).or_default().insert(reader);
                 host.voice.answers.push((reader, subject, version));
             }
-            LinksEffect::Unserve { reader, subject } => {
+            LinksEffect::Unsubscribe { reader, subject } => {
                 let Some(host) = self.hosts.get_mut(&node) else { return };
                 let voice = &mut host.voice;
                 voice.answers.retain(|(to, of, _)| (*to, *of) != (reader, subject));
@@ -446,7 +446,7 @@ pub(crate) fn frame(
     sequence: u64,
     records: usize,
 ) -> Frame {
-    let stamp = Stamp::new(Tick(5), sequence).to_byte();
+    let stamp = TickStamp::new(Tick(5), sequence).to_byte();
     let leave = [0x01, 0x07].repeat(records);
     let core = Bytes::from([vec![stamp], leave].concat());
     let bytes = PeerFrame { alias: 0, sequence, core, sections: Default::default() };
@@ -468,7 +468,7 @@ pub(crate) fn snapshot(
         tick: Tick(5),
         sequence,
         answers,
-        stamp: Stamp::new(Tick(5), sequence),
+        stamp: TickStamp::new(Tick(5), sequence),
         records: Bytes::new(),
     };
     Snapshot::decode(bytes, &IslandClock::IDENTITY).unwrap()

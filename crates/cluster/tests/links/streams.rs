@@ -99,7 +99,7 @@ fn a_reader_that_asks_again_gets_a_fresh_snapshot_and_misses_no_frame_meanwhile(
     cluster.want(2, entities(0), true);
     cluster.pass(300);
     let publisher = PublisherId::new(NodeId(1), 0, Incarnation(1));
-    cluster.tell(2, LinksInput::Again { subject: entities(0), publisher });
+    cluster.tell(2, LinksInput::Resync { subject: entities(0), publisher });
     cluster.publish(1, &[entities(0)]);
     cluster.pass(300);
     assert_eq!(cluster.read(2, 1), (1, 2));

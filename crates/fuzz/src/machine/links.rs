@@ -13,7 +13,7 @@ use pelago_wire::peer_stream::{
     PeerFrame, PeerSnapshot, decode_peer_frames, decode_peer_snapshot, put_peer_frame,
     put_peer_frames_message, put_peer_snapshot,
 };
-use pelago_wire::stamp::Stamp;
+use pelago_wire::tick_stamp::TickStamp;
 use pelago_wire::{PROTOCOL_NEWEST, PROTOCOL_OLDEST};
 use prost::Message as _;
 use std::collections::BTreeMap;
@@ -147,7 +147,7 @@ impl World {
             tick,
             sequence: 0,
             answers: self.peer.version,
-            stamp: Stamp::new(tick, 0),
+            stamp: TickStamp::new(tick, 0),
             records,
         };
         self.peer.sequences.insert(alias, 0);
@@ -166,7 +166,7 @@ impl World {
         *sequence += 1;
         let tick = Tick::at(self.now);
         // Mostly the right one.
-        let right = Stamp::new(tick, *sequence).to_byte();
+        let right = TickStamp::new(tick, *sequence).to_byte();
         let core = [&[right ^ stamp], records].concat().into();
         let mut frame =
             PeerFrame { alias, sequence: *sequence, core, sections: Default::default() };

@@ -137,7 +137,7 @@ fn key(bytes: &[u8]) {
         assert_eq!(Key::avatar(avatar).as_avatar(), Some(avatar));
     }
     if let Some((island, chunk, part)) = key.as_chunk() {
-        assert_eq!(Key::chunk_part(island, chunk, part), key);
+        assert_eq!(Key::chunk_page(island, chunk, part), key);
     }
-    assert_eq!(key.meeting_point().meeting_point(), key.meeting_point());
+    assert_eq!(key.steward_key().steward_key(), key.steward_key());
 }

@@ -4,7 +4,7 @@ use super::{ClientState, Control, send};
 use crate::effect::{Effect, Message};
 use crate::lane::LaneInput;
 use crate::login::LoginInput;
-use crate::manners::{Offence, kibibytes, not_understood, slow_down};
+use crate::rate_limits::{ProtocolViolation, kibibytes, not_understood, slow_down};
 use bytes::Bytes;
 use pelago_game::{Arrival, ContentHash, Refusal};
 use pelago_model::{Limit, Secret, WorldTime};
@@ -42,26 +42,28 @@ impl Control {
     }
 
     /// The connection of a client is no stream of messages, or too much of one.
-    pub(super) fn offended(
+    pub(super) fn violated(
         &mut self,
         client: ClientId,
-        offence: Offence,
+        violation: ProtocolViolation,
         effects: &mut Vec<Effect>,
     ) {
-        match offence {
-            Offence::Flood => self.limits.note(Limit::Messages),
-            Offence::Malformed => self.malformed += 1,
+        match violation {
+            ProtocolViolation::Flood => self.limits.note(Limit::Messages),
+            ProtocolViolation::Malformed => self.malformed += 1,
             // Counted where they were met.
-            Offence::EmptyFrames | Offence::Stalled | Offence::TooLong => {}
+            ProtocolViolation::EmptyFrames
+            | ProtocolViolation::Stalled
+            | ProtocolViolation::TooLong => {}
         }
         match self.clients.get(&client) {
             Some(ClientState::On(lane)) => {
-                let input = LaneInput::Offended { client, offence };
+                let input = LaneInput::Violated { client, violation };
                 effects.push(Effect::To(Message::Lane(*lane, input)));
             }
-            Some(ClientState::New { .. }) => self.refuse(client, &offence.refusal(), effects),
+            Some(ClientState::New { .. }) => self.refuse(client, &violation.refusal(), effects),
             Some(ClientState::Arriving) => {
-                self.refuse_arriving(client, &offence.refusal(), effects);
+                self.refuse_arriving(client, &violation.refusal(), effects);
             }
             None => {}
         }

@@ -3,7 +3,7 @@
 use super::{Effect, Lane, LiveCaller, LiveCommand, PendingCall};
 use crate::control::{ControlInput, content, too_much_content};
 use crate::effect::{Level, Message};
-use crate::manners::{kibibytes, not_understood, slow_down};
+use crate::rate_limits::{kibibytes, not_understood, slow_down};
 use crate::steward::{DurableCommand, DurableResult};
 use bytes::Bytes;
 use pelago_game::{Actor, LiveContext, Refusal, Route};
@@ -67,14 +67,14 @@ impl Lane {
     /// Whether a client may do something now. If not, that is counted.
     fn may(&mut self, now: WorldTime, client: ClientId, what: Limit, cost: u32) -> bool {
         let Some(player) = self.players.get_mut(&client) else { return false };
-        let (limits, manners) = (&self.config.limits, &mut player.manners);
+        let (limits, rate_limits) = (&self.config.limits, &mut player.rate_limits);
         let (bucket, allowance) = match what {
-            Limit::Durable => (&mut manners.durable, limits.durable),
-            Limit::Live => (&mut manners.live, limits.live),
-            Limit::Speech => (&mut manners.speech, limits.speech),
-            Limit::Moves => (&mut manners.moves, limits.moves),
-            Limit::Pings => (&mut manners.pings, limits.pings),
-            Limit::Fetches => (&mut manners.fetches, limits.fetches),
+            Limit::Durable => (&mut rate_limits.durable, limits.durable),
+            Limit::Live => (&mut rate_limits.live, limits.live),
+            Limit::Speech => (&mut rate_limits.speech, limits.speech),
+            Limit::Moves => (&mut rate_limits.moves, limits.moves),
+            Limit::Pings => (&mut rate_limits.pings, limits.pings),
+            Limit::Fetches => (&mut rate_limits.fetches, limits.fetches),
             _ => return true,
         };
         let may = bucket.take(now, allowance, cost);
@@ -112,7 +112,7 @@ impl Lane {
     ) {
         let Some(player) = self.players.get_mut(&client) else { return };
         if player.held_move.is_some()
-            && player.manners.moves.take(now, self.config.limits.moves, 1)
+            && player.rate_limits.moves.take(now, self.config.limits.moves, 1)
             && let Some(held) = player.held_move.take()
         {
             let (received, request) = *held;
@@ -236,7 +236,7 @@ impl Lane {
                     player.pending = Some((act.sequence, act.payload.clone()));
                 }
                 self.calls.insert(call, PendingCall { client, number, durable });
-                let key = key.meeting_point();
+                let key = key.steward_key();
                 let command = DurableCommand { key, actor, payload: act.payload, trace: call };
                 let lane = self.config.lane;
                 let input = ControlInput::CallDurable { lane, number: call, command };

@@ -4,7 +4,7 @@ use super::{CHECKPOINT_MS, Effect, Lane, Request};
 use crate::avatar::{PLACE_SCHEMA, Place, PlaceDocument};
 use crate::control::ControlInput;
 use crate::effect::Message;
-use crate::manners::Manners;
+use crate::rate_limits::RateLimits;
 use bytes::Bytes;
 use pelago_game::{LiveState, json};
 use pelago_model::time::TICK_MS;
@@ -57,7 +57,7 @@ pub(crate) struct Player {
     pub(crate) checkpointing: bool,
     /// Where and on what way it was at the last checkpoint, so that who stands still costs nothing.
     pub(crate) checkpointed: Option<Trajectory>,
-    pub(crate) manners: Manners,
+    pub(crate) rate_limits: RateLimits,
     /// The last of the moves that were too many, and when it came: it counts at the next tick.
     pub(crate) held_move: Option<Box<(WorldTime, client::Move)>>,
     /// When it last said something.
@@ -112,7 +112,7 @@ impl Lane {
             checkpoint_at: now.plus(CHECKPOINT_MS + (client.0 as i64 % 50) * TICK_SPREAD_MS),
             checkpointing: false,
             checkpointed: Some(trajectory.clone()),
-            manners: Manners::new(&self.config.limits, now),
+            rate_limits: RateLimits::new(&self.config.limits, now),
             held_move: None,
             heard: now,
             blocked: None,
@@ -174,7 +174,7 @@ impl Lane {
         let Some(soonest) = soonest.into_iter().flatten().min() else { return };
         let tick = tick_from(soonest);
         if player.planned.is_none_or(|planned| planned > tick) {
-            player.planned = Some(self.agenda.put(tick, client));
+            player.planned = Some(self.timer_wheel.put(tick, client));
         }
     }
 
@@ -315,7 +315,7 @@ impl Lane {
         effects: &mut Vec<Effect>,
     ) {
         let Some(player) = self.players.get_mut(&client) else { return };
-        // It is taken from the agenda in that tick.
+        // It is taken from the timer_wheel in that tick.
         player.planned = player.planned.filter(|tick| tick.starts() > now);
         if player.checkpoint_at > now {
             return;
@@ -358,9 +358,9 @@ impl Lane {
         };
         player.checkpointing = true;
         player.checkpointed = Some(shown.trajectory.clone());
-        let ticket = self.ticket(Request::Checkpoint(client));
+        let request_id = self.request_id(Request::Checkpoint(client));
         let transaction = Transaction { checks: Vec::new(), writes: vec![write] };
-        effects.push(Effect::Commit { part: self.part(), ticket, transaction });
+        effects.push(Effect::Commit { part: self.part(), request_id, transaction });
     }
 
     pub(super) fn checkpointed(
@@ -379,8 +379,8 @@ impl Lane {
             // Another session wrote it, or nobody knows: the document tells.
             CommitOutcome::Conflict { .. } | CommitOutcome::Unknown => {
                 let keys = vec![Key::place(player.avatar)];
-                let ticket = self.ticket(Request::ReadPlace(client));
-                effects.push(Effect::Load { part: self.part(), ticket, keys });
+                let request_id = self.request_id(Request::ReadPlace(client));
+                effects.push(Effect::Load { part: self.part(), request_id, keys });
             }
         }
     }

@@ -26,7 +26,7 @@ impl Lane {
             Size::queue("calls of a lane", self.calls.len(), MAX_SLOTS * MAX_CALLS_PER_PLAYER),
             Size::table(
                 "requests of a lane",
-                self.tickets.len(),
+                self.requests.len(),
                 MAX_SLOTS * MAX_REQUESTS_PER_PLAYER,
                 // A checkpoint of everybody and the next look at every chunk may be under way.
                 players + channels,

@@ -21,15 +21,15 @@ impl Lane {
                 self.delivery.push(frame);
             } else if frame.stream == StreamKind::Entities {
                 // Another lane of this node read the channel before this one did.
-                self.again(&frame, effects);
+                self.resync(&frame, effects);
             }
         }
         self.publisher.recycle(frames);
     }
 
-    fn again(&mut self, frame: &Frame, effects: &mut Vec<Effect>) {
+    fn resync(&mut self, frame: &Frame, effects: &mut Vec<Effect>) {
         let (channel, publisher) = (frame.channel, frame.publisher);
-        let input = ControlInput::Again { channel, publisher };
+        let input = ControlInput::Resync { channel, publisher };
         effects.push(Effect::To(Message::Control(input)));
     }
 

@@ -183,7 +183,7 @@ impl Batch {
             self.documents.remove(key);
         }
         let others: BTreeSet<&Key> =
-            keys.iter().filter(|other| other.meeting_point() != *key).collect();
+            keys.iter().filter(|other| other.steward_key() != *key).collect();
         let (mut kept, mut ejected) = (Vec::new(), Vec::new());
         for (turn, touched) in std::mem::take(&mut self.turns).into_iter().zip(&self.touched) {
             let meets = touched.iter().any(|key| others.contains(key));

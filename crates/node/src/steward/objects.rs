@@ -8,7 +8,7 @@ use pelago_model::{ChannelId, IslandClock, NodeId, PublisherId, Revision, Tick, 
 use pelago_wire::frame::{Frame, Snapshot, StreamKind, base};
 use pelago_wire::peer_stream::{PeerFrame, PeerSnapshot};
 use pelago_wire::record::{ObjectRecord, Record};
-use pelago_wire::stamp::Stamp;
+use pelago_wire::tick_stamp::TickStamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ impl ObjectPublisher {
 
     /// Opens the stream for a reader. The snapshot is empty: the reader reads the document itself,
     /// once it has the stream, so that nothing falls between.
-    pub(super) fn serve(
+    pub(super) fn subscribe(
         &mut self,
         now: WorldTime,
         reader: NodeId,
@@ -51,7 +51,7 @@ impl ObjectPublisher {
             tick,
             sequence: served.sequence,
             answers: version,
-            stamp: Stamp::new(tick, 0),
+            stamp: TickStamp::new(tick, 0),
             records: Bytes::new(),
         };
         if let Ok(snapshot) = Snapshot::decode(bytes, &self.clock) {
@@ -61,7 +61,7 @@ impl ObjectPublisher {
         }
     }
 
-    pub(super) fn unserve(&mut self, reader: NodeId, channel: ChannelId) {
+    pub(super) fn unsubscribe(&mut self, reader: NodeId, channel: ChannelId) {
         if let Some(served) = self.channels.get_mut(&channel) {
             served.readers.remove(&reader);
             if served.readers.is_empty() {
@@ -83,7 +83,7 @@ impl ObjectPublisher {
         let Some(served) = self.channels.get_mut(&channel) else { return };
         let tick = Tick::at(now);
         let mut core = BytesMut::new();
-        core.extend_from_slice(&[Stamp::new(tick, 0).to_byte()]);
+        core.extend_from_slice(&[TickStamp::new(tick, 0).to_byte()]);
         let base = base(&channel, tick, &self.clock);
         let put = |slot: u16, payload: Bytes, core: &mut BytesMut| {
             Record::Object(ObjectRecord { slot, revision, payload }).put(&base, core);

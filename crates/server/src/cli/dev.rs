@@ -40,7 +40,7 @@ pub(super) struct DevArguments {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     lanes: u8,
     /// How many lanes of a node share the players who arrive in one chunk
-    #[arg(long, default_value_t = pelago_node::placing::DEFAULT_SPREAD, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, default_value_t = pelago_node::placement::DEFAULT_SPREAD, value_parser = clap::value_parser!(u8).range(1..=64))]
     spread: u8,
     /// Bots that play along
     #[arg(long, default_value_t = 0)]

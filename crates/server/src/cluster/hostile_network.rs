@@ -19,7 +19,7 @@ use pelago_frontier::Frontier;
 use pelago_model::NodeId;
 use pelago_net::OpenFiles;
 use player::{PATIENCE, Player, goes_to};
-use proxy::{Proxy, Weather};
+use proxy::{NetworkConditions, Proxy};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -80,19 +80,19 @@ async fn a_client_behind_a_hostile_network_sees_what_there_is() {
     let proxy = Proxy::toward(cluster.nodes[1].tcp).await;
     let mut anna = Player::arrive(&cluster.nodes[0].tcp.to_string(), "Anna").await;
     let delay = Duration::from_millis(30);
-    proxy.set(Weather { delay, single_bytes: true, ..Weather::default() });
+    proxy.set(NetworkConditions { delay, single_bytes: true, ..NetworkConditions::default() });
     let mut bert = Player::arrive(&proxy.address.to_string(), "Bert").await;
     is_seen(&mut anna, &mut bert).await;
     is_seen(&mut bert, &mut anna).await;
     for _ in 0..3 {
         // What happens meanwhile is seen afterwards, as it is then.
-        proxy.set(Weather { stalled: true, ..Weather::default() });
+        proxy.set(NetworkConditions { stalled: true, ..NetworkConditions::default() });
         anna.walk().await;
-        proxy.set(Weather::default());
+        proxy.set(NetworkConditions::default());
         is_seen(&mut anna, &mut bert).await;
     }
     assert_eq!(bert.session.view.gaps(), 0);
-    proxy.set(Weather { half_open: true, ..Weather::default() });
+    proxy.set(NetworkConditions { half_open: true, ..NetworkConditions::default() });
     // The old connection stands as far as the node knows; the new one supersedes it.
     let mut again = Player::arrive(&cluster.nodes[1].tcp.to_string(), "Bert").await;
     assert_eq!(again.session.avatar, bert.session.avatar);
@@ -105,7 +105,8 @@ async fn a_client_behind_a_hostile_network_sees_what_there_is() {
 async fn commands_that_a_cut_left_unanswered_happened_once_or_not_at_all() {
     let (cluster, _direct) = start().await;
     let proxy = Proxy::toward(cluster.nodes[0].tcp).await;
-    proxy.set(Weather { delay: Duration::from_millis(5), ..Weather::default() });
+    proxy
+        .set(NetworkConditions { delay: Duration::from_millis(5), ..NetworkConditions::default() });
     let directory = tempfile::tempdir().unwrap();
     let journal = directory.path().join("journal");
     let addresses = vec![proxy.address.to_string()];
@@ -133,25 +134,25 @@ async fn nodes_with_a_hostile_network_between_them_show_each_other_what_there_is
     let mut anna = Player::arrive(&cluster.nodes[0].tcp.to_string(), "Anna").await;
     let mut bert = Player::arrive(&cluster.nodes[1].tcp.to_string(), "Bert").await;
     is_seen(&mut anna, &mut bert).await;
-    proxy.set(Weather {
+    proxy.set(NetworkConditions {
         delay: Duration::from_millis(50),
         single_bytes: true,
-        ..Weather::default()
+        ..NetworkConditions::default()
     });
     is_seen(&mut anna, &mut bert).await;
     is_seen(&mut bert, &mut anna).await;
-    proxy.set(Weather::default());
+    proxy.set(NetworkConditions::default());
     for _ in 0..3 {
         proxy.cut();
         is_seen(&mut anna, &mut bert).await;
         is_seen(&mut bert, &mut anna).await;
     }
     // Both believe in a link that is none, until the silence lasts too long.
-    proxy.set(Weather { half_open: true, ..Weather::default() });
+    proxy.set(NetworkConditions { half_open: true, ..NetworkConditions::default() });
     until("the silence is noticed", || !cluster.nodes[0].is_ready()).await;
     until("on both sides", || !cluster.nodes[1].is_ready()).await;
     anna.walk().await;
-    proxy.set(Weather::default());
+    proxy.set(NetworkConditions::default());
     proxy.cut();
     is_seen(&mut anna, &mut bert).await;
     is_seen(&mut bert, &mut anna).await;

@@ -4,7 +4,7 @@ use super::Shared;
 use pelago_model::Bucket;
 use pelago_model::limits::MAX_CLIENT_MESSAGE_BYTES;
 use pelago_net::{Connection, Event, Listener, Malformed, ReceiveError, ServerTls, Transport};
-use pelago_node::{ControlInput, Message, Offence};
+use pelago_node::{ControlInput, Message, ProtocolViolation};
 use pelago_world::ClientId;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
@@ -70,8 +70,8 @@ async fn serve(
     let client = ClientId(shared.next_connection());
     shared.clients.lock().unwrap_or_else(PoisonError::into_inner).insert(client, sender);
     tell(&shared, ControlInput::Connected { client }).await;
-    if let Some(offence) = read(&shared, &mut connection, client).await {
-        tell(&shared, ControlInput::Offended { client, offence }).await;
+    if let Some(violation) = read(&shared, &mut connection, client).await {
+        tell(&shared, ControlInput::Violated { client, violation }).await;
         connection.closed(FAREWELL_TIMEOUT).await;
     }
     tell(&shared, ControlInput::Disconnected { client }).await;
@@ -79,8 +79,12 @@ async fn serve(
     shared.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&client);
 }
 
-/// Hands on what a client sends, until the end or an offence.
-async fn read(shared: &Shared, connection: &mut Connection, client: ClientId) -> Option<Offence> {
+/// Hands on what a client sends, until the end or an violation.
+async fn read(
+    shared: &Shared,
+    connection: &mut Connection,
+    client: ClientId,
+) -> Option<ProtocolViolation> {
     let allowance = shared.connections.messages;
     connection.set_message_timeout(shared.connections.message_timeout);
     let mut messages = Bucket::full(allowance, shared.clock.now());
@@ -88,7 +92,7 @@ async fn read(shared: &Shared, connection: &mut Connection, client: ClientId) ->
         match connection.next().await {
             Ok(Some(Event::Message(kind, payload))) => {
                 if !messages.take(shared.clock.now(), allowance, 1) {
-                    return Some(Offence::Flood);
+                    return Some(ProtocolViolation::Flood);
                 }
                 tell(shared, ControlInput::Received { client, kind, payload }).await;
             }
@@ -98,20 +102,22 @@ async fn read(shared: &Shared, connection: &mut Connection, client: ClientId) ->
             Ok(None) => return None,
             Err(error) => {
                 tracing::debug!(client = client.0, %error, "a client's connection ended");
-                return offence(&error);
+                return violation(&error);
             }
         }
     }
 }
 
 /// What a client is told about the end of what can be read of it; `None` if it is gone or does not listen.
-fn offence(error: &ReceiveError) -> Option<Offence> {
+fn violation(error: &ReceiveError) -> Option<ProtocolViolation> {
     match error {
-        ReceiveError::Malformed(Malformed::TooLong) => Some(Offence::TooLong),
+        ReceiveError::Malformed(Malformed::TooLong) => Some(ProtocolViolation::TooLong),
         // A WebSocket has been closed with the code of its own protocol.
-        ReceiveError::Malformed(_) | ReceiveError::WebSocket(_) => Some(Offence::Malformed),
-        ReceiveError::Stalled => Some(Offence::Stalled),
-        ReceiveError::EmptyFrames => Some(Offence::EmptyFrames),
+        ReceiveError::Malformed(_) | ReceiveError::WebSocket(_) => {
+            Some(ProtocolViolation::Malformed)
+        }
+        ReceiveError::Stalled => Some(ProtocolViolation::Stalled),
+        ReceiveError::EmptyFrames => Some(ProtocolViolation::EmptyFrames),
         ReceiveError::Io(_)
         | ReceiveError::Origin
         | ReceiveError::Handshake

@@ -6,8 +6,8 @@ use pelago_cluster::{LinkId, LinksInput};
 use pelago_model::{Machine, WorldTime};
 use pelago_net::{SendOutcome, Sender};
 use pelago_node::{
-    ControlInput, Effect, Hub, Lane, LaneInput, Level, LoginInput, Message, Part, StewardInput,
-    Ticket,
+    ControlInput, Effect, Hub, Lane, LaneInput, Level, LoginInput, Message, Part, RequestId,
+    StewardInput,
 };
 use pelago_world::ClientId;
 use std::collections::hash_map::Entry;
@@ -181,7 +181,7 @@ fn perform(
                     sender.close();
                 }
             }
-            Effect::Load { part, ticket, keys } => {
+            Effect::Load { part, request_id, keys } => {
                 let to = shared.clone();
                 let done = move |result: Result<_, pelago_store::ReadError>| {
                     if let Err(error) = &result
@@ -189,13 +189,13 @@ fn perform(
                     {
                         tracing::error!(%error, before, "documents could not be loaded");
                     }
-                    loaded(&to, part, ticket, result.ok());
+                    loaded(&to, part, request_id, result.ok());
                 };
                 shared.store.load(keys, Box::new(done));
             }
-            Effect::Commit { part, ticket, transaction } => {
+            Effect::Commit { part, request_id, transaction } => {
                 let to = shared.clone();
-                let done = move |outcome| committed(&to, part, ticket, outcome);
+                let done = move |outcome| committed(&to, part, request_id, outcome);
                 shared.store.commit(transaction, Box::new(done));
             }
             Effect::GrantEnded { number, result } => grants::ended(shared, number, result),
@@ -221,34 +221,43 @@ fn perform(
 fn loaded(
     shared: &Shared,
     part: Part,
-    ticket: Ticket,
+    request_id: RequestId,
     documents: Option<Vec<pelago_model::Document>>,
 ) {
     match part {
         Part::Lane(lane) => {
             if let Some(inbox) = shared.lanes.get(usize::from(lane)) {
-                inbox.tell(LaneInput::Loaded { ticket, documents });
+                inbox.tell(LaneInput::Loaded { request_id, documents });
             }
         }
         Part::Steward => {
-            shared.hub.tell(Message::Steward(StewardInput::Loaded { ticket, documents }));
+            shared.hub.tell(Message::Steward(StewardInput::Loaded { request_id, documents }));
         }
-        Part::Login => shared.hub.tell(Message::Login(LoginInput::Loaded { ticket, documents })),
+        Part::Login => {
+            shared.hub.tell(Message::Login(LoginInput::Loaded { request_id, documents }))
+        }
         Part::Control => {}
     }
 }
 
-fn committed(shared: &Shared, part: Part, ticket: Ticket, outcome: pelago_model::CommitOutcome) {
+fn committed(
+    shared: &Shared,
+    part: Part,
+    request_id: RequestId,
+    outcome: pelago_model::CommitOutcome,
+) {
     match part {
         Part::Lane(lane) => {
             if let Some(inbox) = shared.lanes.get(usize::from(lane)) {
-                inbox.tell(LaneInput::Committed { ticket, outcome });
+                inbox.tell(LaneInput::Committed { request_id, outcome });
             }
         }
         Part::Steward => {
-            shared.hub.tell(Message::Steward(StewardInput::Committed { ticket, outcome }));
+            shared.hub.tell(Message::Steward(StewardInput::Committed { request_id, outcome }));
         }
-        Part::Login => shared.hub.tell(Message::Login(LoginInput::Committed { ticket, outcome })),
+        Part::Login => {
+            shared.hub.tell(Message::Login(LoginInput::Committed { request_id, outcome }))
+        }
         Part::Control => {}
     }
 }

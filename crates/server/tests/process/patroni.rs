@@ -2,7 +2,7 @@
 //!
 //! Needs the Debian packages `patroni` and `etcd-server`. Every member reaches etcd by a proxy, so that it can be cut off from it alone.
 
-use crate::proxy::{Proxy, Weather, socket_at};
+use crate::proxy::{NetworkConditions, Proxy, socket_at};
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -244,8 +244,8 @@ watchdog: {{mode: "off"}}
     }
 
     /// What becomes of everything that it sends to etcd, and etcd to it.
-    pub(crate) fn way_to_etcd(&self, weather: Weather) {
-        self.etcd.set(weather);
+    pub(crate) fn way_to_etcd(&self, conditions: NetworkConditions) {
+        self.etcd.set(conditions);
     }
 }
 

@@ -16,7 +16,7 @@ const CHUNK: usize = 16 * 1024;
 
 /// What is done to bytes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Weather {
+pub(crate) struct NetworkConditions {
     /// Every piece is late by so much.
     pub(crate) delay: Duration,
     /// Every byte is a piece of its own.
@@ -32,7 +32,7 @@ pub(crate) struct Weather {
 /// Stands before a listener.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
-    weather: watch::Sender<Weather>,
+    conditions: watch::Sender<NetworkConditions>,
     cuts: watch::Sender<u32>,
     task: JoinHandle<()>,
 }
@@ -42,7 +42,7 @@ impl Proxy {
         // Nobody else gets the port while nobody listens there.
         let reservation = socket_at(SocketAddr::from(([127, 0, 0, 1], 0)));
         let address = reservation.local_addr().unwrap();
-        let (weather, mut sky) = watch::channel(Weather::default());
+        let (conditions, mut sky) = watch::channel(NetworkConditions::default());
         let (cuts, cut) = watch::channel(0);
         let mut listener = socket_at(address).listen(BACKLOG).unwrap();
         let task = tokio::spawn(async move {
@@ -50,20 +50,20 @@ impl Proxy {
             loop {
                 tokio::select! {
                     () = serve(listener, upstream, sky.clone(), cut.clone()) => return,
-                    _ = sky.wait_for(|weather| weather.refusing) => {}
+                    _ = sky.wait_for(|conditions| conditions.refusing) => {}
                 }
-                if sky.wait_for(|weather| !weather.refusing).await.is_err() {
+                if sky.wait_for(|conditions| !conditions.refusing).await.is_err() {
                     return;
                 }
                 listener = socket_at(address).listen(BACKLOG).unwrap();
             }
         });
-        Self { address, weather, cuts, task }
+        Self { address, conditions, cuts, task }
     }
 
     /// From now on.
-    pub(crate) fn set(&self, weather: Weather) {
-        self.weather.send_replace(weather);
+    pub(crate) fn set(&self, conditions: NetworkConditions) {
+        self.conditions.send_replace(conditions);
     }
 
     /// Ends all connections.
@@ -90,7 +90,7 @@ pub(crate) fn socket_at(address: SocketAddr) -> TcpSocket {
 async fn serve(
     listener: TcpListener,
     upstream: SocketAddr,
-    sky: watch::Receiver<Weather>,
+    sky: watch::Receiver<NetworkConditions>,
     cut: watch::Receiver<u32>,
 ) {
     let mut connections = JoinSet::new();
@@ -102,7 +102,7 @@ async fn serve(
 async fn carry(
     client: TcpStream,
     upstream: SocketAddr,
-    sky: watch::Receiver<Weather>,
+    sky: watch::Receiver<NetworkConditions>,
     mut cut: watch::Receiver<u32>,
 ) {
     let Ok(server) = TcpStream::connect(upstream).await else { return };
@@ -118,19 +118,24 @@ async fn carry(
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut sky: watch::Receiver<Weather>) {
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut sky: watch::Receiver<NetworkConditions>,
+) {
     let mut buffer = vec![0; CHUNK];
     loop {
         let count = from.read(&mut buffer).await.unwrap_or(0);
         // Also what came before the stall was known is not carried any more.
-        let Ok(weather) = sky.wait_for(|weather| !weather.stalled).await.map(|weather| *weather)
+        let Ok(conditions) =
+            sky.wait_for(|conditions| !conditions.stalled).await.map(|conditions| *conditions)
         else {
             return;
         };
-        if weather.half_open {
+        if conditions.half_open {
             if count == 0 {
                 // The end vanishes, too.
-                drop(sky.wait_for(|weather| !weather.half_open).await);
+                drop(sky.wait_for(|conditions| !conditions.half_open).await);
                 return;
             }
             continue;
@@ -138,8 +143,8 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut sky: watch::R
         if count == 0 {
             return;
         }
-        sleep(weather.delay).await;
-        let piece = if weather.single_bytes { 1 } else { CHUNK };
+        sleep(conditions.delay).await;
+        let piece = if conditions.single_bytes { 1 } else { CHUNK };
         for piece in buffer[..count].chunks(piece) {
             if to.write_all(piece).await.is_err() {
                 return;

@@ -1,7 +1,7 @@
 //! The economy: items are conserved, audits explain every one of them, and every grant was carried out once.
 
-use super::Promise;
-use crate::simulation::{Mail, Objection, Simulation};
+use super::Invariant;
+use crate::simulation::{Mail, Simulation, Violation};
 use bytes::Bytes;
 use pelago_game::{Changes, Game, Total};
 use pelago_model::key::KINDS;
@@ -52,14 +52,14 @@ impl Books {
 
 impl Simulation {
     /// Items are conserved, nothing was committed twice, and the sum of all audits is what there is.
-    pub(crate) fn check_books(&self) -> Result<(), Objection> {
+    pub(crate) fn check_books(&self) -> Result<(), Violation> {
         if let Some((avatar, sequence)) = self.store.doubled.first() {
             let text = format!("command {sequence} of {avatar} was committed twice");
-            return Err(self.objection(Promise::Books, text));
+            return Err(self.violation(Invariant::Books, text));
         }
         if let Some(key) = self.store.rewritten.first() {
             let text = format!("{key} was to be changed or deleted");
-            return Err(self.objection(Promise::Audited, text));
+            return Err(self.violation(Invariant::Audited, text));
         }
         let mut books = Books::default();
         let visited = self.store.documents.scan("", &mut |key, document| {
@@ -68,11 +68,11 @@ impl Simulation {
             }
         });
         if let Some(text) = books.problem.or(visited.err().map(|error| error.to_string())) {
-            return Err(self.objection(Promise::Books, text));
+            return Err(self.violation(Invariant::Books, text));
         }
         if let Some((item, total)) = books.totals.iter().find(|(_, total)| !total.is_balanced()) {
             let text = format!("{item} is not conserved: {total:?}");
-            return Err(self.objection(Promise::Books, text));
+            return Err(self.violation(Invariant::Books, text));
         }
         for items in books.audited.0.values_mut() {
             items.retain(|_, total| *total != Total::default());
@@ -86,7 +86,7 @@ impl Simulation {
                 counted.get(key),
                 audited.get(key)
             );
-            return Err(self.objection(Promise::Audited, text));
+            return Err(self.violation(Invariant::Audited, text));
         }
         Ok(())
     }
@@ -101,16 +101,16 @@ impl Simulation {
     }
 
     /// In the end: whatever was to be granted is granted, and no answer was taken back.
-    pub(crate) fn check_grants(&self) -> Result<(), Objection> {
+    pub(crate) fn check_grants(&self) -> Result<(), Violation> {
         for mail in &self.mail {
             let (key, avatar) = (&mail.key, mail.avatar);
             if mail.answer.is_none() {
                 let text = format!("nobody ever said whether {key} was granted to {avatar}");
-                return Err(self.objection(Promise::Answers, text));
+                return Err(self.violation(Invariant::Answers, text));
             }
             if self.remembered_grant(mail) != mail.answer {
                 let text = format!("the grant of {key} to {avatar} is forgotten");
-                return Err(self.objection(Promise::Granted, text));
+                return Err(self.violation(Invariant::Granted, text));
             }
         }
         Ok(())

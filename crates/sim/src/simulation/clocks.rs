@@ -1,7 +1,7 @@
 //! The clocks of hosts: wrong by a bounded skew, set back and forth, and what nodes are told of them.
 
 use super::Simulation;
-use crate::checks::Promise;
+use crate::checks::Invariant;
 use crate::schedule::MAX_SKEW_MS;
 use pelago_model::{NodeId, SteadyClock, WorldTime};
 
@@ -53,7 +53,7 @@ impl Simulation {
         let before = std::mem::replace(&mut clock.told, time);
         if time < before && self.found.is_none() {
             let text = format!("the time of node {node} steps back by {} ms", before.since(time));
-            self.found = Some(self.objection(Promise::Time, text));
+            self.found = Some(self.violation(Invariant::Time, text));
         }
         time
     }

@@ -1,14 +1,14 @@
 //! Nodes, their store and their links.
 
 use super::{Event, Simulation, committed, loaded};
-use crate::checks::Promise;
+use crate::checks::Invariant;
 use crate::faults::Kind;
 use crate::network::messages;
 use crate::schedule::Fault;
 use bytes::Bytes;
 use pelago_cluster::{LinkId, LinksInput, Member, Roles};
 use pelago_model::{CommitOutcome, Incarnation, NodeId, Transaction, WorldTime};
-use pelago_node::{ControlInput, Effect, Message, Node, Part, Ticket};
+use pelago_node::{ControlInput, Effect, Message, Node, Part, RequestId};
 use pelago_world::ClientId;
 
 /// The longest that a commit takes, in ms: less than players wait for it.
@@ -98,7 +98,7 @@ impl Simulation {
                         self.after(1100, Event::Disconnected { node: id, life, client });
                     }
                 }
-                Effect::Load { part, ticket, keys } => {
+                Effect::Load { part, request_id, keys } => {
                     let fails =
                         |fault: &Fault| matches!(fault, Fault::FailLoad { .. }).then_some(());
                     let documents = if self.next_fault(id, fails).is_some() {
@@ -107,11 +107,11 @@ impl Simulation {
                     } else {
                         Some(keys.iter().map(|key| self.store.documents.get(key)).collect())
                     };
-                    let message = Box::new(loaded(part, ticket, documents));
-                    let delay = self.store_delay(ticket.0);
+                    let message = Box::new(loaded(part, request_id, documents));
+                    let delay = self.store_delay(request_id.0);
                     self.after(delay, Event::ToNode { node: id, life, message });
                 }
-                Effect::Commit { part, ticket, transaction } => {
+                Effect::Commit { part, request_id, transaction } => {
                     let slow = self.next_fault(id, |fault| match fault {
                         Fault::SlowCommit { factor, .. } => Some(i64::from(*factor)),
                         _ => None,
@@ -119,9 +119,9 @@ impl Simulation {
                     if slow.is_some() {
                         self.count(Kind::SlowCommit);
                     }
-                    let delay = self.store_delay(ticket.0) * 3 * slow.unwrap_or(1);
+                    let delay = self.store_delay(request_id.0) * 3 * slow.unwrap_or(1);
                     let delay = delay.min(MAX_COMMIT_MS);
-                    let event = Event::Commit { node: id, life, part, ticket, transaction };
+                    let event = Event::Commit { node: id, life, part, request_id, transaction };
                     self.after(delay, event);
                     let crash = self.next_fault(id, |fault| match fault {
                         Fault::CrashInWrite { back_ms, .. } => Some(*back_ms),
@@ -163,7 +163,7 @@ impl Simulation {
         &mut self,
         node: NodeId,
         life: Incarnation,
-        (part, ticket): (Part, Ticket),
+        (part, request_id): (Part, RequestId),
         transaction: Transaction,
     ) {
         let alive = self
@@ -172,7 +172,7 @@ impl Simulation {
             .is_some_and(|host| host.node.is_some() && host.config.incarnation == life);
         if !alive {
             // The process died while it was being written: synced or lost.
-            if self.hazard(ticket.0, 2) == 0 {
+            if self.hazard(request_id.0, 2) == 0 {
                 self.store.apply(transaction);
             } else {
                 self.count(Kind::LostWrite);
@@ -196,8 +196,8 @@ impl Simulation {
             }
             None => self.store.apply(transaction),
         };
-        let message = Box::new(committed(part, ticket, outcome));
-        self.after(self.delay(ticket.0), Event::ToNode { node, life, message });
+        let message = Box::new(committed(part, request_id, outcome));
+        self.after(self.delay(request_id.0), Event::ToNode { node, life, message });
     }
 
     pub(super) fn dial(&mut self, from: NodeId, to: NodeId) {
@@ -219,7 +219,7 @@ impl Simulation {
     ) -> Option<((NodeId, LinkId), WorldTime)> {
         if self.network.ends.get(&end)?.blocked && self.found.is_none() {
             let text = format!("node {} writes to a link that takes no bytes", end.0);
-            self.found = Some(self.objection(Promise::Backpressure, text));
+            self.found = Some(self.violation(Invariant::Backpressure, text));
         }
         let late = self.next_fault(end.0, |fault| match fault {
             Fault::Late { by_ms, .. } => Some(i64::from(*by_ms)),

@@ -2,8 +2,8 @@
 //! once more after it was.
 
 use super::{Event, REST_MS, Simulation};
-use crate::checks::Promise;
-use crate::simulation::Objection;
+use crate::checks::Invariant;
+use crate::simulation::Violation;
 use bytes::Bytes;
 use pelago_model::{EntityId, GrantKey, IslandTime, NodeId};
 use pelago_node::{ControlInput, DurableResult, Grant, Message};
@@ -78,14 +78,14 @@ impl Simulation {
     /// A node has answered the operator.
     pub(super) fn granted(&mut self, request: u64, result: DurableResult) {
         let checked = self.check_granted(request, result);
-        if let Err(objection) = checked
+        if let Err(violation) = checked
             && self.found.is_none()
         {
-            self.found = Some(objection);
+            self.found = Some(violation);
         }
     }
 
-    fn check_granted(&mut self, request: u64, result: DurableResult) -> Result<(), Objection> {
+    fn check_granted(&mut self, request: u64, result: DurableResult) -> Result<(), Violation> {
         let mail = self.mail[self.asked[request as usize]].clone();
         let what = format!("{} to {}", mail.key, mail.avatar);
         let effects = match result {
@@ -94,16 +94,16 @@ impl Simulation {
             DurableResult::Refused(refusal) if refusal.code == "unavailable" => return Ok(()),
             DurableResult::Refused(refusal) => {
                 let text = format!("the grant of {what} is refused: {refusal}");
-                return Err(self.objection(Promise::Granted, text));
+                return Err(self.violation(Invariant::Granted, text));
             }
         };
         if self.remembered_grant(&mail).as_ref() != Some(&effects) {
             let text = format!("the grant of {what} is acknowledged and not durable");
-            return Err(self.objection(Promise::Acknowledged, text));
+            return Err(self.violation(Invariant::Acknowledged, text));
         }
         if mail.answer.is_some_and(|answer| answer != effects) {
             let text = format!("the grant of {what} was answered in two ways");
-            return Err(self.objection(Promise::Granted, text));
+            return Err(self.violation(Invariant::Granted, text));
         }
         let mail = &mut self.mail[self.asked[request as usize]];
         if mail.answer.replace(effects).is_none() {

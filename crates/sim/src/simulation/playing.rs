@@ -3,7 +3,7 @@
 use super::{Event, ISLAND, REST_MS, Simulation};
 use crate::network::messages;
 use crate::player;
-use crate::simulation::Objection;
+use crate::simulation::Violation;
 use bytes::Bytes;
 use pelago_model::{NodeId, Position, Trajectory};
 use pelago_node::{ControlInput, Message};
@@ -16,7 +16,7 @@ impl Simulation {
         number: usize,
         client: ClientId,
         bytes: Bytes,
-    ) -> Result<(), Objection> {
+    ) -> Result<(), Violation> {
         if self.players[number].client != Some(client) {
             return Ok(());
         }

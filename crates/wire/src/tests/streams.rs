@@ -12,7 +12,7 @@ use crate::peer_stream::{
     PeerFrame, PeerSnapshot, decode_peer_frames, decode_peer_snapshot, put_peer_frame,
     put_peer_frames_message, put_peer_snapshot,
 };
-use crate::stamp::Stamp;
+use crate::tick_stamp::TickStamp;
 use bytes::{Bytes, BytesMut};
 use pelago_model::{IslandId, PublisherId, Tick};
 use proptest::prelude::*;
@@ -34,7 +34,7 @@ fn client_snapshots() -> impl Strategy<Value = (ClientSnapshot, IslandId)> {
             let header =
                 ClientSnapshotHeader { alias, objects, channel, publisher, tick: Tick(tick) };
             let home = if at_home { channel.island } else { IslandId(7) };
-            (ClientSnapshot { header, stamp: Stamp::from_byte(stamp), records }, home)
+            (ClientSnapshot { header, stamp: TickStamp::from_byte(stamp), records }, home)
         },
     )
 }
@@ -52,7 +52,7 @@ pub(super) fn peer_snapshots() -> impl Strategy<Value = PeerSnapshot> {
                 tick: Tick(tick),
                 sequence,
                 answers,
-                stamp: Stamp::from_byte(stamp),
+                stamp: TickStamp::from_byte(stamp),
                 records,
             }
         },

@@ -3,7 +3,7 @@
 use super::json::{Json, check, list, number, object, path, point, record, text};
 use super::{bytes, hex};
 use crate::record::{Base, Enter, ObjectRecord, Record, Turn, decode_records};
-use crate::stamp::Stamp;
+use crate::tick_stamp::TickStamp;
 use bytes::{Bytes, BytesMut};
 use pelago_model::limits::{MAX_LEG_UNITS, MAX_SPEED};
 use pelago_model::{
@@ -281,7 +281,7 @@ fn the_vectors_of_words_are_what_the_code_does() {
         (1000, 300, 1012),
         (17_000_000_007, 9, 17_000_000_007),
     ] {
-        let stamp = Stamp::new(pelago_model::Tick(tick), sequence);
+        let stamp = TickStamp::new(pelago_model::Tick(tick), sequence);
         assert_eq!(stamp.tick(pelago_model::Tick(latest)).0, tick);
         vectors.push(object([
             kind("stamp"),

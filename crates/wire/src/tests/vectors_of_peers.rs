@@ -7,7 +7,7 @@ use crate::client_stream::{decode_frames, put_frames};
 use crate::message::{decode_control, put_control};
 use crate::peer::{self, peer_message};
 use crate::peer_stream::{PeerSnapshot, decode_peer_snapshot, put_peer_snapshot};
-use crate::stamp::Stamp;
+use crate::tick_stamp::TickStamp;
 use pelago_model::{
     Cell, ChannelId, ChunkId, Incarnation, IslandId, NodeId, PublisherId, Rate, Tick,
 };
@@ -22,7 +22,7 @@ pub(super) fn peer_snapshot(name: &str, of: ChannelId, objects: bool, records: &
         tick: TICK,
         sequence: 300,
         answers: 12,
-        stamp: Stamp::new(TICK, if objects { 0 } else { 44 }),
+        stamp: TickStamp::new(TICK, if objects { 0 } else { 44 }),
         records: bytes(records),
     };
     let out = message(|out| put_peer_snapshot(out, &snapshot));
@@ -44,7 +44,8 @@ pub(super) fn peer_snapshot(name: &str, of: ChannelId, objects: bool, records: &
 
 /// For clients: the sequence number in the stamp of an object's frame is 0.
 pub(super) fn frames_of_objects() -> Json {
-    let (stamp, records) = (Stamp::new(Tick(TICK.0 - 1), 0).to_byte(), bytes("07 05 12 02 7b7d"));
+    let (stamp, records) =
+        (TickStamp::new(Tick(TICK.0 - 1), 0).to_byte(), bytes("07 05 12 02 7b7d"));
     let body = [&[stamp], &records[..]].concat();
     let out = message(|out| put_frames(out, 1, [(1, [&body[..]].into_iter())].into_iter()));
     let (kind, payload) = unframe(&out);

@@ -10,7 +10,7 @@ use crate::client_stream::{
 };
 use crate::message::{decode_control, put_control};
 use crate::peer_stream::{PeerFrame, decode_peer_frames, put_peer_frame, put_peer_frames_message};
-use crate::stamp::Stamp;
+use crate::tick_stamp::TickStamp;
 use bytes::{Bytes, BytesMut};
 use client::client_message::Body as FromClient;
 use client::server_message::Body as FromServer;
@@ -53,7 +53,7 @@ fn client_frames(name: &str, delta: u64, frames: &[(u32, Bytes)]) -> Json {
         .map(|(delta, frames)| (delta, frames.collect::<Vec<_>>()))
         .unwrap();
     let frames = frames.iter().map(|(alias, body)| {
-        let stamp = Stamp::from_byte(body[0]);
+        let stamp = TickStamp::from_byte(body[0]);
         object([
             ("alias", number(*alias)),
             ("tick", number(stamp.tick(TICK).0)),
@@ -72,7 +72,7 @@ fn client_frames(name: &str, delta: u64, frames: &[(u32, Bytes)]) -> Json {
 
 fn client_snapshot(name: &str, alias: u32, of: ChannelId, objects: bool, records: &str) -> Json {
     let header = ClientSnapshotHeader { alias, objects, channel: of, publisher: 3, tick: TICK };
-    let stamp = Stamp::new(TICK, if objects { 0 } else { 12 });
+    let stamp = TickStamp::new(TICK, if objects { 0 } else { 12 });
     let records = bytes(records);
     let out = message(|out| put_client_snapshot(out, &header, HOME, stamp, &records));
     let read = decode_client_snapshot(&unframe(&out).1, HOME).unwrap();
@@ -274,8 +274,8 @@ fn the_vectors_of_streams_are_what_the_code_does() {
     let abroad = ChannelId::whole(ABROAD, ChunkId::new(i16::MIN, i16::MAX));
     let whole_peer = ChannelId::whole(HOME, ChunkId::new(-1, 32_767));
     let far_part = ChannelId { cell: Cell::WHOLE, rate: Rate::HeadCount, ..abroad };
-    let now = Stamp::new(TICK, 77).to_byte();
-    let late = Stamp::new(Tick(TICK.0 - 12), 15).to_byte();
+    let now = TickStamp::new(TICK, 77).to_byte();
+    let late = TickStamp::new(Tick(TICK.0 - 12), 15).to_byte();
     let body = |stamp: u8, records: &str| Bytes::from([&[stamp], &bytes(records)[..]].concat());
     let (one, other) = ((0, body(now, "01 05 62 09")), (300, body(late, "05 01 02")));
     let mut vectors = vec![

@@ -1,10 +1,10 @@
 //! The streams of ghosts: what a lane reads, by channel.
 
 use super::StreamId;
-use crate::few::Few;
+use crate::small_set::SmallSet;
 use pelago_model::{ChannelId, PublisherId, Tick};
 use pelago_wire::record::Slot;
-use pelago_wire::stamp::Stamp;
+use pelago_wire::tick_stamp::TickStamp;
 use std::collections::BTreeMap;
 
 /// A stream. A lane has tens of thousands, most of them without members.
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 pub(super) struct Stream {
     publisher: PublisherId,
     moment: Moment,
-    pub(super) members: Few<Slot>,
+    pub(super) members: SmallSet<Slot>,
 }
 
 impl Stream {
@@ -22,12 +22,12 @@ impl Stream {
     }
 
     /// The stamp of its last frame with a core.
-    pub(super) fn stamp(&self) -> Stamp {
+    pub(super) fn stamp(&self) -> TickStamp {
         self.moment.stamp()
     }
 
     /// Notes a frame, and its stamp if it has a core.
-    pub(super) fn advance(&mut self, tick: Tick, stamp: Option<Stamp>) {
+    pub(super) fn advance(&mut self, tick: Tick, stamp: Option<TickStamp>) {
         self.moment = Moment::new(tick, stamp.unwrap_or(self.stamp()));
     }
 }
@@ -37,7 +37,7 @@ impl Stream {
 struct Moment(u64);
 
 impl Moment {
-    fn new(tick: Tick, stamp: Stamp) -> Self {
+    fn new(tick: Tick, stamp: TickStamp) -> Self {
         Self(tick.0 << 8 | u64::from(stamp.to_byte()))
     }
 
@@ -45,8 +45,8 @@ impl Moment {
         Tick(self.0 >> 8)
     }
 
-    fn stamp(self) -> Stamp {
-        Stamp::from_byte(self.0 as u8)
+    fn stamp(self) -> TickStamp {
+        TickStamp::from_byte(self.0 as u8)
     }
 }
 
@@ -78,10 +78,10 @@ impl Streams {
         &mut self,
         (channel, publisher): StreamId,
         tick: Tick,
-        stamp: Stamp,
-    ) -> Few<Slot> {
+        stamp: TickStamp,
+    ) -> SmallSet<Slot> {
         let moment = Moment::new(tick, stamp);
-        let new = Stream { publisher, moment, members: Few::default() };
+        let new = Stream { publisher, moment, members: SmallSet::default() };
         let streams = self.by_channel.entry(channel).or_default();
         match place(streams, publisher) {
             Ok(place) => std::mem::replace(&mut streams[place], new).members,
@@ -91,7 +91,7 @@ impl Streams {
                     streams.insert(place, new);
                 });
                 self.count += 1;
-                Few::default()
+                SmallSet::default()
             }
         }
     }

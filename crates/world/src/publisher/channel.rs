@@ -1,6 +1,6 @@
 //! A channel as its publisher knows it.
 
-use crate::few::Few;
+use crate::small_set::SmallSet;
 use pelago_model::NodeId;
 use pelago_wire::record::Slot;
 
@@ -10,8 +10,8 @@ const CORE_BITS: u32 = 4;
 /// Who reads a channel, and who is in it. There are thousands, with a few of each.
 #[derive(Debug, Default)]
 pub(super) struct OutChannel {
-    pub(super) readers: Few<NodeId>,
-    pub(super) members: Few<Slot>,
+    pub(super) readers: SmallSet<NodeId>,
+    pub(super) members: SmallSet<Slot>,
     /// How many frames there were; in the lowest [`CORE_BITS`], how many of them with a core.
     sequences: u64,
 }

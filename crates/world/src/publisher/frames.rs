@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use pelago_model::{ChannelId, ChunkId, Direction, IslandClock, IslandId, PublisherId, Tick};
 use pelago_wire::frame::{Frame, StreamKind, base};
 use pelago_wire::record::{Record, decode_records};
-use pelago_wire::stamp::Stamp;
+use pelago_wire::tick_stamp::TickStamp;
 use std::sync::Arc;
 
 /// Frames that are watched for being given back; those beyond are left to whoever has them.
@@ -66,7 +66,7 @@ impl FramePool {
             let (sequence, core_sequence) = count(channel, has_core);
             (target.channel, target.tick, target.sequence) = (channel, tick, sequence);
             let base = base(&channel, tick, clock);
-            self.bytes.extend_from_slice(&[Stamp::new(tick, core_sequence).to_byte()]);
+            self.bytes.extend_from_slice(&[TickStamp::new(tick, core_sequence).to_byte()]);
             let mut next = |side| puts.next_if(|put| put.channel == channel && put.side == side);
             while let Some(put) = next(None) {
                 put.record.put(&base, &mut self.bytes);

@@ -1,10 +1,10 @@
-//! Faults strike.
+//! Faults planned_fault.
 
 use super::{Event, Simulation};
 use crate::faults::Kind;
 use crate::network::Slow;
 use crate::player::{self, Player};
-use crate::schedule::{Fault, Strike};
+use crate::schedule::{Fault, PlannedFault};
 use pelago_cluster::LinkId;
 use pelago_model::NodeId;
 use pelago_node::{ControlInput, Message};
@@ -21,10 +21,10 @@ impl Simulation {
         usize::from(number) % self.setup.players
     }
 
-    /// Lets a fault strike, if there is anything for it to strike.
-    pub(super) fn strike(&mut self, strike: Strike) {
+    /// Lets a fault planned_fault, if there is anything for it to planned_fault.
+    pub(super) fn planned_fault(&mut self, planned_fault: PlannedFault) {
         let until = |ms: u32| self.now.plus(ms.into());
-        match strike.fault {
+        match planned_fault.fault {
             Fault::CutLink { node } => {
                 let links = self.network.of(self.node(node));
                 if let Some(end) = links.first().copied() {
@@ -43,7 +43,12 @@ impl Simulation {
                 }
             }
             Fault::Takeover { player, node, hidden_ms } => {
-                self.take_over(self.player(player), self.node(node), hidden_ms, strike.number);
+                self.take_over(
+                    self.player(player),
+                    self.node(node),
+                    hidden_ms,
+                    planned_fault.number,
+                );
             }
             Fault::BlockPlayer { player, for_ms } => {
                 self.block_player(self.player(player), for_ms);
@@ -64,7 +69,7 @@ impl Simulation {
             | Fault::SlowCommit { node, .. } => {
                 let node = self.node(node);
                 if let Some(host) = self.nodes.get_mut(&node) {
-                    host.waiting.push(strike.fault);
+                    host.waiting.push(planned_fault.fault);
                 }
             }
             Fault::SlowStore { factor, for_ms } => {
@@ -104,7 +109,7 @@ impl Simulation {
             Fault::Storm { players, stay_ms, goodbye } => {
                 self.count(Kind::Storm);
                 for guest in 0..players {
-                    self.welcome_guest(guest, (stay_ms, goodbye), strike.number);
+                    self.welcome_guest(guest, (stay_ms, goodbye), planned_fault.number);
                 }
             }
             Fault::Migrate { player, node, goodbye } => {
@@ -136,7 +141,7 @@ impl Simulation {
     }
 
     /// Somebody logs in a second time.
-    fn take_over(&mut self, whose: usize, node: NodeId, hidden_ms: u32, strike: u32) {
+    fn take_over(&mut self, whose: usize, node: NodeId, hidden_ms: u32, planned_fault: u32) {
         if self.players[whose].playing.is_none() {
             return;
         }
@@ -146,14 +151,14 @@ impl Simulation {
             // The old session's node does not hear of it for a while.
             self.part(old, node, hidden_ms);
         }
-        let numbers = (self.setup.seed, (u64::from(strike) << 16) + 0xffff);
+        let numbers = (self.setup.seed, (u64::from(planned_fault) << 16) + 0xffff);
         let twin = Player::new(self.players[whose].name.clone(), node, self.now, numbers);
         let sequence = self.players[whose].sequence;
         self.arrive(Player { twin: true, sequence, ..twin });
     }
 
-    fn welcome_guest(&mut self, guest: u16, (stay_ms, goodbye): (u32, bool), strike: u32) {
-        let numbers = (self.setup.seed, (u64::from(strike) << 16) + u64::from(guest) + 1);
+    fn welcome_guest(&mut self, guest: u16, (stay_ms, goodbye): (u32, bool), planned_fault: u32) {
+        let numbers = (self.setup.seed, (u64::from(planned_fault) << 16) + u64::from(guest) + 1);
         let player = Player::new(format!("guest-{guest}"), NodeId(1), self.now, numbers);
         let leaves = Some((self.now.plus(stay_ms.into()), goodbye));
         self.arrive(Player { twin: true, leaves, ..player });

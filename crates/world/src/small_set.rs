@@ -9,19 +9,19 @@ const BACK_IN_PLACE: usize = 2;
 
 /// A set, in order.
 #[derive(Debug)]
-pub(crate) enum Few<T> {
+pub(crate) enum SmallSet<T> {
     InPlace(ArrayVec<T, IN_PLACE>),
     #[allow(clippy::box_collection, reason = "a vector would make every set half as large again")]
     Apart(Box<Vec<T>>),
 }
 
-impl<T> Default for Few<T> {
+impl<T> Default for SmallSet<T> {
     fn default() -> Self {
         Self::InPlace(ArrayVec::new())
     }
 }
 
-impl<T: Copy + Ord> Few<T> {
+impl<T: Copy + Ord> SmallSet<T> {
     pub(crate) fn as_slice(&self) -> &[T] {
         match self {
             Self::InPlace(items) => items,
@@ -70,13 +70,13 @@ mod tests {
 
     #[test]
     fn a_set_of_slots_takes_two_words() {
-        assert_eq!(size_of::<Few<u16>>(), 16);
+        assert_eq!(size_of::<SmallSet<u16>>(), 16);
     }
 
     proptest! {
         #[test]
         fn it_holds_what_a_set_holds(changes in prop::collection::vec((0..12u16, any::<bool>()), 0..100)) {
-            let (mut few, mut set) = (Few::default(), BTreeSet::new());
+            let (mut few, mut set) = (SmallSet::default(), BTreeSet::new());
             for (item, comes) in changes {
                 if comes {
                     few.insert(item);

@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A bot's look-out.
 #[derive(Debug, Default)]
-pub(super) struct Lookout {
+pub(super) struct VisibilityCheck {
     missing: HashMap<EntityId, Instant>,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Look {
     pub(super) missing: u64,
 }
 
-impl Lookout {
+impl VisibilityCheck {
     /// Compares who is near `here` with who is seen.
     pub(super) fn look(
         &mut self,
@@ -62,10 +62,15 @@ mod tests {
         let here = Position::new(0, 0);
         let places = [(own, here), (other, Position::new(1500, 0)), (far, Position::new(1700, 0))];
         let others = Near::new(places);
-        let (mut lookout, began) = (Lookout::default(), Instant::now());
+        let (mut visibility_check, began) = (VisibilityCheck::default(), Instant::now());
         let mut look = |after_ms: u64, seen: &[EntityId]| {
             let seen = seen.iter().copied().collect();
-            lookout.look(began + Duration::from_millis(after_ms), (own, here), &others, &seen)
+            visibility_check.look(
+                began + Duration::from_millis(after_ms),
+                (own, here),
+                &others,
+                &seen,
+            )
         };
         assert_eq!(look(0, &[own]), Look { near: 1, missing: 0 });
         assert_eq!(look(200, &[own]), Look { near: 1, missing: 0 });

@@ -4,14 +4,14 @@ use pelago_model::Tick;
 
 /// The low four bits of a frame's tick and of its sequence number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
+pub struct TickStamp {
     /// The tick modulo 16.
     pub tick_nibble: u8,
     /// The sequence number modulo 16.
     pub sequence_nibble: u8,
 }
 
-impl Stamp {
+impl TickStamp {
     /// The stamp of a frame.
     pub const fn new(tick: Tick, sequence: u64) -> Self {
         Self { tick_nibble: (tick.0 & 15) as u8, sequence_nibble: (sequence & 15) as u8 }
@@ -43,9 +43,9 @@ mod tests {
     fn a_stamp_finds_its_tick_within_fifteen_ticks() {
         for age in 0..16 {
             let tick = Tick(1000 - age);
-            assert_eq!(Stamp::new(tick, 77).tick(Tick(1000)), tick);
+            assert_eq!(TickStamp::new(tick, 77).tick(Tick(1000)), tick);
         }
-        let stamp = Stamp::new(Tick(0x1a3), 0x2f);
-        assert_eq!((stamp.to_byte(), Stamp::from_byte(0x3f)), (0x3f, stamp));
+        let stamp = TickStamp::new(Tick(0x1a3), 0x2f);
+        assert_eq!((stamp.to_byte(), TickStamp::from_byte(0x3f)), (0x3f, stamp));
     }
 }

@@ -44,7 +44,7 @@ impl Default for ClientLimits {
 
 /// What a client has left of its allowances.
 #[derive(Clone, Debug)]
-pub(crate) struct Manners {
+pub(crate) struct RateLimits {
     pub(crate) durable: Bucket,
     pub(crate) live: Bucket,
     pub(crate) speech: Bucket,
@@ -53,7 +53,7 @@ pub(crate) struct Manners {
     pub(crate) fetches: Bucket,
 }
 
-impl Manners {
+impl RateLimits {
     pub(crate) fn new(limits: &ClientLimits, now: WorldTime) -> Self {
         let full = |allowance| Bucket::full(allowance, now);
         Self {
@@ -69,7 +69,7 @@ impl Manners {
 
 /// What the bytes of a connection did that no message may do: the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offence {
+pub enum ProtocolViolation {
     /// Far too many messages.
     Flood,
     /// Far too many frames of a WebSocket without data.
@@ -82,7 +82,7 @@ pub enum Offence {
     Malformed,
 }
 
-impl Offence {
+impl ProtocolViolation {
     /// What the client is told.
     pub(crate) const fn refusal(self) -> Refusal {
         match self {

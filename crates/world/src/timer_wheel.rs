@@ -1,4 +1,4 @@
-//! An agenda: what is to be looked at in which tick.
+//! An timer_wheel: what is to be looked at in which tick.
 
 use pelago_model::Tick;
 
@@ -7,20 +7,20 @@ pub const HORIZON_TICKS: u64 = 64;
 
 /// Things by the tick in which they are due. Whoever takes one asks itself whether it still is.
 #[derive(Debug)]
-pub struct Agenda<T> {
+pub struct TimerWheel<T> {
     /// Everything before this tick was taken.
     next: Tick,
     /// By tick modulo [`HORIZON_TICKS`].
     pages: Vec<Vec<T>>,
 }
 
-impl<T> Default for Agenda<T> {
+impl<T> Default for TimerWheel<T> {
     fn default() -> Self {
         Self { next: Tick(0), pages: (0..HORIZON_TICKS).map(|_| Vec::new()).collect() }
     }
 }
 
-impl<T> Agenda<T> {
+impl<T> TimerWheel<T> {
     /// Puts something; returns the tick in which it will be taken: that one, unless it is past or too far ahead.
     pub fn put(&mut self, tick: Tick, item: T) -> Tick {
         let last = self.next.0 + HORIZON_TICKS - 1;
@@ -49,37 +49,37 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn taken(agenda: &mut Agenda<u32>, now: u64) -> Vec<u32> {
+    fn taken(timer_wheel: &mut TimerWheel<u32>, now: u64) -> Vec<u32> {
         let mut due = Vec::new();
-        agenda.take(Tick(now), &mut due);
+        timer_wheel.take(Tick(now), &mut due);
         due
     }
 
     #[test]
     fn things_come_in_their_tick_and_once() {
-        let mut agenda = Agenda::default();
-        assert_eq!(taken(&mut agenda, 1000), [0; 0]);
-        assert_eq!(agenda.put(Tick(1003), 1), Tick(1003));
-        assert_eq!(agenda.put(Tick(3), 2), Tick(1001));
-        assert_eq!(agenda.put(Tick(5000), 3), Tick(1064));
-        assert_eq!(taken(&mut agenda, 1002), [2]);
-        assert_eq!(taken(&mut agenda, 1003), [1]);
-        assert_eq!(taken(&mut agenda, 1063), [0; 0]);
-        assert_eq!(taken(&mut agenda, 9000), [3]);
-        assert_eq!(taken(&mut agenda, 9001), [0; 0]);
+        let mut timer_wheel = TimerWheel::default();
+        assert_eq!(taken(&mut timer_wheel, 1000), [0; 0]);
+        assert_eq!(timer_wheel.put(Tick(1003), 1), Tick(1003));
+        assert_eq!(timer_wheel.put(Tick(3), 2), Tick(1001));
+        assert_eq!(timer_wheel.put(Tick(5000), 3), Tick(1064));
+        assert_eq!(taken(&mut timer_wheel, 1002), [2]);
+        assert_eq!(taken(&mut timer_wheel, 1003), [1]);
+        assert_eq!(taken(&mut timer_wheel, 1063), [0; 0]);
+        assert_eq!(taken(&mut timer_wheel, 9000), [3]);
+        assert_eq!(taken(&mut timer_wheel, 9001), [0; 0]);
     }
 
     proptest! {
         #[test]
         fn nothing_comes_late_and_nothing_is_lost(steps in prop::collection::vec((0u64..200, 0u64..200), 1..60)) {
-            let mut agenda = Agenda::default();
+            let mut timer_wheel = TimerWheel::default();
             let (mut now, mut waiting) = (0, Vec::new());
             for (number, (ahead, advance)) in (0u32..).zip(steps) {
-                let tick = agenda.put(Tick(now + ahead), number);
+                let tick = timer_wheel.put(Tick(now + ahead), number);
                 prop_assert!(tick.0 <= (now + ahead).max(now + 1));
                 waiting.push((tick.0, number));
                 now += advance;
-                let mut due = taken(&mut agenda, now);
+                let mut due = taken(&mut timer_wheel, now);
                 due.sort_unstable();
                 let mut expected: Vec<u32> =
                     waiting.iter().filter(|(tick, _)| *tick <= now).map(|(_, number)| *number).collect();

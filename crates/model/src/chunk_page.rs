@@ -8,9 +8,9 @@ use std::ops::RangeInclusive;
 
 /// A part of a chunk's slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ChunkPart(u16);
+pub struct ChunkPage(u16);
 
-impl ChunkPart {
+impl ChunkPage {
     /// The part of the first slots: a chunk with no more of them has no other.
     pub const FIRST: Self = Self(0);
     const LAST: Self = Self(u16::MAX / CHUNK_PART_SLOTS);
@@ -50,14 +50,14 @@ mod tests {
     #[test]
     fn every_slot_is_in_one_part() {
         for slot in 0..=u16::MAX {
-            let part = ChunkPart::of(slot);
+            let part = ChunkPage::of(slot);
             assert!(part.slots().contains(&slot));
-            assert_eq!(ChunkPart::new(part.number()), Some(part));
+            assert_eq!(ChunkPage::new(part.number()), Some(part));
         }
-        assert_eq!(ChunkPart::of(31), ChunkPart::FIRST);
-        assert_eq!(ChunkPart::of(32).number(), 1);
-        assert_eq!(ChunkPart::of(u16::MAX), ChunkPart::LAST);
-        assert_eq!(ChunkPart::new(2048), None);
+        assert_eq!(ChunkPage::of(31), ChunkPage::FIRST);
+        assert_eq!(ChunkPage::of(32).number(), 1);
+        assert_eq!(ChunkPage::of(u16::MAX), ChunkPage::LAST);
+        assert_eq!(ChunkPage::new(2048), None);
     }
 
     #[test]
@@ -65,8 +65,8 @@ mod tests {
         for (slots, parts) in
             [(0, 1), (1, 1), (25, 1), (32, 1), (33, 2), (64, 2), (256, 8), (999, 8)]
         {
-            assert_eq!(ChunkPart::all(slots).count(), parts, "{slots} slots");
+            assert_eq!(ChunkPage::all(slots).count(), parts, "{slots} slots");
         }
-        assert_eq!(ChunkPart::all(64).last(), Some(ChunkPart::of(63)));
+        assert_eq!(ChunkPage::all(64).last(), Some(ChunkPage::of(63)));
     }
 }

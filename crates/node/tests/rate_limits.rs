@@ -9,7 +9,7 @@ use pelago_model::{
     Position, PublisherId, Revision, Sequence, WorldNumber, WorldTime,
 };
 use pelago_node::avatar::Place;
-use pelago_node::{ClientLimits, Effect, Lane, LaneConfig, LaneInput, Offence, Session};
+use pelago_node::{ClientLimits, Effect, Lane, LaneConfig, LaneInput, ProtocolViolation, Session};
 use pelago_wire::client::{
     Act, ClientMessage, FetchContent, Move, Ping, Say, ServerMessage, client_message,
     server_message,
@@ -266,15 +266,15 @@ fn what_comes_too_often_is_refused_and_is_allowed_again_later() {
 
 #[test]
 fn an_offence_closes_the_session_with_its_code() {
-    for (offence, code) in [
-        (Offence::Flood, "flood"),
-        (Offence::EmptyFrames, "flood"),
-        (Offence::Stalled, "stalled"),
-        (Offence::TooLong, "malformed"),
-        (Offence::Malformed, "malformed"),
+    for (violation, code) in [
+        (ProtocolViolation::Flood, "flood"),
+        (ProtocolViolation::EmptyFrames, "flood"),
+        (ProtocolViolation::Stalled, "stalled"),
+        (ProtocolViolation::TooLong, "malformed"),
+        (ProtocolViolation::Malformed, "malformed"),
     ] {
         let mut stage = Stage::new(ClientLimits::default());
-        stage.handle(LaneInput::Offended { client: CLIENT, offence });
+        stage.handle(LaneInput::Violated { client: CLIENT, violation });
         assert_eq!(stage.closing(), Some(code));
     }
 }
