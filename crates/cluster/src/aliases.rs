@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 /// Publishers of one node, and thus streams of one subject on one link.
-pub(crate) const MAX_PARTS: usize = 256;
+pub(crate) const MAX_PARTS: usize = pelago_model::PublisherId::MAX_PART as usize + 1;
 /// Streams on one link.
 pub(crate) const MAX_STREAMS: usize = MAX_SUBSCRIPTIONS * MAX_PARTS;
 
@@ -21,17 +21,17 @@ pub(crate) const MAX_STREAMS: usize = MAX_SUBSCRIPTIONS * MAX_PARTS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Stream {
     pub(crate) subject: SubjectNumber,
-    pub(crate) part: u8,
+    pub(crate) part: u16,
 }
 
 impl Stream {
-    pub(crate) fn new(subject: SubjectNumber, part: u8) -> Self {
+    pub(crate) fn new(subject: SubjectNumber, part: u16) -> Self {
         Self { subject, part }
     }
 
     /// All streams of a subject.
     pub(crate) fn all_of(subject: SubjectNumber) -> RangeInclusive<Self> {
-        Self::new(subject, 0)..=Self::new(subject, u8::MAX)
+        Self::new(subject, 0)..=Self::new(subject, u16::MAX)
     }
 }
 
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn stream(subject: u32, part: u8) -> Stream {
+    fn stream(subject: u32, part: u16) -> Stream {
         Stream::new(SubjectNumber(subject), part)
     }
 
@@ -274,7 +274,7 @@ mod tests {
         /// order, every alias is one that it may name, and stands for the same on both sides.
         #[test]
         fn whatever_the_sender_opens_and_closes_the_reader_follows(
-            steps in prop::collection::vec((0u32..6, 0u8..2, 0u8..4), 0..200),
+            steps in prop::collection::vec((0u32..6, 0u16..2, 0u8..4), 0..200),
         ) {
             let (mut out, mut streams) = (OutStreams::default(), InStreams::default());
             for (subject, part, what) in steps {

@@ -1,24 +1,7 @@
 //! The address book's view: who is a member, where, and with which roles.
 
-use pelago_model::{Incarnation, NodeId};
-
-/// What a node does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Roles(u8);
-
-impl Roles {
-    /// Runs lanes with players.
-    pub const PLAYER: Self = Self(1);
-    /// Runs durable turns.
-    pub const STEWARD: Self = Self(2);
-    /// Everything that one node can do.
-    pub const ALL: Self = Self(3);
-
-    /// Whether all of `other` is in it.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-}
+use pelago_model::{Incarnation, NodeId, Role};
+use std::collections::BTreeSet;
 
 /// A member of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,5 +13,5 @@ pub struct Member {
     /// Where it takes links from other nodes.
     pub address: String,
     /// What it does.
-    pub roles: Roles,
+    pub roles: BTreeSet<Role>,
 }

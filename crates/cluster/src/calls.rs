@@ -1,8 +1,8 @@
 //! Calls: asked of one node, answered or not, tried elsewhere within their deadline.
 
 use crate::link::LinkId;
-use pelago_model::{Key, NodeId, WorldTime};
-use pelago_wire::peer::call;
+use bytes::Bytes;
+use pelago_model::{Key, NodeId, Role, WorldTime};
 use std::collections::BTreeSet;
 
 /// How long one node may take before a repeatable call is also tried at the next, in ms.
@@ -19,9 +19,13 @@ pub(crate) const MAX_OUTGOING: usize = 65_536;
 pub enum CallTarget {
     /// This node and no other.
     Node(NodeId),
-    /// The steward of a key; if it does not answer, the next in order.
-    Steward(Key),
+    /// The node that is preferred for this key in the call's role; if it does not answer, the next in order.
+    Preferred(Key),
 }
+
+/// Why a call was not begun: a public code. It may be tried elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection(pub String);
 
 /// A call that came to this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +59,9 @@ pub(crate) struct Outgoing {
     /// The caller's number.
     pub(crate) number: u64,
     pub(crate) target: CallTarget,
-    pub(crate) body: call::Body,
+    pub(crate) role: Role,
+    pub(crate) key: String,
+    pub(crate) body: Bytes,
     pub(crate) deadline: WorldTime,
     pub(crate) repeatable: bool,
     pub(crate) trace: u64,

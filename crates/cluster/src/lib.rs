@@ -5,6 +5,7 @@
 mod aliases;
 pub mod book;
 mod calls;
+pub mod directory;
 mod link;
 mod links;
 pub mod rendezvous;
@@ -12,8 +13,9 @@ mod subjects;
 mod subscriptions;
 mod table;
 
-pub use book::{Member, Roles};
-pub use calls::{CallError, CallTarget, IncomingCall};
+pub use book::Member;
+pub use calls::{CallError, CallTarget, IncomingCall, Rejection};
+pub use directory::Directory;
 pub use link::{HangupReason, LinkId};
 pub use links::{Links, LinksConfig, LinksCounters, LinksEffect, LinksInput, LinksSabotage};
 pub use subjects::Subject;

@@ -118,7 +118,7 @@ impl Link {
     }
 
     /// The publisher that is a part of this life of the other node.
-    pub(crate) fn publisher(&self, part: u8) -> Option<PublisherId> {
+    pub(crate) fn publisher(&self, part: u16) -> Option<PublisherId> {
         Some(PublisherId::new(self.node?, part, self.incarnation?))
     }
 

@@ -42,15 +42,15 @@ mod sizes;
 
 pub use interface::{LinksConfig, LinksCounters, LinksEffect, LinksInput, LinksSabotage};
 
-use crate::book::{Member, Roles};
+use crate::book::Member;
 use crate::calls::Outgoing;
+use crate::directory::Directory;
 use crate::link::{Link, LinkId};
-use crate::rendezvous::preferred;
 use crate::subjects::{Subject, Subjects};
 use crate::table::Table;
-use interest::Own;
+use interest::Interest;
 use peers::Dialling;
-use pelago_model::{IslandId, Key, Machine, NodeId, WorldTime};
+use pelago_model::{IslandId, Machine, NodeId, WorldTime};
 use pelago_wire::peer::{Presence, peer_message};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
@@ -68,11 +68,12 @@ pub struct Links {
     peers: BTreeMap<NodeId, LinkId>,
     /// What has a number: all of `interests`, and what is served on any link.
     subjects: Subjects,
-    /// What this node wants to read; of objects with the steward to read it from.
-    interests: Table<Option<NodeId>>,
-    own: Own,
-    /// The number of the next `Serve`.
-    next_serve: NonZeroU64,
+    /// What lanes of this node want to read.
+    interests: Table<Interest>,
+    /// Who serves what, by the book.
+    directory: Directory,
+    /// The number of the next `Subscribe`.
+    next_subscription: NonZeroU64,
     present: BTreeSet<IslandId>,
     presence_version: u64,
     /// By their numbers on links.
@@ -93,8 +94,8 @@ impl Links {
             peers: BTreeMap::new(),
             subjects: Subjects::default(),
             interests: Table::default(),
-            own: Own::default(),
-            next_serve: NonZeroU64::MIN,
+            directory: Directory::default(),
+            next_subscription: NonZeroU64::MIN,
             present: BTreeSet::new(),
             presence_version: 0,
             calls: BTreeMap::new(),
@@ -131,14 +132,9 @@ impl Links {
         Some(link.served.numbers().filter_map(|number| self.subjects.subject(number)))
     }
 
-    /// The stewards of a key in order of preference.
-    pub fn stewards(&self, key: &Key) -> Vec<NodeId> {
-        preferred(key, self.steward_nodes())
-    }
-
-    fn steward_nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
-        let stewards = self.members.values().filter(|member| member.roles.contains(Roles::STEWARD));
-        stewards.map(|member| member.node)
+    /// Who serves what, by the address book as it was told last.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     fn present(&mut self, islands: BTreeSet<IslandId>) {
@@ -183,13 +179,15 @@ impl Machine for Links {
                 }
             }
             LinksInput::Writable { link } => self.writable(link, effects),
-            LinksInput::Interest { subject, wanted } => self.interest(subject, wanted, effects),
-            LinksInput::Resync { subject, publisher } => self.resync(subject, publisher, effects),
+            LinksInput::Interest { lane, subject, wanted } => {
+                self.interest(lane, subject, wanted, effects);
+            }
+            LinksInput::Resync { subject, publisher } => self.resync(subject, publisher),
             LinksInput::Present(islands) => self.present(islands),
             LinksInput::Publish(frames) => self.publish(frames, effects),
-            LinksInput::Snapshot { to, snapshot } => self.answer(to, snapshot, effects),
+            LinksInput::Snapshot { to, snapshot } => self.answer(to, &snapshot),
             input @ LinksInput::Call { .. } => self.call(now, input, effects),
-            LinksInput::Reply { call, body } => self.reply(now, call, body, effects),
+            LinksInput::Reply { call, reply } => self.reply(now, call, reply, effects),
             LinksInput::Wake => {}
         }
         if self.next_wake <= now {

@@ -155,20 +155,37 @@ impl fmt::Display for NodeId {
 #[serde(transparent)]
 pub struct Incarnation(pub u64);
 
-/// Who speaks on channels: one part (a lane or a steward) of one life of one node.
+/// Who speaks on channels: one part (a lane or an instance of the services) of one life of one node.
 ///
-/// 16 bits of node, 8 bits of part, the lower 40 bits of the incarnation. Readers only compare it.
+/// 16 bits of node, 12 bits of part, the lower 36 bits of the incarnation. Readers only compare it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublisherId(pub u64);
 
 impl PublisherId {
-    /// The part number of a node's steward; smaller ones are lanes.
-    pub const STEWARD: u8 = 255;
+    /// Bits of the number of a part.
+    const PART_BITS: u32 = 12;
+    /// Bits of the incarnation that are kept.
+    const LIFE_BITS: u32 = 36;
+    /// Parts from this number on are instances of services; smaller ones are lanes.
+    const FIRST_SERVICE: u16 = 1 << (Self::PART_BITS - 1);
+    /// The largest number of a part.
+    pub const MAX_PART: u16 = (1 << Self::PART_BITS) - 1;
 
-    /// The publisher that is this part of this life of this node.
-    pub const fn new(node: NodeId, part: u8, incarnation: Incarnation) -> Self {
-        let life = incarnation.0 & ((1 << 40) - 1);
-        Self(((node.0 as u64) << 48) | ((part as u64) << 40) | life)
+    /// The publisher with this number of a part, of which the lower 12 bits count.
+    pub const fn new(node: NodeId, part: u16, incarnation: Incarnation) -> Self {
+        let life = incarnation.0 & ((1 << Self::LIFE_BITS) - 1);
+        let part = (part & Self::MAX_PART) as u64;
+        Self(((node.0 as u64) << 48) | (part << Self::LIFE_BITS) | life)
+    }
+
+    /// The publisher that is a lane of a node.
+    pub const fn lane(node: NodeId, lane: u8, incarnation: Incarnation) -> Self {
+        Self::new(node, lane as u16, incarnation)
+    }
+
+    /// The publisher that is an instance of the services of a node.
+    pub const fn service(node: NodeId, instance: u8, incarnation: Incarnation) -> Self {
+        Self::new(node, Self::FIRST_SERVICE + instance as u16, incarnation)
     }
 
     /// The node that publishes.
@@ -176,15 +193,22 @@ impl PublisherId {
         NodeId((self.0 >> 48) as u16)
     }
 
-    /// Which part of the node: a lane's index, or [`PublisherId::STEWARD`].
-    pub const fn part(self) -> u8 {
-        (self.0 >> 40) as u8
+    /// Which part of the node.
+    pub const fn part(self) -> u16 {
+        (self.0 >> Self::LIFE_BITS) as u16 & Self::MAX_PART
+    }
+
+    /// The index of the lane, if it is one.
+    pub const fn as_lane(self) -> Option<u8> {
+        let part = self.part();
+        if part <= u8::MAX as u16 { Some(part as u8) } else { None }
     }
 }
 
 impl fmt::Debug for PublisherId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PublisherId({}.{}@{:x})", self.node(), self.part(), self.0 & ((1 << 40) - 1))
+        let life = self.0 & ((1 << Self::LIFE_BITS) - 1);
+        write!(f, "PublisherId({}.{}@{life:x})", self.node(), self.part())
     }
 }
 
@@ -218,9 +242,16 @@ mod tests {
         }
 
         #[test]
-        fn a_publisher_gives_back_its_parts(node: u16, part: u8, life: u64) {
+        fn a_publisher_gives_back_its_parts(node: u16, part in 0..=PublisherId::MAX_PART, life: u64) {
             let publisher = PublisherId::new(NodeId(node), part, Incarnation(life));
             prop_assert_eq!((publisher.node(), publisher.part()), (NodeId(node), part));
+        }
+
+        #[test]
+        fn lanes_and_services_have_parts_of_their_own(number: u8, life: u64) {
+            let (node, life) = (NodeId(3), Incarnation(life));
+            prop_assert_eq!(PublisherId::lane(node, number, life).as_lane(), Some(number));
+            prop_assert_eq!(PublisherId::service(node, number, life).as_lane(), None);
         }
     }
 }

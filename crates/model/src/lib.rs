@@ -13,10 +13,13 @@ pub mod gauge;
 pub mod id;
 pub mod json;
 pub mod key;
+pub mod lane_set;
 pub mod limit_counts;
 pub mod limits;
 pub mod machine;
 pub mod place;
+pub mod reader;
+pub mod role;
 pub mod secret;
 pub mod size;
 pub mod time;
@@ -31,9 +34,12 @@ pub use id::{
     EntityId, Epoch, Incarnation, IslandId, NodeId, PublisherId, Revision, Sequence, WorldNumber,
 };
 pub use key::{GrantKey, Key};
+pub use lane_set::{LaneSet, MAX_LANES};
 pub use limit_counts::{Limit, LimitCounts};
 pub use machine::Machine;
 pub use place::{Cell, ChannelId, ChunkId, Direction, Position, Rate};
+pub use reader::Reader;
+pub use role::{MalformedRole, Role};
 pub use secret::Secret;
 pub use size::Size;
 pub use time::{IslandClock, IslandTime, Tick, WorldTime};

@@ -1,30 +1,37 @@
-//! A node, as machines: lanes, stewards, login and control, composed from the cores.
+//! A node, as machines: lanes, links, arrivals and services, composed from the cores.
 //!
-//! Nothing here waits, reads a clock or opens a socket: the server drives these machines with tokio, the
-//! simulator drives the very same with a queue of its own.
+//! Nothing here waits, reads a clock or opens a socket: a server drives these machines with tokio, the simulator drives
+//! the very same with a queue of its own. Machines that are neighbours do not know each other: the composer alone turns
+//! what one asks for into what another is told.
 
-pub mod audit;
-pub mod avatar;
-pub mod control;
-pub mod effect;
+pub mod call;
+pub mod client_event;
+pub mod documents;
 pub mod grant;
-pub mod lane;
-pub mod login;
-pub mod node;
+pub mod lane_call;
+pub mod log;
+pub mod machine_id;
 pub mod placement;
 pub mod rate_limits;
-pub mod schema;
-pub mod steward;
-pub mod token;
+pub mod rule_run;
+pub mod session;
+pub mod store_request;
+pub mod turn;
 
-pub use control::{Control, ControlConfig, ControlInput};
-pub use effect::{Effect, Level, Message, Part, RequestId};
+// pub mod arrivals;
+// pub mod lane;
+pub mod service;
+// pub mod steward;
+
+pub use call::{CallResult, CallTarget, Caller, OutgoingCall, Rejection, Reply};
+pub use client_event::ClientEvent;
+pub use documents::world::{WorldDocument, bootstrap};
 pub use grant::Grant;
-pub use lane::{Lane, LaneConfig, LaneInput, Session};
-pub use login::{Login, LoginConfig, LoginInput};
-pub use node::{Hub, Node, NodeConfig, bootstrap};
+pub use lane_call::{LaneCall, LiveCommand};
+pub use log::{Level, LogLine};
+pub use machine_id::MachineId;
 pub use rate_limits::{ClientLimits, ProtocolViolation};
-pub use steward::{
-    Caller, DurableCommand, DurableResult, MAX_BATCH_TURNS, Steward, StewardConfig,
-    StewardCounters, StewardInput, StewardSabotage,
-};
+pub use rule_run::{RuleEnd, RuleRun};
+pub use session::NewSession;
+pub use store_request::{RequestId, Requests, StoreAnswer};
+pub use turn::{DurableCommand, DurableResult, StewardCall, unavailable};

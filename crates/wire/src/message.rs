@@ -65,3 +65,18 @@ pub fn put_control(out: &mut BytesMut, message: &impl Message) {
 pub fn decode_control<M: Message + Default>(payload: &Bytes) -> Result<M, Malformed> {
     M::decode(payload.clone()).map_err(|_| Malformed::Control)
 }
+/// Encodes the body of a call or of an answer.
+pub fn encode_body(message: &impl Message) -> Bytes {
+    // A BytesMut grows, so that encoding cannot run out of room.
+    let mut out = BytesMut::with_capacity(message.encoded_len());
+    message.encode_raw(&mut out);
+    out.freeze()
+}
+
+/// Decodes the body of a call or of an answer.
+///
+/// # Errors
+/// [`Malformed`] if the bytes are not the message.
+pub fn decode_body<M: Message + Default>(body: &Bytes) -> Result<M, Malformed> {
+    decode_control(body)
+}

@@ -2,10 +2,12 @@
 
 use super::{Links, LinksEffect, LinksInput};
 use crate::calls::{
-    ATTEMPT_MS, CallError, CallTarget, IncomingCall, MAX_INCOMING, MAX_OUTGOING, Outgoing, ROUND_MS,
+    ATTEMPT_MS, CallError, CallTarget, IncomingCall, MAX_INCOMING, MAX_OUTGOING, Outgoing,
+    ROUND_MS, Rejection,
 };
 use crate::link::LinkId;
-use pelago_model::{Limit, NodeId, WorldTime};
+use bytes::Bytes;
+use pelago_model::{Limit, NodeId, Role, WorldTime};
 use pelago_wire::peer::{Answer, Call, Rejected, answer, peer_message};
 use std::collections::BTreeSet;
 
@@ -16,7 +18,8 @@ impl Links {
         input: LinksInput,
         effects: &mut Vec<LinksEffect>,
     ) {
-        let LinksInput::Call { number, target, body, deadline_ms, repeatable, trace } = input
+        let LinksInput::Call { number, target, role, key, body, deadline_ms, repeatable, trace } =
+            input
         else {
             return;
         };
@@ -29,6 +32,8 @@ impl Links {
         let call = Outgoing {
             number,
             target,
+            role,
+            key,
             body,
             deadline: now.plus(deadline_ms.into()),
             repeatable,
@@ -81,7 +86,7 @@ impl Links {
     fn next_to_ask(&self, call: &Outgoing) -> Option<NodeId> {
         let candidates = match &call.target {
             CallTarget::Node(node) => vec![*node],
-            CallTarget::Steward(key) => self.stewards(key),
+            CallTarget::Preferred(key) => self.directory.preferred(call.role, key),
         };
         let reachable = |node: &NodeId| *node == self.config.node || self.peers.contains_key(node);
         candidates.into_iter().find(|node| !call.tried.contains(node) && reachable(node))
@@ -95,8 +100,13 @@ impl Links {
             call.at = Some((node, None));
             call.look = call.deadline;
             let incoming = IncomingCall { link: None, number: id };
-            let (body, trace) = (call.body.clone(), call.trace);
-            effects.push(LinksEffect::Incoming { call: incoming, body, trace });
+            effects.push(LinksEffect::Incoming {
+                call: incoming,
+                role: call.role,
+                key: call.key.clone(),
+                body: call.body.clone(),
+                trace: call.trace,
+            });
             return;
         }
         let link = self.peers.get(&node).and_then(|link| self.links.get_mut(link));
@@ -108,16 +118,13 @@ impl Links {
             deadline_ms: u32::try_from(call.deadline.since(now)).unwrap_or(u32::MAX),
             repeatable: call.repeatable,
             trace: call.trace,
-            body: Some(call.body.clone()),
+            role: call.role.to_string(),
+            key: call.key.clone(),
+            body: call.body.clone(),
         }));
     }
 
-    fn end(
-        &mut self,
-        id: u64,
-        result: Result<answer::Body, CallError>,
-        effects: &mut Vec<LinksEffect>,
-    ) {
+    fn end(&mut self, id: u64, result: Result<Bytes, CallError>, effects: &mut Vec<LinksEffect>) {
         if let Some(call) = self.calls.remove(&id) {
             effects.push(LinksEffect::Ended { number: call.number, result });
         }
@@ -136,21 +143,27 @@ impl Links {
             // Asked again while it is worked on: the answer will do for both.
             return;
         }
-        let code = match call.body {
-            Some(body) if link.incoming.len() < MAX_INCOMING => {
+        let code = match Role::parse(&call.role) {
+            Ok(role) if link.incoming.len() < MAX_INCOMING => {
                 link.incoming.insert(call.number, now.plus(call.deadline_ms.into()));
                 let incoming = IncomingCall { link: Some(id), number: call.number };
-                let trace = call.trace;
-                return effects.push(LinksEffect::Incoming { call: incoming, body, trace });
+                let Call { key, body, trace, .. } = call;
+                return effects.push(LinksEffect::Incoming {
+                    call: incoming,
+                    role,
+                    key,
+                    body,
+                    trace,
+                });
             }
-            Some(_) => {
+            Ok(_) => {
                 self.counters.limits.note(Limit::IncomingCalls);
                 "busy"
             }
-            None => "unknown",
+            Err(_) => "role",
         };
-        let body = answer::Body::Rejected(Rejected { code: code.into() });
-        let answer = Answer { number: call.number, body: Some(body) };
+        let rejected = answer::Answer::Rejected(Rejected { code: code.into() });
+        let answer = Answer { number: call.number, answer: Some(rejected) };
         link.control(peer_message::Body::Answer(answer));
     }
 
@@ -167,11 +180,11 @@ impl Links {
             self.counters.late_answers += 1;
             return;
         };
-        match answer.body {
-            Some(answer::Body::Rejected(rejected)) => {
+        match answer.answer {
+            Some(answer::Answer::Rejected(rejected)) => {
                 if call.at.is_none_or(|(at, _)| at != node) {
                     // Of a node that was given up meanwhile, it says nothing.
-                } else if call.repeatable && matches!(call.target, CallTarget::Steward(_)) {
+                } else if call.repeatable && matches!(call.target, CallTarget::Preferred(_)) {
                     call.at = None;
                     call.rejected = Some(rejected.code);
                     self.look_after(now, answer.number, effects);
@@ -181,7 +194,7 @@ impl Links {
                 }
             }
             // An answer of a node that was given up is as good.
-            Some(body) => self.end(answer.number, Ok(body), effects),
+            Some(answer::Answer::Body(body)) => self.end(answer.number, Ok(body), effects),
             // Of a kind that a newer version has: as if it had not come.
             None => {}
         }
@@ -192,10 +205,14 @@ impl Links {
         &mut self,
         now: WorldTime,
         call: IncomingCall,
-        body: answer::Body,
+        reply: Result<Bytes, Rejection>,
         effects: &mut Vec<LinksEffect>,
     ) {
-        let answer = Answer { number: call.number, body: Some(body) };
+        let said = match reply {
+            Ok(body) => answer::Answer::Body(body),
+            Err(Rejection(code)) => answer::Answer::Rejected(Rejected { code }),
+        };
+        let answer = Answer { number: call.number, answer: Some(said) };
         match call.link {
             None => self.answered(now, self.config.node, answer, effects),
             Some(id) => {

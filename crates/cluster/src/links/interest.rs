@@ -1,84 +1,108 @@
-//! What this node wants to read, and what its parts publish.
+//! What the lanes of this node want to read, and what its lanes and services publish.
 
 use super::{Links, LinksEffect};
-use crate::aliases::Stream;
 use crate::link::{LinkId, NotSent};
-use crate::rendezvous::first;
 use crate::subjects::{Subject, SubjectNumber};
 use crate::table::Table;
-use pelago_model::{IslandId, Key, Limit, NodeId, PublisherId};
+use pelago_model::{IslandId, Key, LaneSet, Limit, NodeId, PublisherId, Reader, Role};
 use pelago_wire::frame::{Frame, Snapshot, StreamKind};
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-/// What this node reads from itself, without a link.
-#[derive(Debug, Default)]
-pub(super) struct Own {
-    /// With the number under which its parts were last asked to answer from the beginning.
-    served: Table<NonZeroU64>,
-    /// Streams of which the answer has come.
-    open: BTreeSet<Stream>,
+/// Who reads a subject here, and from whom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Interest {
+    /// The lanes that read it.
+    lanes: LaneSet,
+    /// The steward of the chunk's documents; entities have none.
+    steward: Option<NodeId>,
 }
 
-impl Own {
-    /// Subjects that this node reads from itself.
-    pub(super) fn served(&self) -> usize {
-        self.served.len()
-    }
-
-    /// Streams of them that are open.
-    pub(super) fn streams(&self) -> usize {
-        self.open.len()
-    }
-
-    fn end(&mut self, subject: SubjectNumber) -> bool {
-        let open: Vec<_> = self.open.range(Stream::all_of(subject)).copied().collect();
-        for stream in open {
-            self.open.remove(&stream);
-        }
-        self.served.remove(subject.0).is_some()
-    }
+/// The lanes that read a subject.
+pub(super) fn lanes_of(interests: &Table<Interest>, number: SubjectNumber) -> LaneSet {
+    interests.get(number.0).map_or(LaneSet::EMPTY, |interest| interest.lanes)
 }
 
 impl Links {
     pub(super) fn interest(
         &mut self,
+        lane: u8,
         subject: Subject,
         wanted: bool,
         effects: &mut Vec<LinksEffect>,
     ) {
         let number = self.subjects.number(&subject);
-        let interested = number.filter(|number| self.interests.contains(number.0));
-        match (interested, wanted) {
-            (None, true) => self.begin_interest(subject, effects),
-            (Some(number), false) => self.end_interest(number, subject, effects),
+        let known = number.and_then(|number| Some((number, *self.interests.get(number.0)?)));
+        match (known, wanted) {
+            (None, true) => self.begin_interest(lane, subject, effects),
+            (Some((number, interest)), true) if !interest.lanes.contains(lane) => {
+                self.join_interest(number, interest, lane, subject, effects);
+            }
+            (Some((number, interest)), false) if interest.lanes.contains(lane) => {
+                self.leave_interest(number, interest, lane, subject, effects);
+            }
             _ => {}
         }
     }
 
-    fn begin_interest(&mut self, subject: Subject, effects: &mut Vec<LinksEffect>) {
+    fn begin_interest(&mut self, lane: u8, subject: Subject, effects: &mut Vec<LinksEffect>) {
         let steward = self.steward_of(&subject);
         let number = self.subjects.take(subject);
-        self.interests.insert(number.0, steward);
+        let mut lanes = LaneSet::EMPTY;
+        lanes.insert(lane);
+        self.interests.insert(number.0, Interest { lanes, steward });
         for link in self.links.values_mut().filter(|link| link.is_established()) {
             if is_read_from(&subject, steward, link.node, &link.islands) {
                 link.want(number, subject, true);
             }
         }
-        self.reconcile_own(number, self.is_own(&subject, steward), effects);
+        if self.is_own(steward) {
+            self.read_own(lane, subject, effects);
+        }
     }
 
-    fn end_interest(
+    /// One more lane reads what this node reads already.
+    fn join_interest(
         &mut self,
         number: SubjectNumber,
+        mut interest: Interest,
+        lane: u8,
         subject: Subject,
         effects: &mut Vec<LinksEffect>,
     ) {
+        let sibling = interest.lanes.first();
+        interest.lanes.insert(lane);
+        self.interests.insert(number.0, interest);
+        if subject.1 == StreamKind::Entities
+            && let Some(from) = sibling
+        {
+            effects.push(LinksEffect::Introduce { from, to: lane, channel: subject.0 });
+        }
+        if self.is_own(interest.steward) {
+            self.read_own(lane, subject, effects);
+        }
+    }
+
+    fn leave_interest(
+        &mut self,
+        number: SubjectNumber,
+        mut interest: Interest,
+        lane: u8,
+        subject: Subject,
+        effects: &mut Vec<LinksEffect>,
+    ) {
+        if self.is_own(interest.steward) {
+            effects.push(LinksEffect::Unsubscribe { reader: Reader::Lane(lane), subject });
+        }
+        interest.lanes.remove(lane);
+        self.interests.insert(number.0, interest);
+        if !interest.lanes.is_empty() {
+            return;
+        }
         for link in self.links.values_mut().filter(|link| link.is_established()) {
             link.want(number, subject, false);
         }
-        self.reconcile_own(number, false, effects);
         self.interests.remove(number.0);
         self.subjects.release(number);
     }
@@ -88,78 +112,51 @@ impl Links {
         match subject.1 {
             StreamKind::Entities => None,
             StreamKind::Objects => {
-                first(&Key::chunk(subject.0.island, subject.0.chunk), self.steward_nodes())
+                let key = Key::chunk(subject.0.island, subject.0.chunk);
+                self.directory.first(Role::steward(), &key)
             }
         }
     }
 
-    fn is_own(&self, subject: &Subject, steward: Option<NodeId>) -> bool {
-        subject.1 == StreamKind::Entities || steward == Some(self.config.node)
+    /// Whether this node is the steward itself: its lanes read from it without a link.
+    fn is_own(&self, steward: Option<NodeId>) -> bool {
+        steward == Some(self.config.node)
     }
 
-    fn reconcile_own(
-        &mut self,
-        number: SubjectNumber,
-        wanted: bool,
-        effects: &mut Vec<LinksEffect>,
-    ) {
-        if wanted && !self.own.served.contains(number.0) {
-            self.serve_own(number, effects);
-        } else if !wanted
-            && self.own.end(number)
-            && let Some(subject) = self.subjects.subject(number)
-        {
-            effects.push(LinksEffect::Unsubscribe { reader: self.config.node, subject });
-        }
-    }
-
-    fn serve_own(&mut self, number: SubjectNumber, effects: &mut Vec<LinksEffect>) {
-        let Some(subject) = self.subjects.subject(number) else { return };
-        let serve = self.next_serve();
-        self.own.served.insert(number.0, serve);
-        let (reader, version) = (self.config.node, serve.get());
+    fn read_own(&mut self, lane: u8, subject: Subject, effects: &mut Vec<LinksEffect>) {
+        let (reader, version) = (Reader::Lane(lane), self.next_subscription().get());
         effects.push(LinksEffect::Subscribe { reader, subject, version });
     }
 
-    /// Asks the parts of this node to answer a link's reader.
+    /// Asks the lanes or the steward of this node to answer a link's reader.
     pub(super) fn serve(
         &mut self,
         id: LinkId,
         number: SubjectNumber,
         effects: &mut Vec<LinksEffect>,
     ) {
-        let version = self.next_serve().get();
+        let version = self.next_subscription().get();
         let Some(link) = self.links.get_mut(&id) else { return };
-        let Some(reader) = link.node else { return };
+        let Some(reader) = link.node.map(Reader::Node) else { return };
         let Some(subject) = self.subjects.subject(number) else { return };
         link.served.asked(number, version);
         effects.push(LinksEffect::Subscribe { reader, subject, version });
     }
 
     /// Never the same again.
-    fn next_serve(&mut self) -> NonZeroU64 {
-        let next = self.next_serve.saturating_add(1);
-        std::mem::replace(&mut self.next_serve, next)
+    fn next_subscription(&mut self) -> NonZeroU64 {
+        let next = self.next_subscription.saturating_add(1);
+        std::mem::replace(&mut self.next_subscription, next)
     }
 
-    pub(super) fn resync(
-        &mut self,
-        subject: Subject,
-        publisher: PublisherId,
-        effects: &mut Vec<LinksEffect>,
-    ) {
+    pub(super) fn resync(&mut self, subject: Subject, publisher: Option<PublisherId>) {
         let Some(number) = self.subjects.number(&subject) else { return };
-        if publisher.node() == self.config.node {
-            if self.own.served.contains(number.0) {
-                self.serve_own(number, effects);
+        let of = publisher.map(PublisherId::node);
+        for link in self.links.values_mut() {
+            let is_meant = of.is_none() || link.node == of;
+            if is_meant && link.is_established() && link.wanted.contains(number, &subject) {
+                link.want(number, subject, true);
             }
-            return;
-        }
-        let link = self.peers.get(&publisher.node()).and_then(|link| self.links.get_mut(link));
-        if let Some(link) = link
-            && link.wanted.contains(number, &subject)
-        {
-            link.want(number, subject, true);
         }
     }
 
@@ -169,9 +166,22 @@ impl Links {
             self.interests.iter().map(|(number, _)| SubjectNumber(number)).collect();
         for number in interests {
             let Some(subject) = self.subjects.subject(number) else { continue };
-            let steward = self.steward_of(&subject);
-            self.interests.insert(number.0, steward);
-            self.reconcile_own(number, self.is_own(&subject, steward), effects);
+            let Some(mut interest) = self.interests.get(number.0).copied() else { continue };
+            let before = self.is_own(interest.steward);
+            interest.steward = self.steward_of(&subject);
+            self.interests.insert(number.0, interest);
+            match (before, self.is_own(interest.steward)) {
+                (false, true) => {
+                    interest.lanes.iter().for_each(|lane| self.read_own(lane, subject, effects));
+                }
+                (true, false) => {
+                    effects.extend(interest.lanes.iter().map(|lane| LinksEffect::Unsubscribe {
+                        reader: Reader::Lane(lane),
+                        subject,
+                    }))
+                }
+                _ => {}
+            }
         }
         for link in self.peers.values().copied().collect::<Vec<_>>() {
             self.reconcile(link);
@@ -181,10 +191,10 @@ impl Links {
     /// Makes what is read on a link what is to be read on it. What this node has no interest in is not read on any.
     pub(super) fn reconcile(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        for (number, steward) in self.interests.iter() {
+        for (number, interest) in self.interests.iter() {
             let number = SubjectNumber(number);
             let Some(subject) = self.subjects.subject(number) else { continue };
-            let wanted = is_read_from(&subject, *steward, link.node, &link.islands);
+            let wanted = is_read_from(&subject, interest.steward, link.node, &link.islands);
             if wanted != link.wanted.contains(number, &subject) {
                 link.want(number, subject, wanted);
             }
@@ -210,37 +220,37 @@ impl Links {
         for (link, subject) in anew {
             self.serve(link, subject, effects);
         }
-        let own = frames.into_iter().filter_map(|(number, frame)| {
-            let stream = Stream::new(number, frame.publisher.part());
-            self.own.open.contains(&stream).then_some(frame)
-        });
-        let own: Vec<Arc<Frame>> = own.collect();
-        if !own.is_empty() {
-            effects.push(LinksEffect::Frames(own));
+    }
+
+    pub(super) fn answer(&mut self, to: NodeId, snapshot: &Snapshot) {
+        let number = self.subjects.number(&(snapshot.channel, snapshot.stream));
+        let link = self.peers.get(&to).and_then(|link| self.links.get_mut(link));
+        if let (Some(number), Some(link)) = (number, link)
+            && !link.answer(number, snapshot)
+        {
+            self.counters.too_large += 1;
+            self.counters.limits.note(Limit::FrameBytes);
         }
     }
 
-    pub(super) fn answer(
-        &mut self,
-        to: NodeId,
-        snapshot: Arc<Snapshot>,
+    /// Hands what other nodes publish to the lanes that read it. `lanes` are the readers of each of `frames`.
+    pub(super) fn distribute(
+        mut frames: Vec<Arc<Frame>>,
+        lanes: &[LaneSet],
         effects: &mut Vec<LinksEffect>,
     ) {
-        let number = self.subjects.number(&(snapshot.channel, snapshot.stream));
-        let Some(number) = number else { return };
-        if to != self.config.node {
-            if let Some(link) = self.peers.get(&to).and_then(|link| self.links.get_mut(link))
-                && !link.answer(number, &snapshot)
-            {
-                self.counters.too_large += 1;
-                self.counters.limits.note(Limit::FrameBytes);
+        let mut readers = lanes.iter().copied().fold(LaneSet::EMPTY, LaneSet::union);
+        while let Some(lane) = readers.first() {
+            readers.remove(lane);
+            let mut reads = lanes.iter().map(|lanes| lanes.contains(lane));
+            if readers.is_empty() {
+                // The last gets the vector itself: with one lane it goes round without being copied.
+                frames.retain(|_| reads.next().unwrap_or(false));
+                return effects.push(LinksEffect::Frames { lane, frames });
             }
-            return;
-        }
-        let asked = self.own.served.get(number.0);
-        if asked.is_some_and(|asked| asked.get() <= snapshot.answers) {
-            self.own.open.insert(Stream::new(number, snapshot.publisher.part()));
-            effects.push(LinksEffect::Snapshot(snapshot));
+            let read = frames.iter().zip(reads).filter(|(_, reads)| *reads);
+            let frames = read.map(|(frame, _)| frame.clone()).collect();
+            effects.push(LinksEffect::Frames { lane, frames });
         }
     }
 }

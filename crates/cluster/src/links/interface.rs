@@ -1,13 +1,14 @@
 //! What the machine of links is made of, what can wake it, and what it asks for.
 
 use crate::book::Member;
-use crate::calls::{CallError, CallTarget, IncomingCall};
+use crate::calls::{CallError, CallTarget, IncomingCall, Rejection};
 use crate::link::{HangupReason, LinkId};
 use crate::subjects::Subject;
 use bytes::Bytes;
-use pelago_model::{Incarnation, IslandClock, IslandId, LimitCounts, NodeId, PublisherId};
+use pelago_model::{
+    ChannelId, Incarnation, IslandClock, IslandId, LimitCounts, NodeId, PublisherId, Reader, Role,
+};
 use pelago_wire::frame::{Frame, Snapshot};
-use pelago_wire::peer::{answer, call};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -80,25 +81,27 @@ pub enum LinksInput {
         /// The link.
         link: LinkId,
     },
-    /// This node wants to read a subject, or no more.
+    /// A lane of this node wants to read a subject of other nodes, or no more. Of objects it may be this node's own.
     Interest {
+        /// The lane.
+        lane: u8,
         /// What.
         subject: Subject,
         /// Whether.
         wanted: bool,
     },
-    /// A part of this node wants to be answered anew.
+    /// A lane of this node wants to be answered anew.
     Resync {
         /// What.
         subject: Subject,
-        /// By whom.
-        publisher: PublisherId,
+        /// By whom; `None`: by all other nodes that are read.
+        publisher: Option<PublisherId>,
     },
     /// On which islands this node has anybody.
     Present(BTreeSet<IslandId>),
-    /// Frames of this node's parts, for all who read them.
+    /// Frames of this node's lanes and services, for the other nodes that read them.
     Publish(Vec<Arc<Frame>>),
-    /// A part's answer to a subscription.
+    /// A lane's or a service's answer to another node's subscription.
     Snapshot {
         /// Who subscribed.
         to: NodeId,
@@ -111,8 +114,12 @@ pub enum LinksInput {
         number: u64,
         /// Whom.
         target: CallTarget,
-        /// What.
-        body: call::Body,
+        /// The service that is asked.
+        role: Role,
+        /// The key that it is about.
+        key: String,
+        /// What; opaque.
+        body: Bytes,
         /// Until when, in ms from now.
         deadline_ms: u32,
         /// Whether it may be carried out twice.
@@ -124,8 +131,8 @@ pub enum LinksInput {
     Reply {
         /// Which.
         call: IncomingCall,
-        /// The answer.
-        body: answer::Body,
+        /// The body of the answer, or why it was not begun.
+        reply: Result<Bytes, Rejection>,
     },
     /// The clock.
     Wake,
@@ -155,26 +162,47 @@ pub enum LinksEffect {
         /// Whole messages.
         bytes: Bytes,
     },
-    /// The parts of this node shall publish for a reader, and answer it with a snapshot.
+    /// Lanes (entities) or the steward (objects) of this node shall publish for a reader, and answer it with a snapshot.
+    /// The reader is another node, or a lane of this one that reads objects of this node's own steward.
     Subscribe {
         /// Who reads.
-        reader: NodeId,
+        reader: Reader,
         /// What.
         subject: Subject,
         /// To be named in the answer.
         version: u64,
     },
-    /// The parts of this node need not publish for a reader any more.
+    /// They need not publish for a reader any more.
     Unsubscribe {
         /// Who reads.
-        reader: NodeId,
+        reader: Reader,
         /// What.
         subject: Subject,
     },
-    /// Frames, of this node and of others, decoded.
-    Frames(Vec<Arc<Frame>>),
-    /// An answer to a subscription.
-    Snapshot(Arc<Snapshot>),
+    /// A lane begins to read entities of a channel that this node reads already, for other lanes. A sibling is to show it
+    /// what it knows; frames that come after this go to both.
+    Introduce {
+        /// The lane that reads the channel already.
+        from: u8,
+        /// The lane that begins to.
+        to: u8,
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// Frames of other nodes, decoded, for a lane that reads them.
+    Frames {
+        /// The lane.
+        lane: u8,
+        /// The frames.
+        frames: Vec<Arc<Frame>>,
+    },
+    /// Another node's answer to a subscription, for a lane that reads it.
+    Snapshot {
+        /// The lane.
+        lane: u8,
+        /// The answer.
+        snapshot: Arc<Snapshot>,
+    },
     /// A node is out of reach.
     PeerLost {
         /// Which.
@@ -189,8 +217,12 @@ pub enum LinksEffect {
     Incoming {
         /// To be named in the reply.
         call: IncomingCall,
+        /// The service that is asked.
+        role: Role,
+        /// The key that it is about.
+        key: String,
         /// What is asked.
-        body: call::Body,
+        body: Bytes,
         /// To be found in the logs.
         trace: u64,
     },
@@ -199,7 +231,7 @@ pub enum LinksEffect {
         /// The caller's number.
         number: u64,
         /// How.
-        result: Result<answer::Body, CallError>,
+        result: Result<Bytes, CallError>,
     },
 }
 

@@ -2,9 +2,10 @@
 
 use super::{Links, LinksEffect, WAKE_MS, presence};
 use crate::book::Member;
+use crate::directory::Directory;
 use crate::link::{HangupReason, Link, LinkId};
 use crate::rendezvous::mix;
-use pelago_model::{Incarnation, Limit, NodeId, WorldTime};
+use pelago_model::{Incarnation, Limit, NodeId, Reader, WorldTime};
 use pelago_wire::peer::{Heartbeat, PeerHello, peer_message};
 use pelago_wire::{PROTOCOL_NEWEST, PROTOCOL_OLDEST, negotiate};
 use std::collections::BTreeSet;
@@ -56,6 +57,7 @@ impl Links {
         members: Vec<Member>,
         effects: &mut Vec<LinksEffect>,
     ) {
+        self.directory = Directory::new(&members);
         self.members = members.into_iter().map(|member| (member.node, member)).collect();
         self.dialling.retain(|node, _| self.members.contains_key(node));
         let ended = self.links.values().filter_map(|link| {
@@ -129,7 +131,7 @@ impl Links {
         let Some(node) = link.node.filter(|node| self.peers.get(node) == Some(&id)) else { return };
         self.peers.remove(&node);
         for subject in served {
-            effects.push(LinksEffect::Unsubscribe { reader: node, subject });
+            effects.push(LinksEffect::Unsubscribe { reader: Reader::Node(node), subject });
         }
         effects.push(LinksEffect::PeerLost { node });
         for call in self.calls.values_mut().filter(|call| call.at == Some((node, Some(id)))) {

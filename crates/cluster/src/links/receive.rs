@@ -1,11 +1,12 @@
 //! What other nodes send. Whatever it is, it ends one link at worst.
 
+use super::interest::lanes_of;
 use super::{Links, LinksEffect};
 use crate::aliases::{Stream, Taken};
 use crate::link::{HangupReason, LinkId};
 use crate::subjects::SubjectNumber;
 use bytes::Bytes;
-use pelago_model::{IslandId, WorldTime};
+use pelago_model::{IslandId, Reader, WorldTime};
 use pelago_wire::Malformed;
 use pelago_wire::client_stream::decode_close;
 use pelago_wire::frame::{Frame, Snapshot};
@@ -92,7 +93,7 @@ impl Links {
         for (subject, number) in change.remove {
             link.end_streams(number);
             self.subjects.release(number);
-            effects.push(LinksEffect::Unsubscribe { reader, subject });
+            effects.push(LinksEffect::Unsubscribe { reader: Reader::Node(reader), subject });
         }
         let version = link.served.version();
         link.control(peer_message::Body::Held(SubscriptionsHeld { version }));
@@ -122,7 +123,7 @@ impl Links {
     ) -> Result<(), HangupReason> {
         let (tick, encoded) = decode_peer_frames(payload)?;
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
-        let mut frames = Vec::new();
+        let (mut frames, mut readers) = (Vec::new(), Vec::new());
         for bytes in encoded {
             match link.in_streams.take(bytes.alias, bytes.sequence) {
                 Taken::Next(Stream { subject, part }) => {
@@ -131,6 +132,7 @@ impl Links {
                     let whose = (publisher, channel, kind);
                     let frame = Frame::decode(whose, tick, &self.config.clock, bytes)?;
                     frames.push(Arc::new(frame));
+                    readers.push(lanes_of(&self.interests, subject));
                 }
                 Taken::Gap(Stream { subject, .. }) => {
                     self.counters.gaps += 1;
@@ -143,9 +145,7 @@ impl Links {
             }
         }
         self.counters.frames += frames.len() as u64;
-        if !frames.is_empty() {
-            effects.push(LinksEffect::Frames(frames));
-        }
+        Self::distribute(frames, &readers, effects);
         Ok(())
     }
 
@@ -174,7 +174,12 @@ impl Links {
         let ahead = u64::from(self.config.sabotage.snapshot_off_by_one);
         let sequence = snapshot.sequence.saturating_add(ahead);
         link.in_streams.open(alias, Stream::new(subject, part), sequence);
-        effects.push(LinksEffect::Snapshot(Arc::new(snapshot)));
+        let snapshot = Arc::new(snapshot);
+        effects.extend(
+            lanes_of(&self.interests, subject)
+                .iter()
+                .map(|lane| LinksEffect::Snapshot { lane, snapshot: snapshot.clone() }),
+        );
         Ok(())
     }
 

@@ -1,7 +1,6 @@
 //! How much the links of a node hold.
 
 use super::Links;
-use crate::aliases::MAX_STREAMS;
 use crate::calls::{MAX_INCOMING, MAX_OUTGOING};
 use crate::link::{Link, MAX_WAITING_BYTES};
 use crate::subscriptions::MAX_SUBSCRIPTIONS;
@@ -41,13 +40,6 @@ impl Links {
                 MAX_SUBSCRIPTIONS,
                 self.interests.len(),
             ),
-            Size::table(
-                "own subscriptions",
-                self.own.served(),
-                MAX_SUBSCRIPTIONS,
-                self.interests.len(),
-            ),
-            Size::table("own streams", self.own.streams(), MAX_STREAMS, MAX_STREAMS),
             Size::table("subjects with a number", self.subjects.len(), named, named),
         ]
     }

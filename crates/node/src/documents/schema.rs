@@ -3,12 +3,12 @@
 //! During a rollout, or after one that was taken back, documents may be met that a newer build has written. Whoever reads one gets
 //! an error instead of a value, and so has nothing that it could write back.
 
-use crate::audit::{AUDIT_SCHEMA, AuditDocument};
-use crate::avatar::{
+use crate::documents::audit::{AUDIT_SCHEMA, AuditDocument};
+use crate::documents::avatar::{
     AVATAR_SCHEMA, AvatarDocument, NAME_SCHEMA, NameDocument, PLACE_SCHEMA, PlaceDocument,
     SERIALS_SCHEMA, SerialsDocument,
 };
-use crate::node::{WORLD_SCHEMA, WorldDocument};
+use crate::documents::world::{WORLD_SCHEMA, WorldDocument};
 use pelago_game::{IslandSpec, json};
 use pelago_model::Document;
 use serde::de::DeserializeOwned;

@@ -1,14 +1,14 @@
 //! The document of an avatar: what makes "acknowledged means durable, repeated means once" true.
 
-use crate::schema::Unreadable;
-use crate::token::TokenHash;
+use crate::documents::schema::Unreadable;
+use crate::documents::token::TokenHash;
 use blake3::Hash;
 use pelago_model::limits::OUTCOME_RING;
 use pelago_model::{Document, EntityId, Epoch, IslandId, IslandTime, NodeId, Position, Sequence};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use crate::schema::read;
+pub use crate::documents::schema::read;
 
 /// The schema version of avatar documents.
 pub const AVATAR_SCHEMA: u16 = 1;
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn the_chain_is_that_of_the_vectors() {
-        let text = include_str!("../../../docs/vectors/chain.json");
+        let text = include_str!("../../../../docs/vectors/chain.json");
         let bytes = |value: &Value| {
             let digits = value.as_str().unwrap().as_bytes();
             let pair = |pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();

@@ -4,7 +4,7 @@
 //! and never changed: [`Transaction::keeps_history`](pelago_model::Transaction::keeps_history). The audit of a grant is also
 //! the memory of it. A command that leaves the economy alone has none.
 
-use crate::avatar::ChainHash;
+use crate::documents::avatar::ChainHash;
 use pelago_game::{Changes, json};
 use pelago_model::limits::MAX_DOCUMENT_BYTES;
 use pelago_model::{EntityId, Epoch, GrantKey, IslandTime, Key, Revision, Sequence, Write};

@@ -1,0 +1,7 @@
+//! The platform's own documents: their forms, versions and how they are read.
+
+pub mod audit;
+pub mod avatar;
+pub mod schema;
+pub mod token;
+pub mod world;

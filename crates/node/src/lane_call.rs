@@ -1,0 +1,91 @@
+//! What lanes are asked by others: on behalf of a real, or of a session, that is theirs.
+
+use bytes::Bytes;
+use pelago_model::{EntityId, Epoch, Position};
+use pelago_wire::message::{decode_body, encode_body};
+use pelago_wire::peer::{self, lane_call};
+
+/// A call for somebody on a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LaneCall {
+    /// A live command for a real.
+    Live(LiveCommand),
+    /// An avatar has a newer session.
+    Superseded {
+        /// The avatar.
+        avatar: EntityId,
+        /// Its epoch there.
+        epoch: Epoch,
+    },
+    /// Something that the session of an avatar is to be told.
+    Notify {
+        /// The avatar.
+        avatar: EntityId,
+        /// Its epoch: another session has been told otherwise.
+        epoch: Epoch,
+        /// The game's (JSON).
+        payload: Bytes,
+    },
+}
+
+/// A live command, stamped by the actor's lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveCommand {
+    /// Who acts.
+    pub actor: EntityId,
+    /// The epoch under which the actor is played.
+    pub actor_epoch: Epoch,
+    /// Where the actor is.
+    pub actor_position: Position,
+    /// On whom.
+    pub target: EntityId,
+    /// The game's.
+    pub payload: Bytes,
+}
+
+impl LaneCall {
+    /// Its form between nodes.
+    pub fn encode(self) -> Bytes {
+        let body = match self {
+            Self::Live(live) => lane_call::Body::Live(peer::LiveCall {
+                target: live.target.0,
+                actor: live.actor.0,
+                actor_epoch: live.actor_epoch.0,
+                x: live.actor_position.x,
+                y: live.actor_position.y,
+                payload: live.payload,
+            }),
+            Self::Superseded { avatar, epoch } => {
+                lane_call::Body::Superseded(peer::Superseded { avatar: avatar.0, epoch: epoch.0 })
+            }
+            Self::Notify { avatar, epoch, payload } => {
+                let (avatar, epoch) = (avatar.0, epoch.0);
+                lane_call::Body::Notify(peer::Notify { avatar, epoch, payload })
+            }
+        };
+        encode_body(&peer::LaneCall { body: Some(body) })
+    }
+
+    /// Reads what another node sent; `None` if this build does not understand it.
+    pub fn decode(body: &Bytes) -> Option<Self> {
+        let call = decode_body::<peer::LaneCall>(body).ok()?;
+        Some(match call.body? {
+            lane_call::Body::Live(live) => Self::Live(LiveCommand {
+                actor: EntityId(live.actor),
+                actor_epoch: Epoch(live.actor_epoch),
+                actor_position: Position::new(live.x, live.y),
+                target: EntityId(live.target),
+                payload: live.payload,
+            }),
+            lane_call::Body::Superseded(superseded) => Self::Superseded {
+                avatar: EntityId(superseded.avatar),
+                epoch: Epoch(superseded.epoch),
+            },
+            lane_call::Body::Notify(notify) => Self::Notify {
+                avatar: EntityId(notify.avatar),
+                epoch: Epoch(notify.epoch),
+                payload: notify.payload,
+            },
+        })
+    }
+}
