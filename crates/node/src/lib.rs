@@ -6,11 +6,14 @@
 
 pub mod call;
 pub mod client_event;
+pub mod composer;
 pub mod documents;
 pub mod grant;
 pub mod lane_call;
 pub mod log;
 pub mod machine_id;
+pub mod mailbox;
+pub mod node;
 pub mod placement;
 pub mod rate_limits;
 pub mod rule_run;
@@ -25,11 +28,14 @@ pub mod service;
 
 pub use call::{CallResult, CallTarget, Caller, OutgoingCall, Rejection, Reply};
 pub use client_event::ClientEvent;
+pub use composer::{Composer, MachineInput, Output, ShellEffect};
 pub use documents::world::{WorldDocument, bootstrap};
 pub use grant::Grant;
 pub use lane_call::{LaneCall, LiveCommand};
 pub use log::{Level, LogLine};
 pub use machine_id::MachineId;
+pub use mailbox::Mailbox;
+pub use node::{Node, NodeConfig, NodeMachine, Sabotage};
 pub use rate_limits::{ClientLimits, ProtocolViolation};
 pub use rule_run::{RuleEnd, RuleRun};
 pub use session::NewSession;

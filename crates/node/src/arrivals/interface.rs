@@ -18,6 +18,11 @@ pub enum ArrivalsInput {
         /// What.
         event: ClientEvent,
     },
+    /// A client that had been placed is gone.
+    Left {
+        /// The client.
+        client: ClientId,
+    },
     /// The store has answered.
     Stored {
         /// The request.

@@ -1,0 +1,92 @@
+//! What machines ask of the shell.
+
+use crate::call::CallResult;
+use crate::log::LogLine;
+use crate::machine_id::MachineId;
+use crate::rule_run::RuleRun;
+use crate::store_request::RequestId;
+use bytes::Bytes;
+use pelago_cluster::{HangupReason, LinkId};
+use pelago_model::{Key, NodeId, Transaction};
+use pelago_world::ClientId;
+
+/// What the shell of a node is asked to do: sockets, store, threads, log.
+#[derive(Debug)]
+pub enum ShellEffect {
+    /// To open a link to a node.
+    Dial {
+        /// The node.
+        node: NodeId,
+        /// Its address in the address book.
+        address: String,
+    },
+    /// To close a link.
+    Hangup {
+        /// The link.
+        link: LinkId,
+        /// Why, for the log.
+        reason: HangupReason,
+    },
+    /// To write whole messages to a link.
+    SendLink {
+        /// The link.
+        link: LinkId,
+        /// The messages.
+        bytes: Bytes,
+    },
+    /// To write whole messages to a client.
+    SendClient {
+        /// The client.
+        client: ClientId,
+        /// The messages.
+        bytes: Bytes,
+    },
+    /// To end a client's connection once what was sent before is written.
+    CloseClient {
+        /// The client.
+        client: ClientId,
+    },
+    /// From now on what happens on a client's connection is for a lane. The lane is told of the client afterwards.
+    Placed {
+        /// The client.
+        client: ClientId,
+        /// The lane.
+        lane: u8,
+    },
+    /// To read documents; the answer comes by [`MachineInput::stored`](super::MachineInput::stored).
+    Load {
+        /// Who asks.
+        machine: MachineId,
+        /// To be named in the answer.
+        request: RequestId,
+        /// What to read.
+        keys: Vec<Key>,
+    },
+    /// To commit a transaction; the answer comes by [`MachineInput::stored`](super::MachineInput::stored).
+    Commit {
+        /// Who asks.
+        machine: MachineId,
+        /// To be named in the answer.
+        request: RequestId,
+        /// What to commit.
+        transaction: Transaction,
+    },
+    /// To run rules; the end comes by [`MachineInput::ran`](super::MachineInput::ran).
+    Run {
+        /// Who asks.
+        machine: MachineId,
+        /// To be named in the answer.
+        request: RequestId,
+        /// What to run.
+        run: RuleRun,
+    },
+    /// To tell an operator how its call ended.
+    OperatorAnswered {
+        /// The number of the operator's call.
+        number: u64,
+        /// How it ended.
+        result: CallResult,
+    },
+    /// To note something in the log.
+    Log(LogLine),
+}
