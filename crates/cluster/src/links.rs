@@ -46,7 +46,7 @@ use crate::book::Member;
 use crate::calls::Outgoing;
 use crate::directory::Directory;
 use crate::link::{Link, LinkId};
-use crate::subjects::{Subject, Subjects};
+use crate::subjects::{Subject, SubjectNumber, Subjects};
 use crate::table::Table;
 use interest::Interest;
 use peers::Dialling;
@@ -130,6 +130,13 @@ impl Links {
     pub fn served(&self, node: NodeId) -> Option<impl Iterator<Item = Subject> + '_> {
         let link = self.links.get(self.peers.get(&node)?)?;
         Some(link.served.numbers().filter_map(|number| self.subjects.subject(number)))
+    }
+
+    /// Channels that lanes of this node read, of entities or objects.
+    pub fn channels(&self) -> usize {
+        let subjects = self.interests.iter().map(|(number, _)| SubjectNumber(number));
+        let channels = subjects.filter_map(|number| Some(self.subjects.subject(number)?.0));
+        channels.collect::<BTreeSet<_>>().len()
     }
 
     /// Who serves what, by the address book as it was told last.

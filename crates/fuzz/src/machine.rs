@@ -6,19 +6,19 @@ mod players;
 
 use crate::input::Input;
 use links::Peer;
-use pelago_cluster::{LinksInput, Member, Roles};
+use pelago_cluster::{LinksInput, Member};
 use pelago_frontier::Frontier;
 use pelago_game::{Arrival, Game, IslandSpec, Land};
 use pelago_model::{
     CommitOutcome, EntityId, Incarnation, IslandClock, IslandId, NodeId, Position, WorldNumber,
     WorldTime,
 };
-use pelago_node::node::{Sabotage, WorldDocument};
 use pelago_node::{
-    ControlInput, Effect, LaneInput, LoginInput, Message, Node, NodeConfig, Part, RequestId,
-    StewardInput, bootstrap,
+    ClientEvent, MachineInput, Node, NodeConfig, Sabotage, ShellEffect, StoreAnswer, WorldDocument,
+    bootstrap,
 };
 use pelago_store::Memory;
+use pelago_world::ClientId;
 use players::Player;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, LazyLock};
@@ -77,17 +77,18 @@ impl World {
             node: SELF,
             incarnation: LIFE,
             lanes: 1,
+            services: 1,
             spread: pelago_node::placement::DEFAULT_SPREAD,
             world: WorldNumber::new(1).expect("a small number"),
             home: HOME,
-            lands: BTreeMap::from([(HOME, LAND.clone())]),
+            lands: Arc::new(BTreeMap::from([(HOME, LAND.clone())])),
             game: Arc::new(Frontier),
             clock: IslandClock::IDENTITY,
             secret: [7; 32],
-            batch_turns: pelago_node::MAX_BATCH_TURNS,
+            batch_turns: pelago_node::steward::MAX_BATCH_TURNS,
             limits: pelago_node::ClientLimits::default(),
             max_clients: 10,
-            audit: false,
+            more_services: Vec::new(),
             build: "fuzz".into(),
             sabotage: Sabotage::default(),
         };
@@ -109,10 +110,11 @@ impl World {
             peer: Peer::default(),
             next_connection: 1,
         };
-        let member =
-            |node| Member { node, incarnation: LIFE, address: String::new(), roles: Roles::ALL };
-        let book = vec![member(SELF), member(OTHER)];
-        world.tell(Message::Control(ControlInput::Book(book)));
+        let member = |node| {
+            let roles = config.roles();
+            Member { node, incarnation: LIFE, address: String::new(), roles }
+        };
+        world.node.set_members(BEGIN, vec![member(SELF), member(OTHER)]);
         world.link();
         world.connect(0);
         world.connect(1);
@@ -148,86 +150,83 @@ impl World {
             assert!(wake < WAKES, "it wakes without end");
             self.now = next.max(self.now);
             let mut effects = Vec::new();
-            self.node.wake(self.now, &mut effects);
+            self.node.wake(self.now);
+            self.node.settle(self.now, &mut effects);
             self.perform(effects);
         }
         self.now = until;
     }
 
-    fn tell(&mut self, message: Message) {
+    fn tell(&mut self, input: MachineInput) {
         let mut effects = Vec::new();
-        self.node.handle(self.now, message, &mut effects);
+        let told = self.node.tell(self.now, input, &mut effects);
+        assert!(told.is_ok(), "every message is handled before the next one comes");
+        self.node.settle(self.now, &mut effects);
+        self.perform(effects);
+    }
+
+    fn of_client(&mut self, client: ClientId, event: ClientEvent) {
+        let mut effects = Vec::new();
+        let told = self.node.client(self.now, client, event, &mut effects);
+        assert!(told.is_ok(), "every message is handled before the next one comes");
+        self.node.settle(self.now, &mut effects);
         self.perform(effects);
     }
 
     fn links(&mut self, input: LinksInput) {
-        self.tell(Message::Control(ControlInput::Links(input)));
+        self.tell(MachineInput::Links(input));
     }
 
     /// Carries out effects and what follows from them; the store answers at once.
-    fn perform(&mut self, effects: Vec<Effect>) {
+    fn perform(&mut self, effects: Vec<ShellEffect>) {
         let mut queue = VecDeque::from(effects);
         let mut count = 0;
         while let Some(effect) = queue.pop_front() {
             count += 1;
             assert!(count < FOLLOWERS, "it goes on without end");
-            let message = match effect {
-                Effect::Load { part, request_id, keys } => {
-                    let documents = Some(keys.iter().map(|key| self.store.get(key)).collect());
-                    match part {
-                        Part::Lane(lane) => {
-                            Message::Lane(lane, LaneInput::Loaded { request_id, documents })
-                        }
-                        Part::Steward => {
-                            Message::Steward(StewardInput::Loaded { request_id, documents })
-                        }
-                        Part::Login | Part::Control => {
-                            Message::Login(LoginInput::Loaded { request_id, documents })
-                        }
-                    }
+            let input = match effect {
+                ShellEffect::Load { machine, request, keys } => {
+                    let documents = keys.iter().map(|key| self.store.get(key)).collect();
+                    MachineInput::stored(machine, request, StoreAnswer::Loaded(Some(documents)))
                 }
-                Effect::Commit { part, request_id, transaction } => {
+                ShellEffect::Commit { machine, request, transaction } => {
                     let outcome =
                         self.fault.take().unwrap_or_else(|| self.store.apply(transaction));
-                    committed(part, request_id, outcome)
+                    MachineInput::stored(machine, request, StoreAnswer::Committed(outcome))
                 }
-                Effect::Dial { node, .. } => {
-                    Message::Control(ControlInput::Links(LinksInput::DialFailed { node }))
+                ShellEffect::Run { machine, request, run } => {
+                    MachineInput::ran(machine, request, run.run())
                 }
-                Effect::Hangup { link, .. } => {
+                ShellEffect::Dial { node, .. } => {
+                    Some(MachineInput::Links(LinksInput::DialFailed { node }))
+                }
+                ShellEffect::Hangup { link, .. } => {
                     self.peer.hung_up(link);
-                    Message::Control(ControlInput::Links(LinksInput::Closed { link }))
+                    Some(MachineInput::Links(LinksInput::Closed { link }))
                 }
-                Effect::SendLink { link, bytes } => {
+                ShellEffect::SendLink { link, bytes } => {
                     self.peer.hears(link, bytes);
-                    continue;
+                    None
                 }
-                Effect::SendClient { client, bytes } => {
+                ShellEffect::SendClient { client, bytes } => {
                     self.players.iter_mut().for_each(|player| player.hears(client, &bytes));
-                    continue;
+                    None
                 }
-                Effect::CloseClient { client } => {
+                ShellEffect::CloseClient { client } => {
                     self.players.iter_mut().for_each(|player| player.ended(client));
-                    Message::Control(ControlInput::Disconnected { client })
+                    Some(MachineInput::of_client(None, client, ClientEvent::Disconnected))
                 }
-                Effect::To(_)
-                | Effect::Audit { .. }
-                | Effect::GrantEnded { .. }
-                | Effect::Log { .. } => continue,
+                ShellEffect::Placed { .. }
+                | ShellEffect::OperatorAnswered { .. }
+                | ShellEffect::Log(_) => None,
             };
             let mut effects = Vec::new();
-            self.node.handle(self.now, message, &mut effects);
+            if let Some(input) = input {
+                let told = self.node.tell(self.now, input, &mut effects);
+                assert!(told.is_ok(), "what the shell says never waits");
+                self.node.settle(self.now, &mut effects);
+            }
             queue.extend(effects);
-        }
-    }
-}
-
-fn committed(part: Part, request_id: RequestId, outcome: CommitOutcome) -> Message {
-    match part {
-        Part::Lane(lane) => Message::Lane(lane, LaneInput::Committed { request_id, outcome }),
-        Part::Steward => Message::Steward(StewardInput::Committed { request_id, outcome }),
-        Part::Login | Part::Control => {
-            Message::Login(LoginInput::Committed { request_id, outcome })
         }
     }
 }

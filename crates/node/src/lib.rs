@@ -34,7 +34,7 @@ pub use grant::Grant;
 pub use lane_call::{LaneCall, LiveCommand};
 pub use log::{Level, LogLine};
 pub use machine_id::MachineId;
-pub use mailbox::Mailbox;
+pub use mailbox::{Mailbox, MailboxLimits};
 pub use node::{Node, NodeConfig, NodeMachine, Sabotage};
 pub use rate_limits::{ClientLimits, ProtocolViolation};
 pub use rule_run::{RuleEnd, RuleRun};

@@ -53,10 +53,28 @@ pub enum Full<T> {
     Busy(T),
 }
 
+/// How much room a mailbox has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MailboxLimits {
+    /// For messages of sockets.
+    pub from_sockets: usize,
+    /// For batches of frames.
+    pub frames: usize,
+    /// For calls.
+    pub calls: usize,
+}
+
+impl Default for MailboxLimits {
+    fn default() -> Self {
+        Self { from_sockets: MAX_FROM_SOCKETS, frames: MAX_FRAMES, calls: MAX_CALLS }
+    }
+}
+
 /// What waits for a machine, in the order in which it came.
 #[derive(Debug)]
 pub struct Mailbox<T> {
     machine: MachineId,
+    limits: MailboxLimits,
     queue: VecDeque<(WorldTime, T)>,
     /// How many there are of each class.
     from_sockets: usize,
@@ -73,6 +91,7 @@ impl<T: Mail> Mailbox<T> {
     pub fn new(machine: MachineId) -> Self {
         Self {
             machine,
+            limits: MailboxLimits::default(),
             queue: VecDeque::new(),
             from_sockets: 0,
             frames: 0,
@@ -90,11 +109,11 @@ impl<T: Mail> Mailbox<T> {
     /// [`Full`], with what found no room.
     pub fn push(&mut self, now: WorldTime, mail: T) -> Result<(), Full<T>> {
         match mail.class() {
-            Class::Socket if self.from_sockets >= MAX_FROM_SOCKETS => {
+            Class::Socket if self.from_sockets >= self.limits.from_sockets => {
                 return Err(Full::Wait(mail));
             }
-            Class::Call if self.calls >= MAX_CALLS => return Err(Full::Busy(mail)),
-            Class::Frames if self.frames >= MAX_FRAMES => {
+            Class::Call if self.calls >= self.limits.calls => return Err(Full::Busy(mail)),
+            Class::Frames if self.frames >= self.limits.frames => {
                 self.left_out += 1;
                 self.missed.extend(mail.channels());
                 return Ok(());
@@ -107,7 +126,7 @@ impl<T: Mail> Mailbox<T> {
 
     /// Takes what came first. Frames that were left out are told once there is room again.
     pub fn pop(&mut self, now: WorldTime) -> Option<T> {
-        if !self.missed.is_empty() && self.frames < MAX_FRAMES / 2 {
+        if !self.missed.is_empty() && self.frames <= self.limits.frames / 2 {
             let channels = std::mem::take(&mut self.missed).into_iter().collect();
             if let Some(missed) = T::missed(self.machine, channels) {
                 return Some(missed);
@@ -117,6 +136,15 @@ impl<T: Mail> Mailbox<T> {
         self.longest_wait_ms = self.longest_wait_ms.max(now.since(came));
         *self.count(mail.class()) -= 1;
         Some(mail)
+    }
+
+    /// Gives it more or less room; the usual limits are never exceeded.
+    pub fn set_limits(&mut self, limits: MailboxLimits) {
+        self.limits = MailboxLimits {
+            from_sockets: limits.from_sockets.min(MAX_FROM_SOCKETS),
+            frames: limits.frames.min(MAX_FRAMES),
+            calls: limits.calls.min(MAX_CALLS),
+        };
     }
 
     /// Loses what came first, as no mailbox may. For the simulator: a planted bug.
@@ -137,7 +165,7 @@ impl<T: Mail> Mailbox<T> {
 
     /// Whether another message of a socket has room.
     pub fn has_room_for_sockets(&self) -> bool {
-        self.from_sockets < MAX_FROM_SOCKETS
+        self.from_sockets < self.limits.from_sockets
     }
 
     /// How many messages wait.

@@ -41,6 +41,10 @@ pub struct Faults {
     pub storm: u32,
     /// Avatars that move to another node or lane: their players log in there, with or without a goodbye.
     pub migration: u32,
+    /// Machines that are not woken for a while.
+    pub stall: u32,
+    /// Nodes whose mailboxes have hardly any room for a while.
+    pub squeeze: u32,
 }
 
 impl Faults {
@@ -63,6 +67,8 @@ impl Faults {
         vanish: 0,
         storm: 0,
         migration: 0,
+        stall: 0,
+        squeeze: 0,
     };
 
     /// A very bad day.
@@ -84,6 +90,8 @@ impl Faults {
         vanish: 150,
         storm: 25,
         migration: 100,
+        stall: 200,
+        squeeze: 60,
     };
 }
 
@@ -134,11 +142,15 @@ pub enum Kind {
     Storm,
     /// An avatar that moved to another lane.
     Migration,
+    /// A machine that was not woken for a while.
+    LostWakeUp,
+    /// Mailboxes that had hardly any room for a while.
+    FullMailbox,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::LinkLoss,
         Self::Partition,
         Self::Crash,
@@ -161,6 +173,8 @@ impl Kind {
         Self::Vanish,
         Self::Storm,
         Self::Migration,
+        Self::LostWakeUp,
+        Self::FullMailbox,
     ];
 
     /// What many of them are called.
@@ -188,6 +202,8 @@ impl Kind {
             Self::Vanish => "vanished players",
             Self::Storm => "storms",
             Self::Migration => "migrations",
+            Self::LostWakeUp => "lost wake-ups",
+            Self::FullMailbox => "full mailboxes",
         }
     }
 }

@@ -27,7 +27,7 @@ struct Arguments {
     /// Run this seed only, and tell about it
     #[arg(long, conflicts_with_all = ["seeds", "from", "nightly"])]
     seed: Option<u64>,
-    /// With --seed: only these planned_faults of its schedule, by number; none: no planned_fault at all
+    /// With --seed: only these faults of its schedule, by number; none: no fault at all
     #[arg(long, requires = "seed", value_parser = only)]
     only: Option<Only>,
     /// With --seed: so many players
@@ -56,7 +56,7 @@ struct Arguments {
     failures: PathBuf,
 }
 
-/// Numbers of planned_faults.
+/// Numbers of planned faults.
 #[derive(Clone)]
 struct Only(Vec<u32>);
 
@@ -91,7 +91,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// One day again, whole or with some of its planned_faults only.
+/// One day again, whole or with some of its faults only.
 fn replay(arguments: &Arguments, setup: Setup) -> ExitCode {
     let setup = Setup { players: arguments.players.unwrap_or(setup.players).max(1), ..setup };
     let mut planned_faults: Vec<PlannedFault> = setup.schedule();

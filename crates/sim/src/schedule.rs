@@ -1,6 +1,6 @@
 //! The schedule of a day: every fault that is planned, drawn from the seed before anything happens.
 //!
-//! A planned_fault is plain data and draws nothing itself, so that a day with some of its planned_faults taken out is the same day
+//! A fault is plain data and draws nothing itself, so that a day with some of its faults taken out is the same day
 //! otherwise. The schedule of a shorter day is the beginning of that of a longer one.
 
 use crate::faults::Faults;
@@ -55,6 +55,10 @@ pub enum Fault {
     Vanish { player: u16, noticed_ms: u32, back_ms: u32 },
     /// So many come at once, and go after a while.
     Storm { players: u16, stay_ms: u32, goodbye: bool },
+    /// The task of a machine is not woken for a while, whatever comes for it.
+    Stall { node: u16, machine: u16, for_ms: u32 },
+    /// The mailboxes of a node have hardly any room for a while.
+    Squeeze { node: u16, for_ms: u32 },
     /// A player logs in at another node, or at the same one and thus perhaps on another lane.
     Migrate { player: u16, node: u16, goodbye: bool },
 }
@@ -131,7 +135,7 @@ impl Draw {
 type Plan = fn(&mut Draw) -> Fault;
 
 /// Rate and maker of each kind.
-fn plans(faults: &Faults) -> [(u32, Plan); 17] {
+fn plans(faults: &Faults) -> [(u32, Plan); 19] {
     [
         (faults.link_loss, |draw| Fault::CutLink { node: draw.any() }),
         (faults.partition, |draw| Fault::Partition {
@@ -193,6 +197,15 @@ fn plans(faults: &Faults) -> [(u32, Plan); 17] {
             players: 3 + draw.any() % (MAX_STORM - 2),
             stay_ms: draw.between(200, 6000),
             goodbye: draw.coin(),
+        }),
+        (faults.stall, |draw| Fault::Stall {
+            node: draw.any(),
+            machine: draw.any(),
+            for_ms: draw.between(1, 900),
+        }),
+        (faults.squeeze, |draw| Fault::Squeeze {
+            node: draw.any(),
+            for_ms: draw.between(10, 1500),
         }),
         (faults.migration, |draw| Fault::Migrate {
             player: draw.any(),

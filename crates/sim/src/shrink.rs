@@ -1,7 +1,8 @@
 //! Shrinking: from a bad day to the faults without which nobody would object.
 
 use crate::schedule::PlannedFault;
-use crate::simulation::{Setup, Simulation, Violation};
+use crate::simulation::{Setup, Simulation};
+use crate::violation::Violation;
 use std::fmt;
 
 /// The shortest day: it has to be calm for a while in the end.
@@ -12,7 +13,7 @@ const LEAST_SECONDS: u32 = 20;
 pub struct Minimal {
     /// With fewer players and seconds than before, if that was enough.
     pub setup: Setup,
-    /// The planned_faults that matter.
+    /// The planned faults that matter.
     pub planned_faults: Vec<PlannedFault>,
     /// To the same invariant as before.
     pub violation: Violation,
@@ -26,7 +27,7 @@ impl fmt::Display for Minimal {
         writeln!(f, "{}", self.violation)?;
         writeln!(
             f,
-            "shrunk in {} days to {} planned_faults:",
+            "shrunk in {} days to {} faults:",
             self.days,
             self.planned_faults.len()
         )?;
@@ -45,7 +46,7 @@ impl fmt::Display for Minimal {
     }
 }
 
-/// Takes away planned_faults, players and time for as long as the same invariant is broken, in so many days at most.
+/// Takes away faults, players and time for as long as the same invariant is broken, in so many days at most.
 pub fn shrink(
     setup: Setup,
     planned_faults: Vec<PlannedFault>,

@@ -1,18 +1,21 @@
 //! The simulation: one queue of events, one clock, one seed.
 
+mod checks;
 mod clocks;
 mod hosts;
 mod mail;
 mod planned_faults;
 mod playing;
 
-use crate::checks::{Invariant, ShownRevisions};
 use crate::faults::{FaultCounts, Faults, Kind};
 use crate::network::Network;
 use crate::player::Player;
 use crate::schedule::{Fault, PlannedFault, schedule};
+use crate::interleavings::Interleavings;
 use crate::store::SimStore;
+use crate::violation::{Invariant, Violation};
 use bytes::Bytes;
+use checks::ShownRevisions;
 use clocks::HostClock;
 pub(crate) use mail::Mail;
 use pelago_cluster::{LinkId, LinksInput};
@@ -20,18 +23,16 @@ use pelago_frontier::Frontier;
 use pelago_frontier::terrain::overgrown_tile;
 use pelago_game::{IslandSpec, Land};
 use pelago_model::{
-    CommitOutcome, Document, EntityId, Incarnation, IslandClock, IslandId, Key, NodeId, Trajectory,
+    Document, EntityId, Incarnation, IslandClock, IslandId, Key, NodeId, Trajectory,
     Transaction, WorldNumber, WorldTime,
 };
-use pelago_node::node::{Sabotage, WorldDocument};
 use pelago_node::{
-    ControlInput, LaneInput, LoginInput, Message, Node, NodeConfig, Part, RequestId, StewardInput,
-    bootstrap,
+    ClientEvent, MachineId, MachineInput, MailboxLimits, Node, NodeConfig, RequestId, Sabotage, StoreAnswer,
+    WorldDocument, bootstrap,
 };
 use pelago_store::Store;
 use pelago_world::ClientId;
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 /// When the simulated world's clock begins, so that no age is negative.
@@ -112,25 +113,6 @@ impl Setup {
     }
 }
 
-/// What must not be, was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// The seed.
-    pub seed: u64,
-    /// When, in ms from the beginning.
-    pub at_ms: i64,
-    /// Which invariant was broken.
-    pub invariant: Invariant,
-    /// How.
-    pub text: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seed {} at {} ms: {}", self.seed, self.at_ms, self.text)
-    }
-}
-
 /// What became of a run without violation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -180,7 +162,26 @@ enum Event {
     ToNode {
         node: NodeId,
         life: Incarnation,
-        message: Box<Message>,
+        input: Box<MachineInput>,
+    },
+    OfClient {
+        node: NodeId,
+        life: Incarnation,
+        client: ClientId,
+        event: ClientEvent,
+    },
+    /// Mailboxes that were left for later.
+    Serve(NodeId),
+    /// A machine is served again.
+    Resume {
+        node: NodeId,
+        life: Incarnation,
+        machine: MachineId,
+    },
+    /// The mailboxes of a node have their usual room again.
+    Relieve {
+        node: NodeId,
+        life: Incarnation,
     },
     ToPlayer {
         player: usize,
@@ -203,8 +204,7 @@ enum Event {
     Commit {
         node: NodeId,
         life: Incarnation,
-        part: Part,
-        request_id: RequestId,
+        from: (MachineId, RequestId),
         transaction: Transaction,
     },
     Play(usize),
@@ -227,6 +227,8 @@ pub(crate) struct Host {
     clock: HostClock,
     /// What will go wrong with its next message or commit.
     waiting: Vec<Fault>,
+    /// Machines that are not served for a while: their tasks were not woken, or have no processor.
+    stalled: BTreeSet<MachineId>,
 }
 
 /// A cluster in a box.
@@ -253,6 +255,8 @@ pub struct Simulation {
     next_event: u64,
     pub(crate) shown: ShownRevisions,
     outcome: Outcome,
+    /// In which orders machines were served.
+    interleavings: Interleavings,
 }
 
 impl Simulation {
@@ -282,6 +286,7 @@ impl Simulation {
             next_event: 0,
             shown: ShownRevisions::new(),
             outcome: Outcome::default(),
+            interleavings: Interleavings::default(),
         };
         let world = WorldDocument {
             world: 1,
@@ -297,7 +302,7 @@ impl Simulation {
             let node = NodeId(number);
             let config = simulation.config(node);
             let host =
-                Host { node: None, config, clock: HostClock::default(), waiting: Vec::new() };
+                Host { node: None, config, clock: HostClock::default(), waiting: Vec::new(), stalled: BTreeSet::new() };
             simulation.nodes.insert(node, host);
             simulation.start(node);
         }
@@ -335,16 +340,17 @@ impl Simulation {
                 Lanes::Each(lanes) => lanes,
                 Lanes::Mixed => [1, 2, 4][((self.setup.seed + u64::from(node.0)) % 3) as usize],
             },
+            services: 1 + ((self.setup.seed / 4 + u64::from(node.0)) % 2) as u8,
             world: WorldNumber::new(1).expect("a small number"),
             home: HOME,
-            lands: BTreeMap::from([(HOME, self.land().clone())]),
+            lands: Arc::new(BTreeMap::from([(HOME, self.land().clone())])),
             game: Arc::new(Frontier),
             clock: IslandClock::IDENTITY,
             secret: [7; 32],
-            batch_turns: pelago_node::MAX_BATCH_TURNS,
+            batch_turns: pelago_node::steward::MAX_BATCH_TURNS,
             limits: pelago_node::ClientLimits::default(),
             max_clients: 1000,
-            audit: false,
+            more_services: Vec::new(),
             build: "sim".into(),
             sabotage: self.setup.sabotage,
         }
@@ -378,6 +384,16 @@ impl Simulation {
         Ok(self.outcome.clone())
     }
 
+    /// From now on notes in which orders machines are served.
+    pub fn note_interleavings(&mut self) {
+        self.interleavings.noted = true;
+    }
+
+    /// In which orders two lanes and a host of services were served.
+    pub fn interleavings(&self) -> &Interleavings {
+        &self.interleavings
+    }
+
     /// Documents and paths as they are now.
     pub fn trace(&self) -> Trace {
         let mut documents = BTreeMap::new();
@@ -393,6 +409,11 @@ impl Simulation {
 
     pub(crate) fn violation(&self, invariant: Invariant, text: String) -> Violation {
         Violation { seed: self.setup.seed, at_ms: self.now.since(BEGIN), invariant, text }
+    }
+
+    /// Whether this life of a node goes on.
+    fn lives(&self, node: NodeId, life: Incarnation) -> bool {
+        self.nodes.get(&node).is_some_and(|host| host.config.incarnation == life)
     }
 
     fn count(&mut self, kind: Kind) {
@@ -433,18 +454,33 @@ impl Simulation {
     fn handle(&mut self, event: Event) -> Result<(), Violation> {
         match event {
             Event::Wake(id) => {
-                let mut effects = Vec::new();
-                let mut next = None;
                 let now = self.time_at(id);
                 if let Some(node) = self.nodes.get_mut(&id).and_then(|host| host.node.as_mut()) {
-                    node.wake(now, &mut effects);
-                    next = node.next_wake();
-                }
-                self.perform(id, effects);
-                if let Some(next) = next {
-                    self.after(next.since(now).max(1), Event::Wake(id));
+                    node.wake(now);
+                    self.serve(id);
+                    self.wake_later(id, now);
                 }
                 self.check_revisions(id)?;
+            }
+            Event::Serve(id) => {
+                self.serve(id);
+                self.check_revisions(id)?;
+            }
+            Event::Relieve { node, life } => {
+                if self.lives(node, life)
+                    && let Some(node) = self.nodes.get_mut(&node).and_then(|it| it.node.as_mut())
+                {
+                    node.set_mailbox_limits(MailboxLimits::default());
+                }
+            }
+            Event::Resume { node, life, machine } => {
+                if let Some(host) = self.nodes.get_mut(&node)
+                    && host.config.incarnation == life
+                {
+                    host.stalled.remove(&machine);
+                    self.serve(node);
+                    self.check_revisions(node)?;
+                }
             }
             Event::Link { to: (node, link), kind, payload } => {
                 if self.network.ends.contains_key(&(node, link)) {
@@ -470,9 +506,15 @@ impl Simulation {
                     self.links(end.0, LinksInput::Writable { link: end.1 });
                 }
             }
-            Event::ToNode { node, life, message } => {
-                if self.nodes.get(&node).is_some_and(|host| host.config.incarnation == life) {
-                    self.tell(node, *message);
+            Event::ToNode { node, life, input } => {
+                if self.lives(node, life) {
+                    self.tell(node, *input);
+                    self.check_revisions(node)?;
+                }
+            }
+            Event::OfClient { node, life, client, event } => {
+                if self.lives(node, life) {
+                    self.of_client(node, client, event);
                     self.check_revisions(node)?;
                 }
             }
@@ -485,23 +527,22 @@ impl Simulation {
             Event::PlayerWritable { player, client } => {
                 self.players[player].blocked = false;
                 if let Some((_, node)) = self.clients.get(&client).copied() {
-                    let input = ControlInput::ClientWritable { client };
-                    self.tell(node, Message::Control(input));
+                    self.of_client(node, client, ClientEvent::Writable);
                 }
             }
             Event::Disconnected { node, life, client } => {
                 self.clients.remove(&client);
-                if self.nodes.get(&node).is_some_and(|host| host.config.incarnation == life) {
-                    self.tell(node, Message::Control(ControlInput::Disconnected { client }));
+                if self.lives(node, life) {
+                    self.of_client(node, client, ClientEvent::Disconnected);
                 }
             }
-            Event::Commit { node, life, part, request_id, transaction } => {
-                self.commit(node, life, (part, request_id), transaction);
+            Event::Commit { node, life, from, transaction } => {
+                self.commit(node, life, from, transaction);
             }
             Event::Play(player) => self.play(player),
             Event::WriteMail => self.write_mail(),
             Event::AskFor(number) => self.ask_for(number),
-            Event::PlannedFault(planned_fault) => self.planned_fault(planned_fault),
+            Event::PlannedFault(planned) => self.carry_out(planned),
             Event::Calm => self.calm_down(),
             Event::Crash { node, back_ms } => {
                 if self.nodes[&node].node.is_some() {
@@ -519,23 +560,5 @@ impl Simulation {
             }
         }
         Ok(())
-    }
-}
-
-fn loaded(part: Part, request_id: RequestId, documents: Option<Vec<Document>>) -> Message {
-    match part {
-        Part::Lane(lane) => Message::Lane(lane, LaneInput::Loaded { request_id, documents }),
-        Part::Steward => Message::Steward(StewardInput::Loaded { request_id, documents }),
-        Part::Login | Part::Control => Message::Login(LoginInput::Loaded { request_id, documents }),
-    }
-}
-
-fn committed(part: Part, request_id: RequestId, outcome: CommitOutcome) -> Message {
-    match part {
-        Part::Lane(lane) => Message::Lane(lane, LaneInput::Committed { request_id, outcome }),
-        Part::Steward => Message::Steward(StewardInput::Committed { request_id, outcome }),
-        Part::Login | Part::Control => {
-            Message::Login(LoginInput::Committed { request_id, outcome })
-        }
     }
 }

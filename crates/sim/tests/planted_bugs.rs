@@ -89,7 +89,7 @@ fn a_bad_day_is_shrunk_to_the_fault_that_matters() {
     let (setup, violation) = violation(|setup| Setup { raw_clocks: true, ..setup }).unwrap();
     let whole = setup.schedule();
     let minimal = shrink(setup, whole.clone(), violation, 500);
-    // Time steps back when a clock is set back, or forward and then right: one planned_fault is enough, and nobody need play.
+    // Time steps back when a clock is set back, or forward and then right: one fault is enough, and nobody need play.
     let is_clock = |planned_fault: &PlannedFault| {
         matches!(planned_fault.fault, Fault::SetClock { .. } | Fault::Drift { .. })
     };
@@ -101,7 +101,7 @@ fn a_bad_day_is_shrunk_to_the_fault_that_matters() {
         whole.len() > 50 && minimal.setup.players == 1 && minimal.setup.seconds < 40,
         "{minimal}"
     );
-    // What is printed says how to see it again: the numbers mean the same planned_faults of the shorter day.
+    // What is printed says how to see it again: the numbers mean the same faults of the shorter day.
     let numbers: Vec<u32> =
         minimal.planned_faults.iter().map(|planned_fault| planned_fault.number).collect();
     let mut again = minimal.setup.schedule();

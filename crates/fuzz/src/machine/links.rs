@@ -139,11 +139,10 @@ impl World {
             alias,
             objects,
             channel,
-            publisher: PublisherId::new(
-                OTHER,
-                if objects { PublisherId::STEWARD } else { lane },
-                LIFE,
-            ),
+            publisher: match objects {
+                true => PublisherId::service(OTHER, 0, LIFE),
+                false => PublisherId::lane(OTHER, lane, LIFE),
+            },
             tick,
             sequence: 0,
             answers: self.peer.version,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use pelago_client::{Change, View};
 use pelago_model::{IslandClock, IslandId, IslandTime, Position, Tick, Trajectory};
 use pelago_net::Deframer;
-use pelago_node::{ControlInput, Message};
+use pelago_node::ClientEvent;
 use pelago_wire::client::{
     self, Act, ClientMessage, Hello, ServerMessage, client_message, server_message,
 };
@@ -94,7 +94,7 @@ impl World {
         self.next_connection += 1;
         self.players[player].connection = Some(client);
         self.players[player].welcome = None;
-        self.tell(Message::Control(ControlInput::Connected { client }));
+        self.of_client(client, ClientEvent::Connected);
         let hello = Hello {
             oldest_version: PROTOCOL_OLDEST,
             newest_version: PROTOCOL_NEWEST,
@@ -113,7 +113,7 @@ impl World {
 
     fn send(&mut self, player: usize, kind: u8, payload: Bytes) {
         let Some(client) = self.players[player].connection else { return };
-        self.tell(Message::Control(ControlInput::Received { client, kind, payload }));
+        self.of_client(client, ClientEvent::Received { kind, payload });
     }
 
     /// Any bytes, usually as a control message.
@@ -152,10 +152,7 @@ impl World {
     pub(super) fn client_is_slow(&mut self, input: &mut Input<'_>) {
         let choice = input.u8();
         let Some(client) = self.players[usize::from(choice & 1)].connection else { return };
-        self.tell(Message::Control(match choice & 2 {
-            0 => ControlInput::ClientBlocked { client },
-            _ => ControlInput::ClientWritable { client },
-        }));
+        self.of_client(client, if choice & 2 == 0 { ClientEvent::Blocked } else { ClientEvent::Writable });
     }
 
     /// A connection ends and another begins, or the same avatar comes by a second one.
@@ -164,7 +161,7 @@ impl World {
         let player = usize::from(choice & 1);
         if let Some(client) = self.players[player].connection.filter(|_| choice & 2 == 0) {
             self.players[player].ended(client);
-            self.tell(Message::Control(ControlInput::Disconnected { client }));
+            self.of_client(client, ClientEvent::Disconnected);
         }
         self.connect(player);
     }

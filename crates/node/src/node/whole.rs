@@ -6,7 +6,7 @@ use crate::client_event::ClientEvent;
 use crate::composer::{Composer, MachineInput, Output, ShellEffect};
 use crate::lane::{Lane, LaneInput};
 use crate::machine_id::MachineId;
-use crate::mailbox::{Full, Mailbox};
+use crate::mailbox::{Full, Mailbox, MailboxLimits};
 use pelago_cluster::{Directory, Links, LinksInput, Member};
 use pelago_model::WorldTime;
 use pelago_world::ClientId;
@@ -204,6 +204,17 @@ impl Node {
         while let Some(id) = self.waiting().next() {
             self.serve(now, id, effects);
         }
+    }
+
+    /// Gives all mailboxes more or less room.
+    pub fn set_mailbox_limits(&mut self, limits: MailboxLimits) {
+        self.seats.values_mut().for_each(|seat| seat.mailbox.set_limits(limits));
+    }
+
+    /// Connections of clients, as far as the arrivals know.
+    pub fn connections(&self) -> usize {
+        let arrivals = self.machine(MachineId::Arrivals).and_then(NodeMachine::as_arrivals);
+        arrivals.map_or(0, |arrivals| arrivals.connections())
     }
 
     /// Its links.

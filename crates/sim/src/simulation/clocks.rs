@@ -1,7 +1,7 @@
 //! The clocks of hosts: wrong by a bounded skew, set back and forth, and what nodes are told of them.
 
 use super::Simulation;
-use crate::checks::Invariant;
+use crate::violation::Invariant;
 use crate::schedule::MAX_SKEW_MS;
 use pelago_model::{NodeId, SteadyClock, WorldTime};
 

@@ -1,18 +1,24 @@
 //! Nodes, their store and their links.
 
-use super::{Event, Simulation, committed, loaded};
-use crate::checks::Invariant;
+use super::{Event, Simulation};
+use crate::violation::Invariant;
 use crate::faults::Kind;
 use crate::network::messages;
 use crate::schedule::Fault;
 use bytes::Bytes;
-use pelago_cluster::{LinkId, LinksInput, Member, Roles};
+use pelago_cluster::{LinkId, LinksInput, Member};
 use pelago_model::{CommitOutcome, Incarnation, NodeId, Transaction, WorldTime};
-use pelago_node::{ControlInput, Effect, Message, Node, Part, RequestId};
+use pelago_node::{
+    ClientEvent, MachineId, MachineInput, Node, RequestId, ShellEffect, StoreAnswer,
+};
 use pelago_world::ClientId;
 
 /// The longest that a commit takes, in ms: less than players wait for it.
 const MAX_COMMIT_MS: i64 = 4000;
+/// One time in so many, whatever still waits in mailboxes is left for a millisecond.
+const LATER_EVERY: u64 = 8;
+/// A node's clocks are looked at this often at least, in ms.
+const WAKE_MS: i64 = 100;
 
 impl Simulation {
     pub(super) fn start(&mut self, id: NodeId) {
@@ -21,11 +27,16 @@ impl Simulation {
         if let Some(host) = self.nodes.get_mut(&id) {
             (host.node, host.config) = (Some(node), config);
             host.clock.restart();
+            host.stalled.clear();
         }
         self.at(self.now, Event::Wake(id));
         let book = self.book();
         for other in self.nodes.keys().copied().collect::<Vec<_>>() {
-            self.tell(other, Message::Control(ControlInput::Book(book.clone())));
+            let now = self.time_at(other);
+            if let Some(node) = self.nodes.get_mut(&other).and_then(|host| host.node.as_mut()) {
+                node.set_members(now, book.clone());
+            }
+            self.serve(other);
         }
     }
 
@@ -37,7 +48,7 @@ impl Simulation {
                 node: *node,
                 incarnation: host.config.incarnation,
                 address: node.to_string(),
-                roles: Roles::ALL,
+                roles: host.config.roles(),
             })
             .collect()
     }
@@ -59,14 +70,75 @@ impl Simulation {
         self.after(back_ms.into(), Event::Restart(id));
     }
 
-    /// Hands a message to a node, and carries out what follows.
-    pub(super) fn tell(&mut self, id: NodeId, message: Message) {
+    /// Puts something into a mailbox of a node, and serves mailboxes.
+    pub(super) fn tell(&mut self, id: NodeId, input: MachineInput) {
         let mut effects = Vec::new();
         let now = self.time_at(id);
-        if let Some(node) = self.nodes.get_mut(&id).and_then(|host| host.node.as_mut()) {
-            node.handle(now, message, &mut effects);
+        if let Some(node) = self.nodes.get_mut(&id).and_then(|host| host.node.as_mut())
+            && let Err(input) = node.tell(now, input, &mut effects)
+        {
+            self.found_waiting(id, &format!("{input:?}"));
         }
         self.perform(id, effects);
+        self.serve(id);
+    }
+
+    /// Something happened on a client's connection.
+    pub(super) fn of_client(&mut self, id: NodeId, client: ClientId, event: ClientEvent) {
+        let mut effects = Vec::new();
+        let now = self.time_at(id);
+        if let Some(node) = self.nodes.get_mut(&id).and_then(|host| host.node.as_mut())
+            && let Err(event) = node.client(now, client, event, &mut effects)
+        {
+            self.found_waiting(id, &format!("{event:?}"));
+        }
+        self.perform(id, effects);
+        self.serve(id);
+    }
+
+    /// A few players cannot fill what a mailbox has for sockets.
+    fn found_waiting(&mut self, id: NodeId, what: &str) {
+        if self.found.is_none() {
+            let text = format!("node {id} has no room for {what}");
+            self.found = Some(self.violation(Invariant::Limits, text));
+        }
+    }
+
+    /// Serves mailboxes in the order that the seed chooses. Now and then the rest waits, so that what comes next may
+    /// overtake it.
+    pub(super) fn serve(&mut self, id: NodeId) {
+        for step in 0u64.. {
+            let now = self.time_at(id);
+            let Some(host) = self.nodes.get(&id) else { return };
+            let Some(node) = &host.node else { return };
+            let ready = node.waiting().filter(|machine| !host.stalled.contains(machine));
+            let ready: Vec<MachineId> = ready.collect();
+            if ready.is_empty() {
+                return;
+            }
+            let what = u64::from(id.0) << 32 | step << 8 | ready.len() as u64;
+            let chosen = match self.setup.steady {
+                true => 0,
+                false => self.hazard(what, ready.len() as u64) as usize,
+            };
+            if !self.setup.steady && self.hazard(what ^ 1 << 60, LATER_EVERY) == 0 {
+                return self.after(1, Event::Serve(id));
+            }
+            self.interleavings.served(id, ready[chosen]);
+            let mut effects = Vec::new();
+            if let Some(node) = self.nodes.get_mut(&id).and_then(|host| host.node.as_mut()) {
+                node.serve(now, ready[chosen], &mut effects);
+            }
+            self.perform(id, effects);
+        }
+    }
+
+    /// Plans when the machines of a node are told the clock.
+    pub(super) fn wake_later(&mut self, id: NodeId, now: WorldTime) {
+        let node = self.nodes.get(&id).and_then(|host| host.node.as_ref());
+        let next = node.and_then(Node::next_wake).unwrap_or(now.plus(WAKE_MS));
+        let next = next.since(now).clamp(1, WAKE_MS);
+        self.after(next, Event::Wake(id));
     }
 
     /// What is to go wrong with the next message or commit of a node, if anything of this sort is.
@@ -76,29 +148,28 @@ impl Simulation {
         sort(&waiting.remove(place))
     }
 
-    pub(super) fn perform(&mut self, id: NodeId, effects: Vec<Effect>) {
+    pub(super) fn perform(&mut self, id: NodeId, effects: Vec<ShellEffect>) {
         let Some(life) = self.nodes.get(&id).map(|host| host.config.incarnation) else { return };
         // Whoever writes more than a link carries learns of it when it has written all.
         let mut full = Vec::new();
         for effect in effects {
             match effect {
-                Effect::To(_) => {}
-                Effect::Dial { node, .. } => self.dial(id, node),
-                Effect::Hangup { link, .. } => self.cut((id, link)),
-                Effect::SendLink { link, bytes } => full.extend(self.send_link((id, link), bytes)),
-                Effect::SendClient { client, bytes } => {
+                ShellEffect::Dial { node, .. } => self.dial(id, node),
+                ShellEffect::Hangup { link, .. } => self.cut((id, link)),
+                ShellEffect::SendLink { link, bytes } => full.extend(self.send_link((id, link), bytes)),
+                ShellEffect::SendClient { client, bytes } => {
                     if let Some((player, _)) = self.clients.get(&client).copied() {
                         self.soon_in_order(player, client, bytes);
                     }
                 }
-                Effect::CloseClient { client } => {
+                ShellEffect::CloseClient { client } => {
                     if let Some((player, _)) = self.clients.remove(&client) {
                         // After what was sent before.
                         self.after(1100, Event::PlayerCut { player, client });
                         self.after(1100, Event::Disconnected { node: id, life, client });
                     }
                 }
-                Effect::Load { part, request_id, keys } => {
+                ShellEffect::Load { machine, request, keys } => {
                     let fails =
                         |fault: &Fault| matches!(fault, Fault::FailLoad { .. }).then_some(());
                     let documents = if self.next_fault(id, fails).is_some() {
@@ -107,11 +178,11 @@ impl Simulation {
                     } else {
                         Some(keys.iter().map(|key| self.store.documents.get(key)).collect())
                     };
-                    let message = Box::new(loaded(part, request_id, documents));
-                    let delay = self.store_delay(request_id.0);
-                    self.after(delay, Event::ToNode { node: id, life, message });
+                    let answer = StoreAnswer::Loaded(documents);
+                    let delay = self.store_delay(request.0);
+                    self.answer_later(delay, (id, life), (machine, request), answer);
                 }
-                Effect::Commit { part, request_id, transaction } => {
+                ShellEffect::Commit { machine, request, transaction } => {
                     let slow = self.next_fault(id, |fault| match fault {
                         Fault::SlowCommit { factor, .. } => Some(i64::from(*factor)),
                         _ => None,
@@ -119,9 +190,10 @@ impl Simulation {
                     if slow.is_some() {
                         self.count(Kind::SlowCommit);
                     }
-                    let delay = self.store_delay(request_id.0) * 3 * slow.unwrap_or(1);
+                    let delay = self.store_delay(request.0) * 3 * slow.unwrap_or(1);
                     let delay = delay.min(MAX_COMMIT_MS);
-                    let event = Event::Commit { node: id, life, part, request_id, transaction };
+                    let from = (machine, request);
+                    let event = Event::Commit { node: id, life, from, transaction };
                     self.after(delay, event);
                     let crash = self.next_fault(id, |fault| match fault {
                         Fault::CrashInWrite { back_ms, .. } => Some(*back_ms),
@@ -132,8 +204,16 @@ impl Simulation {
                         self.after(1, Event::Crash { node: id, back_ms });
                     }
                 }
-                Effect::GrantEnded { number, result } => self.granted(number, result),
-                Effect::Audit { .. } | Effect::Log { .. } => {}
+                ShellEffect::Run { machine, request, run } => {
+                    // On another thread, so that whatever comes meanwhile comes first.
+                    if let Some(input) = MachineInput::ran(machine, request, run.run()) {
+                        let input = Box::new(input);
+                        let delay = if self.setup.steady { 0 } else { self.hazard(request.0, 3) };
+                        self.after(delay as i64, Event::ToNode { node: id, life, input });
+                    }
+                }
+                ShellEffect::OperatorAnswered { number, result } => self.granted(number, result),
+                ShellEffect::Placed { .. } | ShellEffect::Log(_) => {}
             }
         }
         for (end, until) in full {
@@ -163,7 +243,7 @@ impl Simulation {
         &mut self,
         node: NodeId,
         life: Incarnation,
-        (part, request_id): (Part, RequestId),
+        from: (MachineId, RequestId),
         transaction: Transaction,
     ) {
         let alive = self
@@ -172,7 +252,7 @@ impl Simulation {
             .is_some_and(|host| host.node.is_some() && host.config.incarnation == life);
         if !alive {
             // The process died while it was being written: synced or lost.
-            if self.hazard(request_id.0, 2) == 0 {
+            if self.hazard(from.1.0, 2) == 0 {
                 self.store.apply(transaction);
             } else {
                 self.count(Kind::LostWrite);
@@ -196,8 +276,21 @@ impl Simulation {
             }
             None => self.store.apply(transaction),
         };
-        let message = Box::new(committed(part, request_id, outcome));
-        self.after(self.delay(request_id.0), Event::ToNode { node, life, message });
+        let answer = StoreAnswer::Committed(outcome);
+        self.answer_later(self.delay(from.1.0), (node, life), from, answer);
+    }
+
+    /// The store answers a machine after a while, if its process lives that long.
+    fn answer_later(
+        &mut self,
+        delay: i64,
+        (node, life): (NodeId, Incarnation),
+        (machine, request): (MachineId, RequestId),
+        answer: StoreAnswer,
+    ) {
+        if let Some(input) = MachineInput::stored(machine, request, answer) {
+            self.after(delay, Event::ToNode { node, life, input: Box::new(input) });
+        }
     }
 
     pub(super) fn dial(&mut self, from: NodeId, to: NodeId) {
@@ -247,6 +340,6 @@ impl Simulation {
     }
 
     pub(super) fn links(&mut self, node: NodeId, input: LinksInput) {
-        self.tell(node, Message::Control(ControlInput::Links(input)));
+        self.tell(node, MachineInput::Links(input));
     }
 }

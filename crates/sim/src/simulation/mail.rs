@@ -2,11 +2,12 @@
 //! once more after it was.
 
 use super::{Event, REST_MS, Simulation};
-use crate::checks::Invariant;
-use crate::simulation::Violation;
+use crate::violation::{Invariant, Violation};
 use bytes::Bytes;
-use pelago_model::{EntityId, GrantKey, IslandTime, NodeId};
-use pelago_node::{ControlInput, DurableResult, Grant, Message};
+use pelago_model::{EntityId, GrantKey, IslandTime, NodeId, Role};
+use pelago_node::{
+    CallResult, CallTarget, DurableResult, Grant, OutgoingCall, StewardCall,
+};
 
 /// How often something is granted, in ms.
 const EVERY_MS: i64 = 700;
@@ -14,6 +15,8 @@ const EVERY_MS: i64 = 700;
 const PATIENCE_MS: i64 = 600;
 /// How long at most.
 const MOST_PATIENCE_MS: u64 = 6000;
+/// How long a grant may take, in ms.
+const GRANT_MS: u32 = 5000;
 
 /// Something that the operator grants.
 #[derive(Clone, Debug)]
@@ -69,15 +72,28 @@ impl Simulation {
                 received: IslandTime(self.time_at(node).0),
                 trace: request,
             };
-            self.tell(node, Message::Control(ControlInput::Grant { number: request, grant }));
+            self.operator_call(node, request, StewardCall::Grant(grant));
         }
         let patience = PATIENCE_MS + self.hazard(5, MOST_PATIENCE_MS) as i64;
         self.after(patience, Event::AskFor(number));
     }
 
+    fn operator_call(&mut self, id: NodeId, number: u64, call: StewardCall) {
+        let (now, mut effects) = (self.time_at(id), Vec::new());
+        let trace = call.trace();
+        let target = CallTarget::Preferred { role: Role::steward(), key: call.key() };
+        let (body, deadline_ms) = (call.encode(), GRANT_MS);
+        let call = OutgoingCall { target, body, deadline_ms, repeatable: true, trace };
+        if let Some(node) = self.nodes.get_mut(&id).and_then(|host| host.node.as_mut()) {
+            node.operator_call(now, number, call, &mut effects);
+        }
+        self.perform(id, effects);
+        self.serve(id);
+    }
+
     /// A node has answered the operator.
-    pub(super) fn granted(&mut self, request: u64, result: DurableResult) {
-        let checked = self.check_granted(request, result);
+    pub(super) fn granted(&mut self, request: u64, result: CallResult) {
+        let checked = self.check_granted(request, DurableResult::of_call(result));
         if let Err(violation) = checked
             && self.found.is_none()
         {

@@ -1,4 +1,4 @@
-//! Faults planned_fault.
+//! Faults are carried out when their time has come.
 
 use super::{Event, Simulation};
 use crate::faults::Kind;
@@ -7,7 +7,7 @@ use crate::player::{self, Player};
 use crate::schedule::{Fault, PlannedFault};
 use pelago_cluster::LinkId;
 use pelago_model::NodeId;
-use pelago_node::{ControlInput, Message};
+use pelago_node::{ClientEvent, MailboxLimits};
 
 /// How long after a guest of a storm has gone without a goodbye its node notices, in ms.
 const NOTICED_MS: i64 = 1500;
@@ -21,10 +21,10 @@ impl Simulation {
         usize::from(number) % self.setup.players
     }
 
-    /// Lets a fault planned_fault, if there is anything for it to planned_fault.
-    pub(super) fn planned_fault(&mut self, planned_fault: PlannedFault) {
+    /// Carries out a fault, if there is anything that it can hit.
+    pub(super) fn carry_out(&mut self, planned: PlannedFault) {
         let until = |ms: u32| self.now.plus(ms.into());
-        match planned_fault.fault {
+        match planned.fault {
             Fault::CutLink { node } => {
                 let links = self.network.of(self.node(node));
                 if let Some(end) = links.first().copied() {
@@ -47,7 +47,7 @@ impl Simulation {
                     self.player(player),
                     self.node(node),
                     hidden_ms,
-                    planned_fault.number,
+                    planned.number,
                 );
             }
             Fault::BlockPlayer { player, for_ms } => {
@@ -69,7 +69,7 @@ impl Simulation {
             | Fault::SlowCommit { node, .. } => {
                 let node = self.node(node);
                 if let Some(host) = self.nodes.get_mut(&node) {
-                    host.waiting.push(planned_fault.fault);
+                    host.waiting.push(planned.fault);
                 }
             }
             Fault::SlowStore { factor, for_ms } => {
@@ -109,13 +109,37 @@ impl Simulation {
             Fault::Storm { players, stay_ms, goodbye } => {
                 self.count(Kind::Storm);
                 for guest in 0..players {
-                    self.welcome_guest(guest, (stay_ms, goodbye), planned_fault.number);
+                    self.welcome_guest(guest, (stay_ms, goodbye), planned.number);
                 }
             }
+            Fault::Stall { node, machine, for_ms } => self.stall(self.node(node), machine, for_ms),
+            Fault::Squeeze { node, for_ms } => self.squeeze(self.node(node), for_ms),
             Fault::Migrate { player, node, goodbye } => {
                 self.migrate(self.player(player), self.node(node), goodbye);
             }
         }
+    }
+
+    /// The task of a machine is not woken when something comes, or has no processor for a while.
+    fn stall(&mut self, id: NodeId, machine: u16, for_ms: u32) {
+        let Some(host) = self.nodes.get_mut(&id).filter(|host| host.node.is_some()) else { return };
+        let machines: Vec<_> = host.config.machines().collect();
+        let machine = machines[usize::from(machine) % machines.len()];
+        let life = host.config.incarnation;
+        if host.stalled.insert(machine) {
+            self.count(Kind::LostWakeUp);
+            self.after(for_ms.into(), Event::Resume { node: id, life, machine });
+        }
+    }
+
+    /// The mailboxes of a node have hardly any room for a while.
+    fn squeeze(&mut self, id: NodeId, for_ms: u32) {
+        let Some(host) = self.nodes.get_mut(&id) else { return };
+        let life = host.config.incarnation;
+        let Some(node) = &mut host.node else { return };
+        node.set_mailbox_limits(MailboxLimits { frames: 1, calls: 1, ..MailboxLimits::default() });
+        self.count(Kind::FullMailbox);
+        self.after(for_ms.into(), Event::Relieve { node: id, life });
     }
 
     /// Nothing goes wrong any more, and what is wrong is put right.
@@ -125,7 +149,14 @@ impl Simulation {
         self.slow_store.1 = self.now;
         for host in self.nodes.values_mut() {
             host.waiting.clear();
+            host.stalled.clear();
             host.clock.set(0);
+            if let Some(node) = &mut host.node {
+                node.set_mailbox_limits(MailboxLimits::default());
+            }
+        }
+        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+            self.serve(id);
         }
     }
 
@@ -141,7 +172,7 @@ impl Simulation {
     }
 
     /// Somebody logs in a second time.
-    fn take_over(&mut self, whose: usize, node: NodeId, hidden_ms: u32, planned_fault: u32) {
+    fn take_over(&mut self, whose: usize, node: NodeId, hidden_ms: u32, number: u32) {
         if self.players[whose].playing.is_none() {
             return;
         }
@@ -151,14 +182,14 @@ impl Simulation {
             // The old session's node does not hear of it for a while.
             self.part(old, node, hidden_ms);
         }
-        let numbers = (self.setup.seed, (u64::from(planned_fault) << 16) + 0xffff);
+        let numbers = (self.setup.seed, (u64::from(number) << 16) + 0xffff);
         let twin = Player::new(self.players[whose].name.clone(), node, self.now, numbers);
         let sequence = self.players[whose].sequence;
         self.arrive(Player { twin: true, sequence, ..twin });
     }
 
-    fn welcome_guest(&mut self, guest: u16, (stay_ms, goodbye): (u32, bool), planned_fault: u32) {
-        let numbers = (self.setup.seed, (u64::from(planned_fault) << 16) + u64::from(guest) + 1);
+    fn welcome_guest(&mut self, guest: u16, (stay_ms, goodbye): (u32, bool), number: u32) {
+        let numbers = (self.setup.seed, (u64::from(number) << 16) + u64::from(guest) + 1);
         let player = Player::new(format!("guest-{guest}"), NodeId(1), self.now, numbers);
         let leaves = Some((self.now.plus(stay_ms.into()), goodbye));
         self.arrive(Player { twin: true, leaves, ..player });
@@ -176,7 +207,7 @@ impl Simulation {
             player.blocked = true;
             let node = player.node;
             self.count(Kind::BlockedPlayer);
-            self.tell(node, Message::Control(ControlInput::ClientBlocked { client }));
+            self.of_client(node, client, ClientEvent::Blocked);
             self.after(for_ms.into(), Event::PlayerWritable { player: number, client });
         }
     }

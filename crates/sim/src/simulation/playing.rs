@@ -3,10 +3,10 @@
 use super::{Event, ISLAND, REST_MS, Simulation};
 use crate::network::messages;
 use crate::player;
-use crate::simulation::Violation;
+use crate::violation::Violation;
 use bytes::Bytes;
 use pelago_model::{NodeId, Position, Trajectory};
-use pelago_node::{ControlInput, Message};
+use pelago_node::ClientEvent;
 use pelago_wire::client::server_message;
 use pelago_world::ClientId;
 
@@ -52,9 +52,8 @@ impl Simulation {
                         // A twin has done something: the next welcome tells how far.
                         player.cut_off(self.now);
                         self.clients.remove(&client);
-                        let input = ControlInput::Disconnected { client };
                         let node = self.players[number].node;
-                        self.tell(node, Message::Control(input));
+                        self.of_client(node, client, ClientEvent::Disconnected);
                     }
                 }
                 server_message::Body::MoveRefused(refused) => {
@@ -76,11 +75,11 @@ impl Simulation {
         let player = &self.players[number];
         let Some(client) = player.client else { return };
         let kind = pelago_wire::message::Kind::Control as u8;
-        let message = Message::Control(ControlInput::Received { client, kind, payload });
+        let event = ClientEvent::Received { kind, payload };
         let Some(life) = self.nodes.get(&player.node).map(|host| host.config.incarnation) else {
             return;
         };
-        let event = Event::ToNode { node: player.node, life, message: Box::new(message) };
+        let event = Event::OfClient { node: player.node, life, client, event };
         // In order, like what comes back.
         let time = self.now.plus(5);
         self.at(time, event);
@@ -154,7 +153,7 @@ impl Simulation {
         let player = &mut self.players[number];
         (player.node, player.client) = (node, Some(client));
         let hello = player.hello();
-        self.tell(node, Message::Control(ControlInput::Connected { client }));
+        self.of_client(node, client, ClientEvent::Connected);
         self.send(number, hello);
     }
 

@@ -1,47 +1,20 @@
 //! What must never be true, and what must be true in the end.
 
 mod economy;
+mod sizes;
 
-use crate::simulation::{Simulation, Violation};
+use crate::simulation::Simulation;
+use crate::violation::{Invariant, Violation};
 use pelago_model::{ChannelId, EntityId, Epoch, NodeId, Revision, Tick, Trajectory};
 use pelago_world::Shown;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What must hold, whatever goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Invariant {
-    /// One real per avatar and epoch.
-    OneReal,
-    /// No older revision after a newer one.
-    NewestRevision,
-    /// What is acknowledged is durable and happened once, under the right epoch.
-    Acknowledged,
-    /// Books balance.
-    Books,
-    /// Audits are never changed, and explain everything that there is.
-    Audited,
-    /// What is granted is granted once, and answered alike whenever it is asked for.
-    Granted,
-    /// Ghosts equal reals in the end.
-    Ghosts,
-    /// Everybody gets an answer in the end.
-    Answers,
-    /// Time never steps back.
-    Time,
-    /// Nothing is written to what takes no bytes.
-    Backpressure,
-    /// Nothing holds more than its limit.
-    Limits,
-    /// In the end everything is as small again as it has to be.
-    Rest,
-}
-
 /// What a lane was last seen to show of an object: never an older revision after a newer one.
-pub(crate) type ShownRevisions = BTreeMap<(NodeId, u8, ChannelId, u16), Revision>;
+pub(in crate::simulation) type ShownRevisions = BTreeMap<(NodeId, u8, ChannelId, u16), Revision>;
 
 impl Simulation {
     /// One real per avatar and epoch, over all nodes that are alive.
-    pub(crate) fn check_reals(&self) -> Result<(), Violation> {
+    pub(in crate::simulation) fn check_reals(&self) -> Result<(), Violation> {
         let mut seen: BTreeSet<(EntityId, Epoch)> = BTreeSet::new();
         for shown in self.reals() {
             if !seen.insert((shown.id, shown.epoch)) {
@@ -53,12 +26,12 @@ impl Simulation {
     }
 
     /// No lane of a node shows an older revision after a newer one.
-    pub(crate) fn check_revisions(&mut self, id: NodeId) -> Result<(), Violation> {
+    pub(in crate::simulation) fn check_revisions(&mut self, id: NodeId) -> Result<(), Violation> {
         let Some(node) = self.nodes.get(&id).and_then(|host| host.node.as_ref()) else {
             return Ok(());
         };
         let mut older = None;
-        for (number, lane) in (0u8..).zip(&node.lanes) {
+        for (number, lane) in (0u8..).zip(node.lanes()) {
             for (channel, slot, revision, _) in lane.objects().iter() {
                 let known = self.shown.entry((id, number, channel, slot)).or_insert(revision);
                 if revision < *known {
@@ -76,7 +49,7 @@ impl Simulation {
     }
 
     /// An acknowledged command is durable, has happened once, and under the epoch of its session.
-    pub(crate) fn check_acknowledged(
+    pub(in crate::simulation) fn check_acknowledged(
         &self,
         (avatar, epoch): (EntityId, u64),
         sequence: u64,
@@ -101,7 +74,7 @@ impl Simulation {
     }
 
     /// After the faults: every lane's ghosts are the reals of the chunks that it watches.
-    pub(crate) fn check_ghosts(&self) -> Result<(), Violation> {
+    pub(in crate::simulation) fn check_ghosts(&self) -> Result<(), Violation> {
         let published = Tick::at(self.now).starts();
         let place = |shown: &Shown| {
             let time = pelago_model::IslandTime(published.0);
@@ -111,7 +84,7 @@ impl Simulation {
             self.reals().map(|shown| (shown.id, shown)).collect();
         for (id, host) in &self.nodes {
             let Some(node) = &host.node else { continue };
-            for lane in &node.lanes {
+            for lane in node.lanes() {
                 let shown: BTreeMap<EntityId, (ChannelId, &Trajectory, u16)> = lane
                     .ghosts()
                     .iter()
@@ -141,7 +114,7 @@ impl Simulation {
     }
 
     /// After the faults: nobody waits for an answer.
-    pub(crate) fn check_answered(&self) -> Result<(), Violation> {
+    pub(in crate::simulation) fn check_answered(&self) -> Result<(), Violation> {
         let waits = self.players.iter().find(|player| !player.gone && player.pending.is_some());
         match waits {
             Some(player) => {
@@ -153,10 +126,10 @@ impl Simulation {
     }
 
     /// Every real of every node that is alive.
-    pub(crate) fn reals(&self) -> impl Iterator<Item = &Shown> + '_ {
+    pub(in crate::simulation) fn reals(&self) -> impl Iterator<Item = &Shown> + '_ {
         self.nodes
             .values()
             .filter_map(|host| host.node.as_ref())
-            .flat_map(|node| node.lanes.iter().flat_map(pelago_node::Lane::reals))
+            .flat_map(|node| node.lanes().flat_map(pelago_node::lane::Lane::reals))
     }
 }

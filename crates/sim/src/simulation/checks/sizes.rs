@@ -1,9 +1,10 @@
 //! The memory of everything that can grow: within its limits always, and small again in the end.
 
-use crate::checks::Invariant;
-use crate::simulation::{Simulation, Violation};
+use crate::simulation::Simulation;
+use crate::violation::{Invariant, Violation};
 use pelago_model::{NodeId, Size};
-use pelago_node::{Lane, Node};
+use pelago_node::Node;
+use pelago_node::lane::Lane;
 use std::collections::BTreeSet;
 
 /// Publishers that a lane's clients may know by number: those that there are, and those of lives that have ended.
@@ -16,8 +17,10 @@ impl Simulation {
 
     fn find_size(&self, wrong: impl Fn(&Size) -> bool) -> Option<(NodeId, Size)> {
         for (id, node) in self.alive() {
-            let lanes = node.lanes.iter().flat_map(Lane::sizes);
-            if let Some(size) = node.hub.sizes().into_iter().chain(lanes).find(&wrong) {
+            let sizes = node
+                .machines()
+                .flat_map(|(machine, mailbox)| [machine.sizes(), mailbox.sizes()].concat());
+            if let Some(size) = sizes.into_iter().find(&wrong) {
                 return Some((id, size));
             }
         }
@@ -25,7 +28,7 @@ impl Simulation {
     }
 
     /// Nothing holds more than its limit.
-    pub(crate) fn check_sizes(&self) -> Result<(), Violation> {
+    pub(in crate::simulation) fn check_sizes(&self) -> Result<(), Violation> {
         match self.find_size(|size| size.held > size.limit) {
             Some((id, Size { of, held, limit, .. })) => {
                 let text = format!("node {id}: {held} {of}, the limit is {limit}");
@@ -36,35 +39,35 @@ impl Simulation {
     }
 
     /// After the faults: queues are empty, and tables hold what there is and nothing else.
-    pub(crate) fn check_rest(&self) -> Result<(), Violation> {
+    pub(in crate::simulation) fn check_rest(&self) -> Result<(), Violation> {
         let object = |text| Err(self.violation(Invariant::Rest, text));
         if let Some((id, Size { of, held, rest, .. })) =
             self.find_size(|size| size.held > size.rest)
         {
             return object(format!("node {id}: {held} {of} at rest, not {rest}"));
         }
-        let lanes: usize = self.alive().map(|(_, node)| node.lanes.len()).sum();
+        let lanes: usize = self.alive().map(|(_, node)| node.lanes().count()).sum();
         for (id, node) in self.alive() {
             let clients = self.clients.values().filter(|(_, on)| *on == id).count();
-            let players: usize = node.lanes.iter().map(Lane::population).sum();
-            let connections = node.hub.control.connections();
+            let players: usize = node.lanes().map(Lane::population).sum();
+            let connections = node.connections();
             if (connections, players) != (clients, clients) {
                 return object(format!(
                     "node {id} has {connections} clients and {players} players, not {clients}"
                 ));
             }
-            let watched: BTreeSet<_> = node.lanes.iter().flat_map(Lane::watched).collect();
-            if node.hub.control.watched() != watched.len() {
-                let held = node.hub.control.watched();
+            let watched: BTreeSet<_> = node.lanes().flat_map(Lane::watched).collect();
+            if node.links().channels() != watched.len() {
+                let held = node.links().channels();
                 return object(format!("node {id} watches {held} channels, not {}", watched.len()));
             }
-            let known = node.lanes.iter().flat_map(Lane::sizes).filter(|it| it.of == "publishers");
+            let known = node.lanes().flat_map(Lane::sizes).filter(|it| it.of == "publishers");
             if known.map(|size| size.held).max() > Some(lanes * PUBLISHERS_PER_LANE) {
                 return object(format!("node {id} remembers publishers of lives that ended"));
             }
             for (other, peer) in self.alive().filter(|(other, _)| *other > id) {
-                let ours = node.hub.control.links().streams(other);
-                let theirs = peer.hub.control.links().streams(id);
+                let ours = node.links().streams(other);
+                let theirs = peer.links().streams(id);
                 let turned = theirs.map(|(read, served)| (served, read));
                 if ours.is_none() || ours != turned {
                     return object(format!(

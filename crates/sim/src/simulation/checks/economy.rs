@@ -1,13 +1,13 @@
 //! The economy: items are conserved, audits explain every one of them, and every grant was carried out once.
 
-use super::Invariant;
-use crate::simulation::{Mail, Simulation, Violation};
+use crate::simulation::{Mail, Simulation};
+use crate::violation::{Invariant, Violation};
 use bytes::Bytes;
 use pelago_game::{Changes, Game, Total};
 use pelago_model::key::KINDS;
 use pelago_model::{Document, Key, Revision};
-use pelago_node::audit::{AuditDocument, Cause};
-use pelago_node::avatar::{AvatarDocument, read};
+use pelago_node::documents::audit::{AuditDocument, Cause};
+use pelago_node::documents::avatar::{AvatarDocument, read};
 use pelago_store::Store;
 use std::collections::BTreeMap;
 
@@ -52,7 +52,7 @@ impl Books {
 
 impl Simulation {
     /// Items are conserved, nothing was committed twice, and the sum of all audits is what there is.
-    pub(crate) fn check_books(&self) -> Result<(), Violation> {
+    pub(in crate::simulation) fn check_books(&self) -> Result<(), Violation> {
         if let Some((avatar, sequence)) = self.store.doubled.first() {
             let text = format!("command {sequence} of {avatar} was committed twice");
             return Err(self.violation(Invariant::Books, text));
@@ -92,7 +92,7 @@ impl Simulation {
     }
 
     /// What the store remembers that was answered to a grant.
-    pub(crate) fn remembered_grant(&self, mail: &Mail) -> Option<Bytes> {
+    pub(in crate::simulation) fn remembered_grant(&self, mail: &Mail) -> Option<Bytes> {
         let found = self.store.documents.get(&Key::grant(mail.avatar, &mail.key));
         match read::<AuditDocument>(&found).ok()??.cause {
             Cause::Grant { effects, .. } => Some(effects.into()),
@@ -101,7 +101,7 @@ impl Simulation {
     }
 
     /// In the end: whatever was to be granted is granted, and no answer was taken back.
-    pub(crate) fn check_grants(&self) -> Result<(), Violation> {
+    pub(in crate::simulation) fn check_grants(&self) -> Result<(), Violation> {
         for mail in &self.mail {
             let (key, avatar) = (&mail.key, mail.avatar);
             if mail.answer.is_none() {

@@ -1,0 +1,51 @@
+//! What must hold, and what is said when it did not.
+
+use std::fmt;
+
+/// What must hold, whatever goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invariant {
+    /// One real per avatar and epoch.
+    OneReal,
+    /// No older revision after a newer one.
+    NewestRevision,
+    /// What is acknowledged is durable and happened once, under the right epoch.
+    Acknowledged,
+    /// Books balance.
+    Books,
+    /// Audits are never changed, and explain everything that there is.
+    Audited,
+    /// What is granted is granted once, and answered alike whenever it is asked for.
+    Granted,
+    /// Ghosts equal reals in the end.
+    Ghosts,
+    /// Everybody gets an answer in the end.
+    Answers,
+    /// Time never steps back.
+    Time,
+    /// Nothing is written to what takes no bytes.
+    Backpressure,
+    /// Nothing holds more than its limit.
+    Limits,
+    /// In the end everything is as small again as it has to be.
+    Rest,
+}
+
+/// What must not be, was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The seed.
+    pub seed: u64,
+    /// When, in ms from the beginning.
+    pub at_ms: i64,
+    /// Which invariant was broken.
+    pub invariant: Invariant,
+    /// How.
+    pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {} at {} ms: {}", self.seed, self.at_ms, self.text)
+    }
+}
