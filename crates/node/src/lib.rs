@@ -21,7 +21,7 @@ pub mod turn;
 // pub mod arrivals;
 // pub mod lane;
 pub mod service;
-// pub mod steward;
+pub mod steward;
 
 pub use call::{CallResult, CallTarget, Caller, OutgoingCall, Rejection, Reply};
 pub use client_event::ClientEvent;
@@ -33,5 +33,6 @@ pub use machine_id::MachineId;
 pub use rate_limits::{ClientLimits, ProtocolViolation};
 pub use rule_run::{RuleEnd, RuleRun};
 pub use session::NewSession;
+pub use steward::{MAX_BATCH_TURNS, Steward, StewardConfig, StewardSabotage};
 pub use store_request::{RequestId, Requests, StoreAnswer};
 pub use turn::{DurableCommand, DurableResult, StewardCall, unavailable};
