@@ -24,7 +24,7 @@ pub mod turn;
 // pub mod arrivals;
 // pub mod lane;
 pub mod service;
-// pub mod steward;
+pub mod steward;
 
 pub use call::{CallResult, CallTarget, Caller, OutgoingCall, Rejection, Reply};
 pub use client_event::ClientEvent;
@@ -39,5 +39,6 @@ pub use node::{Node, NodeConfig, NodeMachine, Sabotage};
 pub use rate_limits::{ClientLimits, ProtocolViolation};
 pub use rule_run::{RuleEnd, RuleRun};
 pub use session::NewSession;
+pub use steward::{MAX_BATCH_TURNS, Steward, StewardConfig, StewardSabotage};
 pub use store_request::{RequestId, Requests, StoreAnswer};
 pub use turn::{DurableCommand, DurableResult, StewardCall, unavailable};

@@ -1,12 +1,20 @@
-//! A batch: turns of one key that are decided in memory and committed as one transaction.
+//! A batch: turns of one key that are decided together and committed as one transaction.
+//!
+//! It says what has to happen next ([`Step`]) and is told how that ended. Meanwhile it keeps the turns with those who wait for
+//! them, so that they can be answered when their time is over, whatever is out.
 
-use super::decide::{Decision, decide};
-use super::{Caller, DurableResult, StewardConfig, Waiting, answer, unavailable};
-use crate::effect::{Effect, Level};
+use super::config::StewardConfig;
+use super::decide::{Decision, Notice};
+use super::run::{Ran, Run};
+use super::turn::Waiting;
+use crate::log::Level;
+use crate::service::ServiceContext;
+use crate::turn::unavailable;
 use pelago_game::{Game, MAX_RUNS, Refusal};
 use pelago_model::limits::MAX_TRANSACTION_DOCUMENTS;
-use pelago_model::{Check, Document, Key, Revision, Transaction, WorldTime, Write};
+use pelago_model::{Document, Key, Transaction, WorldTime};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Turns of one batch: each writes its avatar and its audit, and together they write the document that they meet at. With more
 /// documents than these fewer fit into the transaction.
@@ -14,34 +22,34 @@ pub const MAX_BATCH_TURNS: usize = (MAX_TRANSACTION_DOCUMENTS - 1) / 2;
 /// How often a turn is tried again after a conflict or an unknown outcome.
 pub const MAX_ATTEMPTS: usize = 16;
 
-/// How a run of a batch ended.
-pub(super) enum BatchEnd {
+/// What has to happen next for a batch.
+pub(super) enum Step {
     /// These documents are wanted first.
-    Missing(Vec<Key>),
-    /// To be committed.
+    Load(Vec<Key>),
+    /// The turns are to be decided.
+    Run(Run),
+    /// What was decided is to be committed.
     Commit(Transaction),
-    /// All turns were refused or known.
-    NothingToCommit,
+    /// All turns were refused, or known before, or none is left.
+    Finish,
 }
 
 pub(super) struct Batch {
     turns: Vec<Waiting>,
+    /// Turns that found no room in the transaction.
+    left_over: Vec<Waiting>,
+    /// The documents at hand, as the store had them. They stay here while a run is out, which has references to them.
     documents: BTreeMap<Key, Document>,
     wanted: BTreeSet<Key>,
     asked: Vec<Key>,
     runs: usize,
+    /// When the run that is out was handed out.
+    running_since: Option<WorldTime>,
+    /// What the last run decided, by its place in `turns`.
+    decisions: Vec<Decision>,
     /// Which documents each turn touched, by its place in `turns`.
     touched: Vec<BTreeSet<Key>>,
-    answers: Vec<Effect>,
-    left_over: Vec<Waiting>,
     written: BTreeMap<Key, Document>,
-}
-
-/// The documents as the turns before left them, and what is to be written and checked.
-pub(super) struct Draft {
-    pub(super) view: BTreeMap<Key, Document>,
-    writes: BTreeMap<Key, Write>,
-    checks: BTreeMap<Key, Revision>,
 }
 
 impl Batch {
@@ -50,21 +58,20 @@ impl Batch {
         game: &dyn Game,
         remembered: &BTreeMap<Key, Document>,
     ) -> Self {
-        let mut wanted: BTreeSet<Key> = BTreeSet::new();
-        for turn in &turns {
-            wanted.extend(turn.work.keys(game));
-        }
+        let wanted: BTreeSet<Key> =
+            turns.iter().flat_map(|waiting| waiting.turn.keys(game)).collect();
         let known = |key: &Key| Some((key.clone(), remembered.get(key)?.clone()));
         let documents: BTreeMap<Key, Document> = wanted.iter().filter_map(known).collect();
         Self {
             turns,
+            left_over: Vec::new(),
             documents,
             wanted,
             asked: Vec::new(),
             runs: 0,
+            running_since: None,
+            decisions: Vec::new(),
             touched: Vec::new(),
-            answers: Vec::new(),
-            left_over: Vec::new(),
             written: BTreeMap::new(),
         }
     }
@@ -81,87 +88,78 @@ impl Batch {
     /// When the time of the first is over that is not answered yet.
     pub(super) fn first_deadline(&self) -> Option<WorldTime> {
         let turns = self.turns.iter().chain(&self.left_over);
-        turns.filter(|turn| !turn.is_answered).map(|turn| turn.deadline).min()
+        turns.filter(|waiting| !waiting.is_answered()).map(|waiting| waiting.deadline).min()
     }
 
-    /// Those whose time is over, each of them told once.
-    pub(super) fn overdue(&mut self, now: WorldTime) -> Vec<Caller> {
+    /// Answers those whose time is over, and counts them. They stay in the batch: nobody can take back what is handed out
+    /// or was asked of the store.
+    pub(super) fn answer_overdue(&mut self, cx: &mut ServiceContext<'_>) -> usize {
+        let now = cx.now();
         let turns = self.turns.iter_mut().chain(&mut self.left_over);
-        let overdue = turns.filter(|turn| turn.deadline <= now && !turn.is_answered);
-        let told = overdue.map(|turn| {
-            turn.is_answered = true;
-            turn.caller
-        });
-        told.collect()
+        let overdue = turns.filter(|waiting| waiting.is_overdue(now));
+        overdue.map(|waiting| waiting.refuse(cx, unavailable())).count()
     }
 
-    /// Decides all turns over the documents at hand.
-    pub(super) fn run(&mut self, config: &StewardConfig) -> BatchEnd {
+    /// Loads what is missing, or hands out all turns to be decided over the documents at hand.
+    pub(super) fn next(&mut self, now: WorldTime, config: &Arc<StewardConfig>) -> Step {
         if let Some(missing) = self.missing() {
             return missing;
         }
-        self.answers.clear();
-        self.touched.clear();
         self.turns.append(&mut self.left_over);
-        let mut draft = Draft {
-            view: self.documents.clone(),
-            writes: BTreeMap::new(),
-            checks: BTreeMap::new(),
-        };
-        let turns = std::mem::take(&mut self.turns);
-        for turn in turns {
-            let mut touched = BTreeSet::from([Key::avatar(turn.work.avatar())]);
-            match decide(config, &turn, &mut draft, &mut touched) {
-                Decision::Answer(result) => self.answers.push(answer(turn.caller, result)),
-                Decision::Granted(result, notify) => {
-                    self.answers.extend([answer(turn.caller, result), *notify]);
-                }
-                Decision::Broken(text) => {
-                    let trace = turn.work.trace();
-                    self.answers.push(Effect::Log { level: Level::Error, trace, text });
-                    let refusal = DurableResult::Refused(Refusal::internal());
-                    self.answers.push(answer(turn.caller, refusal));
-                }
-                Decision::Missing(keys) => self.wanted.extend(keys),
-                Decision::Full => {
-                    self.left_over.push(turn);
-                    continue;
-                }
-            }
-            self.turns.push(turn);
-            self.touched.push(touched);
+        if self.turns.is_empty() {
+            return Step::Finish;
         }
         self.runs += 1;
+        self.running_since = Some(now);
+        let turns = self.turns.iter().map(|waiting| waiting.turn.clone()).collect();
+        Step::Run(Run::new(config.clone(), turns, self.documents.clone()))
+    }
+
+    /// For how long the run was out that has ended, in ms.
+    pub(super) fn run_ended(&mut self, now: WorldTime) -> i64 {
+        self.running_since.take().map_or(0, |since| now.since(since))
+    }
+
+    /// Takes in what a run decided.
+    pub(super) fn ran(&mut self, cx: &mut ServiceContext<'_>, ran: Ran) -> Step {
+        self.decisions.clear();
+        self.touched.clear();
+        let turns = std::mem::take(&mut self.turns);
+        for (waiting, mut decided) in turns.into_iter().zip(ran.turns) {
+            match &mut decided.decision {
+                Decision::Full => {
+                    self.left_over.push(waiting);
+                    continue;
+                }
+                Decision::Missing(keys) => self.wanted.extend(keys.drain(..)),
+                _ => {}
+            }
+            self.turns.push(waiting);
+            self.decisions.push(decided.decision);
+            self.touched.push(decided.touched);
+        }
         if let Some(missing) = self.missing() {
             if self.runs <= MAX_RUNS {
                 return missing;
             }
-            let trace = self.turns.first().map_or(0, |turn| turn.work.trace());
+            let trace = self.turns.first().map_or(0, |waiting| waiting.turn.call.trace());
+            self.refuse_all(cx, &Refusal::internal());
             let text = format!("a rule wanted documents in more than {MAX_RUNS} runs");
-            self.answers = self.refuse_all(&Refusal::internal());
-            self.answers.push(Effect::Log { level: Level::Error, trace, text });
-            return BatchEnd::NothingToCommit;
+            cx.log(Level::Error, trace, text);
+            return Step::Finish;
         }
-        if draft.writes.is_empty() {
-            return BatchEnd::NothingToCommit;
+        if ran.transaction.writes.is_empty() {
+            return Step::Finish;
         }
-        self.written = draft
-            .writes
-            .keys()
-            .filter_map(|key| draft.view.get(key).map(|document| (key.clone(), document.clone())))
-            .collect();
-        let writes: Vec<Write> = draft.writes.into_values().collect();
-        let unwritten = |key: &Key| !self.written.contains_key(key);
-        let checks = draft.checks.into_iter().filter(|(key, _)| unwritten(key));
-        let checks = checks.map(|(key, revision)| Check { key, revision }).collect();
-        BatchEnd::Commit(Transaction { checks, writes })
+        self.written = ran.written;
+        Step::Commit(ran.transaction)
     }
 
-    fn missing(&mut self) -> Option<BatchEnd> {
+    fn missing(&mut self) -> Option<Step> {
         let missing = self.wanted.iter().filter(|key| !self.documents.contains_key(*key));
         let missing: Vec<Key> = missing.cloned().collect();
         self.asked = missing.clone();
-        (!missing.is_empty()).then_some(BatchEnd::Missing(missing))
+        (!missing.is_empty()).then_some(Step::Load(missing))
     }
 
     /// Takes in the documents that were missing.
@@ -172,95 +170,83 @@ impl Batch {
     }
 
     /// The documents as the commit left them.
-    pub(super) fn committed_documents(&mut self) -> Vec<(Key, Document)> {
-        std::mem::take(&mut self.written).into_iter().collect()
+    pub(super) fn committed_documents(&mut self) -> BTreeMap<Key, Document> {
+        std::mem::take(&mut self.written)
     }
 
     /// These documents were not as expected: forgets them. Turns that met them elsewhere than where the whole batch meets
-    /// are ejected, so that they do not hold up the others; who was tried too often is refused.
-    pub(super) fn conflict(&mut self, key: &Key, keys: &[Key]) -> (Vec<Waiting>, Vec<Effect>) {
+    /// are ejected, so that they do not hold up the others; those that were tried too often are refused and counted.
+    pub(super) fn conflict(
+        &mut self,
+        cx: &mut ServiceContext<'_>,
+        key: &Key,
+        keys: &[Key],
+    ) -> (Vec<Waiting>, usize) {
         for key in keys {
             self.documents.remove(key);
         }
         let others: BTreeSet<&Key> =
             keys.iter().filter(|other| other.steward_key() != *key).collect();
         let (mut kept, mut ejected) = (Vec::new(), Vec::new());
-        for (turn, touched) in std::mem::take(&mut self.turns).into_iter().zip(&self.touched) {
+        for (waiting, touched) in std::mem::take(&mut self.turns).into_iter().zip(&self.touched) {
             let meets = touched.iter().any(|key| others.contains(key));
-            if meets { ejected.push(turn) } else { kept.push(turn) }
+            if meets { ejected.push(waiting) } else { kept.push(waiting) }
         }
+        let refused = count_attempt(cx, &mut kept) + count_attempt(cx, &mut ejected);
         self.turns = kept;
-        let mut refused = self.count_attempt();
-        let (tired, ejected): (Vec<Waiting>, Vec<Waiting>) = ejected
-            .into_iter()
-            .map(|turn| Waiting { attempts: turn.attempts + 1, ..turn })
-            .partition(|turn| turn.attempts > MAX_ATTEMPTS);
-        refused.extend(
-            tired.iter().map(|turn| answer(turn.caller, DurableResult::Refused(unavailable()))),
-        );
         self.restart();
         (ejected, refused)
     }
 
-    /// Nobody knows what the store holds: everything is read again.
-    pub(super) fn forget_documents(&mut self) -> Vec<Effect> {
+    /// Nobody knows what the store holds: everything is read again. Counts those that were tried too often, and are refused.
+    pub(super) fn forget_documents(&mut self, cx: &mut ServiceContext<'_>) -> usize {
         self.documents.clear();
-        let refused = self.count_attempt();
         self.restart();
-        refused
-    }
-
-    fn count_attempt(&mut self) -> Vec<Effect> {
-        self.turns.iter_mut().for_each(|turn| turn.attempts += 1);
-        let tired = self.turns.extract_if(.., |turn| turn.attempts > MAX_ATTEMPTS);
-        tired.map(|turn| answer(turn.caller, DurableResult::Refused(unavailable()))).collect()
+        count_attempt(cx, &mut self.turns)
     }
 
     fn restart(&mut self) {
         self.runs = 0;
-        self.answers.clear();
+        self.decisions.clear();
+        self.touched.clear();
         self.written.clear();
     }
 
-    /// The answers to all turns of the last run.
-    pub(super) fn take_answers(&mut self) -> Vec<Effect> {
-        std::mem::take(&mut self.answers)
+    /// Answers all turns as the last run decided.
+    pub(super) fn answer_all(&mut self, cx: &mut ServiceContext<'_>) {
+        for (waiting, decision) in self.turns.iter_mut().zip(self.decisions.drain(..)) {
+            match decision {
+                Decision::Answer(result) => waiting.answer(cx, result),
+                Decision::Granted(result, notice) => {
+                    waiting.answer(cx, result);
+                    let Notice { node, avatar, epoch, payload } = *notice;
+                    cx.notify(node, avatar, epoch, payload);
+                }
+                Decision::Broken(text) => {
+                    cx.log(Level::Error, waiting.turn.call.trace(), text);
+                    waiting.refuse(cx, Refusal::internal());
+                }
+                // A batch is not at its end as long as there are any.
+                Decision::Missing(_) | Decision::Full => {}
+            }
+        }
+    }
+
+    /// Answers every turn with the same refusal; none is left.
+    pub(super) fn refuse_all(&mut self, cx: &mut ServiceContext<'_>, refusal: &Refusal) {
+        let turns = self.turns.drain(..).chain(self.left_over.drain(..));
+        turns.for_each(|mut waiting| waiting.refuse(cx, refusal.clone()));
     }
 
     /// The turns that found no room in the transaction.
-    pub(super) fn take_left_over(&mut self) -> Vec<Waiting> {
-        std::mem::take(&mut self.left_over)
-    }
-
-    /// Answers every turn with the same refusal.
-    pub(super) fn refuse_all(&mut self, refusal: &Refusal) -> Vec<Effect> {
-        let turns = self.turns.drain(..).chain(self.left_over.drain(..));
-        turns.map(|turn| answer(turn.caller, DurableResult::Refused(refusal.clone()))).collect()
+    pub(super) fn into_left_over(self) -> Vec<Waiting> {
+        self.left_over
     }
 }
 
-impl Draft {
-    /// Takes in a turn; `false` and unchanged if the transaction would grow too large.
-    pub(super) fn apply(&mut self, checks: Vec<Check>, writes: Vec<Write>) -> bool {
-        let new = |key: &Key| !self.writes.contains_key(key) && !self.checks.contains_key(key);
-        let keys = checks.iter().map(|check| &check.key).chain(writes.iter().map(|w| &w.key));
-        let more = keys.filter(|key| new(key)).count();
-        if self.writes.len() + self.checks.len() + more > MAX_TRANSACTION_DOCUMENTS {
-            return false;
-        }
-        for check in checks {
-            if !self.writes.contains_key(&check.key) {
-                self.checks.insert(check.key, check.revision);
-            }
-        }
-        for write in writes {
-            let (key, schema, value) = (write.key.clone(), write.schema, write.value.clone());
-            // The first write of a document names the revision that the store has.
-            let merged = self.writes.entry(key.clone()).or_insert(write);
-            (merged.schema, merged.value) = (schema, value.clone());
-            let revision = merged.expected.next();
-            self.view.insert(key, Document { schema, revision, value });
-        }
-        true
-    }
+/// Counts one more attempt of these turns. Those that were tried too often are refused and removed; returns how many.
+fn count_attempt(cx: &mut ServiceContext<'_>, turns: &mut Vec<Waiting>) -> usize {
+    turns.iter_mut().for_each(|waiting| waiting.turn.attempts += 1);
+    let tired = turns.extract_if(.., |waiting| waiting.turn.attempts > MAX_ATTEMPTS);
+    tired.map(|mut waiting| waiting.refuse(cx, unavailable())).count()
 }

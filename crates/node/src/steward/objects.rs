@@ -1,10 +1,9 @@
 //! What stewards tell readers: which natural objects a commit changed.
 
-use crate::control::ControlInput;
-use crate::effect::{Effect, Message};
+use crate::service::ServiceContext;
 use bytes::{Bytes, BytesMut};
 use pelago_game::ObjectView;
-use pelago_model::{ChannelId, IslandClock, NodeId, PublisherId, Revision, Tick, WorldTime};
+use pelago_model::{ChannelId, IslandClock, PublisherId, Reader, Revision, Tick};
 use pelago_wire::frame::{Frame, Snapshot, StreamKind, base};
 use pelago_wire::peer_stream::{PeerFrame, PeerSnapshot};
 use pelago_wire::record::{ObjectRecord, Record};
@@ -14,14 +13,16 @@ use std::sync::Arc;
 
 #[derive(Default)]
 struct Served {
-    readers: BTreeSet<NodeId>,
+    readers: BTreeSet<Reader>,
     sequence: u64,
 }
 
-/// The stewards' voice on channels.
+/// The voice of an instance of the stewards on channels. A channel has one order, because all turns about a chunk have one
+/// key ([`Key::steward_key`](pelago_model::Key::steward_key)), and a key has one instance in a node.
 pub(super) struct ObjectPublisher {
     id: PublisherId,
     clock: IslandClock,
+    /// There are as many as readers subscribe to: links and lanes have limits for that.
     channels: BTreeMap<ChannelId, Served>,
 }
 
@@ -34,15 +35,14 @@ impl ObjectPublisher {
     /// once it has the stream, so that nothing falls between.
     pub(super) fn subscribe(
         &mut self,
-        now: WorldTime,
-        reader: NodeId,
+        cx: &mut ServiceContext<'_>,
+        reader: Reader,
         channel: ChannelId,
         version: u64,
-        effects: &mut Vec<Effect>,
     ) {
         let served = self.channels.entry(channel).or_default();
         served.readers.insert(reader);
-        let tick = Tick::at(now);
+        let tick = Tick::at(cx.now());
         let bytes = PeerSnapshot {
             alias: 0,
             objects: true,
@@ -55,13 +55,11 @@ impl ObjectPublisher {
             records: Bytes::new(),
         };
         if let Ok(snapshot) = Snapshot::decode(bytes, &self.clock) {
-            let snapshot = Arc::new(snapshot);
-            let input = ControlInput::Snapshot { to: reader, snapshot };
-            effects.push(Effect::To(Message::Control(input)));
+            cx.snapshot(reader, Arc::new(snapshot));
         }
     }
 
-    pub(super) fn unsubscribe(&mut self, reader: NodeId, channel: ChannelId) {
+    pub(super) fn unsubscribe(&mut self, reader: Reader, channel: ChannelId) {
         if let Some(served) = self.channels.get_mut(&channel) {
             served.readers.remove(&reader);
             if served.readers.is_empty() {
@@ -73,15 +71,14 @@ impl ObjectPublisher {
     /// Publishes the difference between two states of a chunk.
     pub(super) fn changed(
         &mut self,
-        now: WorldTime,
+        cx: &mut ServiceContext<'_>,
         channel: ChannelId,
         revision: Revision,
         old: &[ObjectView],
         new: &[ObjectView],
-        effects: &mut Vec<Effect>,
     ) {
         let Some(served) = self.channels.get_mut(&channel) else { return };
-        let tick = Tick::at(now);
+        let tick = Tick::at(cx.now());
         let mut core = BytesMut::new();
         core.extend_from_slice(&[TickStamp::new(tick, 0).to_byte()]);
         let base = base(&channel, tick, &self.clock);
@@ -105,7 +102,6 @@ impl ObjectPublisher {
         let whose = (self.id, channel, StreamKind::Objects);
         let frame = Frame::decode(whose, tick, &self.clock, bytes)
             .expect("what a publisher encodes can be decoded");
-        let input = ControlInput::Publish { frames: vec![Arc::new(frame)] };
-        effects.push(Effect::To(Message::Control(input)));
+        cx.publish(Arc::new(frame), served.readers.iter().copied());
     }
 }

@@ -1,0 +1,75 @@
+//! Turns, and those who wait for them.
+
+use crate::call::Caller;
+use crate::service::ServiceContext;
+use crate::turn::{DurableResult, StewardCall};
+use pelago_game::{Game, Refusal};
+use pelago_model::{EntityId, Key, WorldTime};
+use std::sync::Arc;
+
+/// What is to be decided. It is shared between the steward and the run that decides it.
+#[derive(Clone, Debug)]
+pub(super) struct Turn {
+    pub(super) call: Arc<StewardCall>,
+    /// How often it was tried without success.
+    pub(super) attempts: usize,
+}
+
+impl Turn {
+    /// Whose document it changes.
+    pub(super) fn avatar(&self) -> EntityId {
+        match &*self.call {
+            StewardCall::Command(command) => command.actor.avatar,
+            StewardCall::Grant(grant) => grant.avatar,
+        }
+    }
+
+    /// The documents that it will surely want.
+    pub(super) fn keys(&self, game: &dyn Game) -> Vec<Key> {
+        let mut keys = match &*self.call {
+            StewardCall::Command(command) => game.keys(&command.actor, &command.payload),
+            StewardCall::Grant(grant) => vec![Key::grant(grant.avatar, &grant.key)],
+        };
+        keys.push(Key::avatar(self.avatar()));
+        keys
+    }
+}
+
+/// A turn, and who waits for its answer. It stays with the steward while the turn is being decided elsewhere.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) turn: Turn,
+    pub(super) deadline: WorldTime,
+    caller: Caller,
+    is_answered: bool,
+}
+
+impl Waiting {
+    pub(super) fn new(caller: Caller, call: StewardCall, deadline: WorldTime) -> Self {
+        let turn = Turn { call: Arc::new(call), attempts: 0 };
+        Self { turn, deadline, caller, is_answered: false }
+    }
+
+    /// Whether nobody waits for it any more.
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_answered
+    }
+
+    /// Whether its time is over and its caller has not been told anything yet.
+    pub(super) fn is_overdue(&self, now: WorldTime) -> bool {
+        self.deadline <= now && !self.is_answered
+    }
+
+    /// Tells the caller what became of the turn, unless it was told before that nobody knows.
+    pub(super) fn answer(&mut self, cx: &mut ServiceContext<'_>, result: DurableResult) {
+        if !self.is_answered {
+            self.is_answered = true;
+            cx.reply(self.caller, result.encode());
+        }
+    }
+
+    /// Tells the caller that the turn is refused.
+    pub(super) fn refuse(&mut self, cx: &mut ServiceContext<'_>, refusal: Refusal) {
+        self.answer(cx, DurableResult::Refused(refusal));
+    }
+}
