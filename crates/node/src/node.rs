@@ -15,7 +15,7 @@ use crate::lane::{Lane, LaneConfig};
 use crate::machine_id::MachineId;
 use crate::rate_limits::ClientLimits;
 use crate::service::{ServiceHost, ServiceKind, ServiceSeat};
-use crate::steward::{self, StewardConfig, StewardSabotage};
+use crate::steward::{self, StewardSabotage};
 use bytes::Bytes;
 use pelago_cluster::{Links, LinksConfig, LinksInput, LinksSabotage};
 use pelago_game::{ContentHash, Game, Land};
@@ -90,11 +90,7 @@ impl NodeConfig {
 
     /// The services that it runs, one line each.
     pub fn service_kinds(&self) -> Vec<ServiceKind> {
-        let steward = StewardConfig {
-            batch_turns: self.batch_turns,
-            sabotage: self.sabotage.steward,
-        };
-        let mut kinds = vec![steward::kind(steward)];
+        let mut kinds = vec![steward::kind(self.batch_turns, self.sabotage.steward)];
         kinds.extend(self.more_services.iter().cloned());
         kinds
     }
