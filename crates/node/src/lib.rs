@@ -6,6 +6,7 @@
 
 pub mod call;
 pub mod client_event;
+mod content;
 pub mod documents;
 pub mod grant;
 pub mod lane_call;
@@ -18,11 +19,12 @@ pub mod session;
 pub mod store_request;
 pub mod turn;
 
-// pub mod arrivals;
+pub mod arrivals;
 // pub mod lane;
 pub mod service;
 // pub mod steward;
 
+pub use arrivals::{Arrivals, ArrivalsConfig, ArrivalsEffect, ArrivalsInput};
 pub use call::{CallResult, CallTarget, Caller, OutgoingCall, Rejection, Reply};
 pub use client_event::ClientEvent;
 pub use documents::world::{WorldDocument, bootstrap};
