@@ -7,6 +7,7 @@
 pub mod call;
 pub mod client_event;
 pub mod composer;
+mod content;
 pub mod documents;
 pub mod grant;
 pub mod lane_call;
@@ -21,11 +22,12 @@ pub mod session;
 pub mod store_request;
 pub mod turn;
 
-// pub mod arrivals;
+pub mod arrivals;
 // pub mod lane;
 pub mod service;
 pub mod steward;
 
+pub use arrivals::{Arrivals, ArrivalsConfig, ArrivalsEffect, ArrivalsInput};
 pub use call::{CallResult, CallTarget, Caller, OutgoingCall, Rejection, Reply};
 pub use client_event::ClientEvent;
 pub use composer::{Composer, MachineInput, Output, ShellEffect};

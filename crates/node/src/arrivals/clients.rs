@@ -1,82 +1,156 @@
-//! Clients that have no lane yet, and the way to those that have one.
+//! Connections of clients that have no lane yet: how long they may say nothing, what they may fetch, their hello.
 
-use super::{ClientState, Control, send};
-use crate::effect::{Effect, Message};
-use crate::lane::LaneInput;
-use crate::login::LoginInput;
-use crate::rate_limits::{ProtocolViolation, kibibytes, not_understood, slow_down};
-use bytes::Bytes;
-use pelago_game::{Arrival, ContentHash, Refusal};
-use pelago_model::{Limit, Secret, WorldTime};
-use pelago_wire::client::{self, ClientMessage, client_message, server_message};
-use pelago_wire::message::{Kind, decode_control};
+use super::Arrivals;
+use super::interface::ArrivalsEffect;
+use crate::client_event::ClientEvent;
+use crate::content::{content, too_much_content};
+use crate::rate_limits::{ProtocolViolation, kibibytes, not_understood};
+use bytes::{Bytes, BytesMut};
+use pelago_game::{Arrival, Refusal};
+use pelago_model::{Bucket, Limit, Secret, WorldTime};
+use pelago_wire::client::{self, ClientMessage, ServerMessage, client_message, server_message};
+use pelago_wire::message::{Kind, decode_control, put_control};
 use pelago_wire::{PROTOCOL_NEWEST, PROTOCOL_OLDEST, negotiate};
 use pelago_world::ClientId;
-use std::collections::BTreeMap;
 
-impl Control {
-    pub(super) fn received(
+/// A client of the node.
+pub(super) struct Client {
+    pub(super) stage: Stage,
+    /// Whether it takes no bytes for now. Only known of one that has no lane.
+    pub(super) is_blocked: bool,
+}
+
+/// How far a client has come.
+pub(super) enum Stage {
+    /// It has not said hello, and has to until then.
+    New { until: WorldTime, fetches: Bucket },
+    /// It is logged in at present.
+    Arriving,
+    /// It has this lane, and is only counted here.
+    Placed(u8),
+}
+
+impl Arrivals {
+    pub(super) fn happened(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        event: ClientEvent,
+        effects: &mut Vec<ArrivalsEffect>,
+    ) {
+        if let Some(&Client { stage: Stage::Placed(lane), .. }) = self.clients.get(&client) {
+            if event == ClientEvent::Disconnected {
+                self.left(client);
+            }
+            return effects.push(ArrivalsEffect::Forward { lane, client, event });
+        }
+        match event {
+            ClientEvent::Connected => self.connected(now, client, effects),
+            ClientEvent::Received { kind, payload } => {
+                self.received(now, client, kind, &payload, effects);
+            }
+            ClientEvent::Violated(violation) => self.violated(client, violation, effects),
+            ClientEvent::Blocked => self.set_blocked(client, true),
+            ClientEvent::Writable => self.set_blocked(client, false),
+            ClientEvent::Disconnected => self.left(client),
+        }
+    }
+
+    fn connected(&mut self, now: WorldTime, client: ClientId, effects: &mut Vec<ArrivalsEffect>) {
+        if self.clients.len() >= self.config.max_clients {
+            self.limits.note(Limit::Clients);
+            return self.refuse(client, &Refusal::new("full", "The server is full."), effects);
+        }
+        let until = now.plus(self.config.limits.hello_ms);
+        let fetches = Bucket::full(self.config.limits.fetches, now);
+        let stage = Stage::New { until, fetches };
+        self.clients.insert(client, Client { stage, is_blocked: false });
+        self.silent.insert((until, client));
+    }
+
+    fn set_blocked(&mut self, client: ClientId, is_blocked: bool) {
+        if let Some(known) = self.clients.get_mut(&client) {
+            known.is_blocked = is_blocked;
+        }
+    }
+
+    fn received(
         &mut self,
         now: WorldTime,
         client: ClientId,
         kind: u8,
-        payload: Bytes,
-        effects: &mut Vec<Effect>,
+        payload: &Bytes,
+        effects: &mut Vec<ArrivalsEffect>,
     ) {
-        match self.clients.get(&client) {
-            Some(ClientState::On(lane)) => {
-                let input = LaneInput::Received { client, kind, payload };
-                effects.push(Effect::To(Message::Lane(*lane, input)));
-            }
-            Some(ClientState::New { .. }) => {
-                self.introduced(now, client, kind, &payload, effects);
-            }
+        match self.clients.get(&client).map(|known| &known.stage) {
+            Some(Stage::New { .. }) => self.received_of_new(now, client, kind, payload, effects),
             // What comes between hello and welcome was sent too early.
-            Some(ClientState::Arriving) => {
+            Some(Stage::Arriving) => {
                 self.malformed += 1;
                 let refusal = Refusal::new("malformed", "That comes after the welcome.");
-                self.refuse_arriving(client, &refusal, effects);
+                self.refuse(client, &refusal, effects);
             }
-            None => {}
+            Some(Stage::Placed(_)) | None => {}
         }
     }
 
-    /// The connection of a client is no stream of messages, or too much of one.
-    pub(super) fn violated(
+    fn received_of_new(
         &mut self,
+        now: WorldTime,
         client: ClientId,
-        violation: ProtocolViolation,
-        effects: &mut Vec<Effect>,
+        kind: u8,
+        payload: &Bytes,
+        effects: &mut Vec<ArrivalsEffect>,
     ) {
-        match violation {
-            ProtocolViolation::Flood => self.limits.note(Limit::Messages),
-            ProtocolViolation::Malformed => self.malformed += 1,
-            // Counted where they were met.
-            ProtocolViolation::EmptyFrames
-            | ProtocolViolation::Stalled
-            | ProtocolViolation::TooLong => {}
-        }
-        match self.clients.get(&client) {
-            Some(ClientState::On(lane)) => {
-                let input = LaneInput::Violated { client, violation };
-                effects.push(Effect::To(Message::Lane(*lane, input)));
+        let message = (kind == Kind::Control as u8)
+            .then(|| decode_control::<ClientMessage>(payload).ok())
+            .flatten();
+        match message.and_then(|message| message.body) {
+            Some(client_message::Body::Hello(hello)) => self.hello(client, hello, effects),
+            Some(client_message::Body::Fetch(fetch)) => {
+                self.fetch(now, client, fetch.hash, effects);
             }
-            Some(ClientState::New { .. }) => self.refuse(client, &violation.refusal(), effects),
-            Some(ClientState::Arriving) => {
-                self.refuse_arriving(client, &violation.refusal(), effects);
+            Some(client_message::Body::Bye(_)) => self.close(client, effects),
+            _ => {
+                self.malformed += 1;
+                self.refuse(client, &not_understood(), effects);
             }
-            None => {}
         }
     }
 
-    fn refuse_arriving(&mut self, client: ClientId, refusal: &Refusal, effects: &mut Vec<Effect>) {
-        self.refuse(client, refusal, effects);
-        effects.push(Effect::To(Message::Login(LoginInput::Gone { client })));
+    fn hello(&mut self, client: ClientId, hello: client::Hello, effects: &mut Vec<ArrivalsEffect>) {
+        let versions = (hello.oldest_version, hello.newest_version);
+        if negotiate(versions, (PROTOCOL_OLDEST, PROTOCOL_NEWEST)).is_none() {
+            let refusal = Refusal::new("version", "This client is too old or too new.");
+            return self.refuse(client, &refusal, effects);
+        }
+        self.no_longer_silent(client);
+        if let Some(known) = self.clients.get_mut(&client) {
+            known.stage = Stage::Arriving;
+        }
+        let arrival = match hello.arrival() {
+            client::Arrival::Home => Arrival::Home,
+            client::Arrival::Anywhere => Arrival::Anywhere,
+        };
+        self.begin_login(client, hello.name, &Secret::new(hello.token), arrival, effects);
     }
 
-    /// Content, if what the client may have of it is not used up.
-    fn fetch(&mut self, now: WorldTime, client: ClientId, hash: Bytes, effects: &mut Vec<Effect>) {
-        let Some(ClientState::New { fetches, .. }) = self.clients.get_mut(&client) else { return };
+    /// Sends content, if the client takes bytes and what it may have is not used up. For a stranger that takes none nothing
+    /// is kept.
+    fn fetch(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        hash: Bytes,
+        effects: &mut Vec<ArrivalsEffect>,
+    ) {
+        let Some(known) = self.clients.get_mut(&client) else { return };
+        let Stage::New { fetches, .. } = &mut known.stage else { return };
+        if known.is_blocked {
+            self.limits.note(Limit::WaitingControl);
+            let refusal = Refusal::new("slow", "Your connection is too slow.");
+            return self.refuse(client, &refusal, effects);
+        }
         let found = content(&self.config.content, hash);
         let cost = kibibytes(found.data.len());
         let answer = if fetches.take(now, self.config.limits.fetches, cost) {
@@ -88,63 +162,32 @@ impl Control {
         effects.push(send(client, server_message::Body::Content(answer)));
     }
 
-    pub(super) fn introduced(
-        &mut self,
-        now: WorldTime,
-        client: ClientId,
-        kind: u8,
-        payload: &Bytes,
-        effects: &mut Vec<Effect>,
-    ) {
-        let message = (kind == Kind::Control as u8)
-            .then(|| decode_control::<ClientMessage>(payload).ok())
-            .flatten();
-        match message.and_then(|message| message.body) {
-            Some(client_message::Body::Hello(hello)) => self.hello(client, hello, effects),
-            Some(client_message::Body::Fetch(fetch)) => {
-                self.fetch(now, client, fetch.hash, effects);
-            }
-            Some(client_message::Body::Audit(audit)) if self.config.audit => {
-                effects.push(Effect::Audit { client, name: audit.name });
-            }
-            Some(client_message::Body::Audit(_)) => {
-                let refusal = Refusal::new("forbidden", "The books are closed here.");
-                self.refuse(client, &refusal, effects);
-            }
-            Some(client_message::Body::Bye(_)) => self.forget(client, effects),
-            _ => {
-                self.malformed += 1;
-                self.refuse(client, &not_understood(), effects);
-            }
-        }
-    }
-
-    pub(super) fn hello(
+    /// The connection of a client is no stream of messages, or too much of one.
+    fn violated(
         &mut self,
         client: ClientId,
-        hello: client::Hello,
-        effects: &mut Vec<Effect>,
+        violation: ProtocolViolation,
+        effects: &mut Vec<ArrivalsEffect>,
     ) {
-        let versions = (hello.oldest_version, hello.newest_version);
-        if negotiate(versions, (PROTOCOL_OLDEST, PROTOCOL_NEWEST)).is_none() {
-            let refusal = Refusal::new("version", "This client is too old or too new.");
-            return self.refuse(client, &refusal, effects);
+        if !self.clients.contains_key(&client) {
+            return;
         }
-        self.clients.insert(client, ClientState::Arriving);
-        let arrival = match hello.arrival() {
-            client::Arrival::Home => Arrival::Home,
-            client::Arrival::Anywhere => Arrival::Anywhere,
-        };
-        let token = Secret::new(hello.token);
-        let input = LoginInput::Hello { client, name: hello.name, token, arrival };
-        effects.push(Effect::To(Message::Login(input)));
+        match violation {
+            ProtocolViolation::Flood => self.limits.note(Limit::Messages),
+            ProtocolViolation::Malformed => self.malformed += 1,
+            // Counted where they were met.
+            ProtocolViolation::EmptyFrames
+            | ProtocolViolation::Stalled
+            | ProtocolViolation::TooLong => {}
+        }
+        self.refuse(client, &violation.refusal(), effects);
     }
 
     pub(super) fn refuse(
         &mut self,
         client: ClientId,
         refusal: &Refusal,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<ArrivalsEffect>,
     ) {
         let refused = client::Refused {
             code: refusal.code.to_string(),
@@ -152,50 +195,41 @@ impl Control {
             trace: client.0,
         };
         effects.push(send(client, server_message::Body::Refused(refused)));
-        self.forget(client, effects);
+        self.close(client, effects);
     }
 
-    pub(super) fn forget(&mut self, client: ClientId, effects: &mut Vec<Effect>) {
-        self.clients.remove(&client);
-        effects.push(Effect::CloseClient { client });
+    fn close(&mut self, client: ClientId, effects: &mut Vec<ArrivalsEffect>) {
+        self.left(client);
+        effects.push(ArrivalsEffect::Close { client });
     }
 
-    pub(super) fn disconnected(&mut self, client: ClientId, effects: &mut Vec<Effect>) {
-        match self.clients.remove(&client) {
-            Some(ClientState::On(lane)) => {
-                effects.push(Effect::To(Message::Lane(lane, LaneInput::Gone { client })));
-            }
-            Some(ClientState::Arriving) => {
-                effects.push(Effect::To(Message::Login(LoginInput::Gone { client })));
-            }
-            Some(ClientState::New { .. }) | None => {}
+    /// A client is gone or sent away, from here or from a lane.
+    pub(super) fn left(&mut self, client: ClientId) {
+        self.no_longer_silent(client);
+        if let Some(Client { stage: Stage::Arriving, .. }) = self.clients.remove(&client) {
+            self.abandon_login(client);
         }
     }
 
-    pub(super) fn placed(&mut self, client: ClientId, lane: u8, effects: &mut Vec<Effect>) {
-        if let Some(state) = self.clients.get_mut(&client) {
-            *state = ClientState::On(lane);
-        } else {
-            // It went while it was let in: the lane hears of it after its arrival.
-            effects.push(Effect::To(Message::Lane(lane, LaneInput::Gone { client })));
+    fn no_longer_silent(&mut self, client: ClientId) {
+        if let Some(Client { stage: Stage::New { until, .. }, .. }) = self.clients.get(&client) {
+            self.silent.remove(&(*until, client));
         }
     }
 
-    pub(super) fn on_lane(&self, client: ClientId, input: LaneInput, effects: &mut Vec<Effect>) {
-        if let Some(ClientState::On(lane)) = self.clients.get(&client) {
-            effects.push(Effect::To(Message::Lane(*lane, input)));
+    pub(super) fn wake(&mut self, now: WorldTime, effects: &mut Vec<ArrivalsEffect>) {
+        while let Some((until, client)) = self.silent.first().copied()
+            && until <= now
+        {
+            self.silent.remove(&(until, client));
+            self.limits.note(Limit::HelloTime);
+            self.refuse(client, &Refusal::new("idle", "Nothing was said."), effects);
         }
     }
 }
 
-/// The answer to who asks for content.
-pub(crate) fn content(known: &BTreeMap<ContentHash, Bytes>, hash: Bytes) -> client::Content {
-    let found = hash.as_ref().try_into().map(ContentHash).ok();
-    let data = found.and_then(|hash| known.get(&hash).cloned()).unwrap_or_default();
-    client::Content { hash, data, code: String::new() }
-}
-
-/// The answer to who asks for more content than it may have now.
-pub(crate) fn too_much_content(hash: Bytes) -> client::Content {
-    client::Content { hash, data: Bytes::new(), code: slow_down().code.into_owned() }
+fn send(client: ClientId, body: server_message::Body) -> ArrivalsEffect {
+    let mut bytes = BytesMut::new();
+    put_control(&mut bytes, &ServerMessage { body: Some(body) });
+    ArrivalsEffect::Send { client, bytes: bytes.freeze() }
 }

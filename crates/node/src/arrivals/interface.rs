@@ -1,24 +1,54 @@
-//! What can wake the arrivals, and what they ask for.
+//! What the arrivals are made of, what can wake them, and what they ask for.
 
 use crate::client_event::ClientEvent;
 use crate::log::LogLine;
+use crate::rate_limits::ClientLimits;
 use crate::session::NewSession;
 use crate::store_request::{RequestId, StoreAnswer};
 use bytes::Bytes;
-use pelago_model::{EntityId, Epoch, Key, Transaction};
+use pelago_game::{ContentHash, Game, Land};
+use pelago_model::{EntityId, Epoch, IslandClock, IslandId, Key, NodeId, Transaction, WorldNumber};
 use pelago_world::ClientId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What the arrivals of a node are made of.
+pub struct ArrivalsConfig {
+    /// This node.
+    pub node: NodeId,
+    /// The world, for new ids.
+    pub world: WorldNumber,
+    /// Lanes, at least one.
+    pub lanes: u8,
+    /// How many of them share the players who arrive in one chunk.
+    pub spread: u8,
+    /// The rules.
+    pub game: Arc<dyn Game>,
+    /// Where new avatars appear.
+    pub home: IslandId,
+    /// The land of every island.
+    pub lands: Arc<BTreeMap<IslandId, Arc<Land>>>,
+    /// Island time.
+    pub clock: IslandClock,
+    /// Clients of the node at once, those on lanes included; more are refused as `full`.
+    pub max_clients: usize,
+    /// What each of them may do.
+    pub limits: ClientLimits,
+    /// What clients may fetch by hash.
+    pub content: Arc<BTreeMap<ContentHash, Bytes>>,
+}
 
 /// What can wake the arrivals.
 #[derive(Debug)]
 pub enum ArrivalsInput {
-    /// Something happened on the connection of a client that has no lane.
+    /// Something happened on the connection of a client that has no lane, as far as the connection knows.
     Client {
         /// The client.
         client: ClientId,
         /// What.
         event: ClientEvent,
     },
-    /// A client that had been placed is gone.
+    /// A client of a lane is gone, or its lane has closed its connection: it counts no more.
     Left {
         /// The client.
         client: ClientId,
@@ -55,6 +85,16 @@ pub enum ArrivalsEffect {
         lane: u8,
         /// What the lane is told.
         session: Box<NewSession>,
+    },
+    /// Something happened on the connection of a client before the connection knew of its lane: the lane is told after it has
+    /// been told of the session.
+    Forward {
+        /// The lane.
+        lane: u8,
+        /// The client.
+        client: ClientId,
+        /// What happened.
+        event: ClientEvent,
     },
     /// An avatar has a new session: whoever holds an older one lets go, on all lanes of all nodes.
     Superseded {

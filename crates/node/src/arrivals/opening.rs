@@ -1,0 +1,143 @@
+//! What is read and written of an avatar when a session of it begins: its name, itself, and its place.
+
+use super::interface::ArrivalsConfig;
+use crate::documents::avatar::{
+    AVATAR_SCHEMA, AvatarDocument, NAME_SCHEMA, NameDocument, PLACE_SCHEMA, Place, PlaceDocument,
+};
+use crate::documents::schema::read;
+use crate::documents::token::TokenHash;
+use crate::session::NewSession;
+use bytes::Bytes;
+use pelago_game::{Arrival, json};
+use pelago_model::{Document, EntityId, Key, Revision, WorldTime, Write};
+use pelago_world::ClientId;
+
+/// Who asks to be let in.
+pub(super) struct Applicant {
+    pub(super) client: ClientId,
+    /// The name of the avatar that is asked for.
+    pub(super) name: String,
+    /// Of the proof that the name is the client's own.
+    pub(super) token: TokenHash,
+    /// Where an avatar that is new appears.
+    pub(super) arrival: Arrival,
+}
+
+/// A session that begins once these writes are committed.
+pub(super) struct Opening {
+    pub(super) session: NewSession,
+    pub(super) writes: Vec<Write>,
+}
+
+/// The revisions of an avatar's document and of its place.
+struct Revisions {
+    avatar: Revision,
+    place: Revision,
+}
+
+impl Opening {
+    /// The next session of an avatar that exists. `unbound` is the revision of its name if no token is bound to that yet, and
+    /// `documents` are its [`keys`](Self::keys).
+    pub(super) fn of_avatar(
+        config: &ArrivalsConfig,
+        now: WorldTime,
+        applicant: &Applicant,
+        (id, unbound): (EntityId, Option<Revision>),
+        documents: &[Document],
+    ) -> Result<Self, String> {
+        let [avatar_document, place_document] = documents else {
+            return Err("the store answered with too few documents".into());
+        };
+        let avatar: AvatarDocument =
+            read(avatar_document)?.ok_or_else(|| format!("avatar {id} has no document"))?;
+        let checkpoint: Option<PlaceDocument> = read(place_document)?;
+        // The later of the last checkpoint and the last command.
+        let place = checkpoint
+            .map(|checkpoint| checkpoint.place)
+            .filter(|place| place.at >= avatar.place.at)
+            .unwrap_or(avatar.place);
+        let revisions =
+            Revisions { avatar: avatar_document.revision, place: place_document.revision };
+        let mut opening =
+            Self::new(config, now, (applicant.client, id), (avatar, place), revisions)?;
+        if let Some(expected) = unbound {
+            opening.writes.push(applicant.bind_name(id, expected)?);
+        }
+        Ok(opening)
+    }
+
+    /// The first session of a new avatar.
+    pub(super) fn of_newcomer(
+        config: &ArrivalsConfig,
+        now: WorldTime,
+        applicant: &Applicant,
+        id: EntityId,
+    ) -> Result<Self, String> {
+        let name = applicant.name.as_str();
+        let land = config.lands.get(&config.home).ok_or("the home island has no land")?;
+        let position = config.game.spawn(land, applicant.arrival, id.serial());
+        let place = Place { island: config.home, position, at: config.clock.at(now) };
+        let avatar = AvatarDocument::new(name.to_owned(), place, config.game.new_avatar(name));
+        let revisions = Revisions { avatar: Revision(0), place: Revision(0) };
+        let mut opening =
+            Self::new(config, now, (applicant.client, id), (avatar, place), revisions)?;
+        opening.writes.push(applicant.bind_name(id, Revision(0))?);
+        Ok(opening)
+    }
+
+    /// What is read of an avatar that exists.
+    pub(super) fn keys(avatar: EntityId) -> Vec<Key> {
+        vec![Key::avatar(avatar), Key::place(avatar)]
+    }
+
+    /// Takes the next epoch, and fences the checkpoints of the session before.
+    fn new(
+        config: &ArrivalsConfig,
+        now: WorldTime,
+        (client, id): (ClientId, EntityId),
+        (mut avatar, place): (AvatarDocument, Place),
+        revisions: Revisions,
+    ) -> Result<Self, String> {
+        avatar.epoch = avatar.epoch.next();
+        avatar.owner = config.node;
+        let place = Place { at: config.clock.at(now), ..place };
+        let checkpoint = PlaceDocument { epoch: avatar.epoch, place };
+        let encoded = |value: Result<Bytes, json::EncodeError>| value.map_err(|e| e.to_string());
+        let writes = vec![
+            Write {
+                key: Key::avatar(id),
+                expected: revisions.avatar,
+                schema: AVATAR_SCHEMA,
+                value: Some(encoded(json::encode(&avatar))?),
+            },
+            Write {
+                key: Key::place(id),
+                expected: revisions.place,
+                schema: PLACE_SCHEMA,
+                value: Some(encoded(json::encode(&checkpoint))?),
+            },
+        ];
+        let session = NewSession {
+            client,
+            avatar: id,
+            epoch: avatar.epoch,
+            name: avatar.name.as_str().into(),
+            sequence: avatar.sequence,
+            chain: avatar.chain.0,
+            state: config.game.player_view(&avatar.game),
+            place,
+            place_revision: revisions.place.next(),
+        };
+        Ok(Self { session, writes })
+    }
+}
+
+impl Applicant {
+    /// Binds the name to an avatar and a token.
+    fn bind_name(&self, avatar: EntityId, expected: Revision) -> Result<Write, String> {
+        let document = NameDocument { avatar, token: Some(self.token) };
+        let value = json::encode(&document).map_err(|error| error.to_string())?;
+        let key = Key::name(&self.name);
+        Ok(Write { key, expected, schema: NAME_SCHEMA, value: Some(value) })
+    }
+}

@@ -1,0 +1,316 @@
+//! Logins: names, tokens, epochs, serials, lanes.
+
+use crate::gate::{ANNAS, Asked, ForLanes, Gate, LANES, OTHER, config};
+use bytes::Bytes;
+use pelago_model::{CommitOutcome, Epoch, Key, Limit, Revision, Transaction, Write};
+use pelago_node::ClientEvent;
+use pelago_node::arrivals::{MAX_LOGINS, SERIAL_LEASE};
+use pelago_node::documents::avatar::{AvatarDocument, NameDocument, PlaceDocument, read};
+use std::collections::BTreeSet;
+
+fn name(gate: &Gate, name: &str) -> (Revision, NameDocument) {
+    let found = gate.store.get(&Key::name(name));
+    (found.revision, NameDocument::read(&found).unwrap().unwrap())
+}
+
+fn write_name(gate: &Gate, name: &str, schema: u16, value: &str) {
+    let key = Key::name(name);
+    let expected = gate.store.get(&key).revision;
+    let value = Some(Bytes::copy_from_slice(value.as_bytes()));
+    let writes = vec![Write { key, expected, schema, value }];
+    let outcome = gate.store.apply(Transaction { checks: Vec::new(), writes });
+    assert_eq!(outcome, CommitOutcome::Committed);
+}
+
+/// Another node with the same store, which has leased no serials yet.
+fn restart(gate: &mut Gate) {
+    gate.arrivals = pelago_node::Arrivals::new(config());
+}
+
+/// Every document of an avatar that logs in, as a newer build has written it.
+#[test]
+fn a_document_of_a_newer_build_keeps_its_avatar_out_and_stays_as_it_is() {
+    for kind in ["name", "avatar", "place", "ids"] {
+        let mut gate = Gate::new(config());
+        let anna = gate.hello("Anna", ANNAS).unwrap();
+        let (name, key) = match kind {
+            "name" => ("Anna", Key::name("Anna")),
+            "avatar" => ("Anna", Key::avatar(anna)),
+            "place" => ("Anna", Key::place(anna)),
+            // An avatar that is new needs a serial.
+            _ => ("Bert", Key::serials()),
+        };
+        let found = gate.store.get(&key);
+        let schema = found.schema + 1;
+        let writes = vec![Write { key, expected: found.revision, schema, value: found.value }];
+        gate.store.apply(Transaction { checks: Vec::new(), writes });
+        let before = gate.store.snapshot();
+        restart(&mut gate);
+        assert_eq!(gate.hello(name, ANNAS), Err("unavailable".into()), "{kind}");
+        assert_eq!(gate.store.snapshot(), before, "{kind}");
+        let text = gate.log.pop().unwrap();
+        let expected = format!("{kind} documents are read up to schema {}", schema - 1);
+        assert!(text.contains(&expected) && text.contains(&format!("has {schema}")), "{text}");
+    }
+}
+
+#[test]
+fn the_first_login_binds_a_name_and_others_are_refused() {
+    let mut gate = Gate::new(config());
+    let anna = gate.hello("Anna", ANNAS).unwrap();
+    assert_eq!(gate.hello("Anna", OTHER), Err("token".into()));
+    assert_eq!(gate.hello("Anna", ANNAS), Ok(anna));
+    // The same token under another name is another avatar.
+    assert_ne!(gate.hello("Bert", ANNAS).unwrap(), anna);
+    // Binding is written once.
+    assert_eq!(name(&gate, "Anna").0, Revision(1));
+}
+
+#[test]
+fn a_name_or_a_token_that_cannot_be_one_is_refused_before_anything_is_read() {
+    let mut gate = Gate::new(config());
+    let long = "a".repeat(49);
+    let cases: [(&str, &[u8], &str); 7] = [
+        ("Anna", b"", "token"),
+        ("Anna", &[1; 15], "token"),
+        ("Anna", &[1; 65], "token"),
+        ("", ANNAS, "name"),
+        (" ", ANNAS, "name"),
+        ("An\nna", ANNAS, "name"),
+        (&long, ANNAS, "name"),
+    ];
+    for (name, token, code) in cases {
+        let client = gate.client();
+        gate.say_hello(client, name, token);
+        assert!(gate.asked.is_empty(), "{name}");
+        assert_eq!(gate.refusal(client), Some(code), "{name}");
+    }
+    assert!(gate.hello("Anna", &[1; 16]).is_ok());
+    assert!(gate.hello("Bert", &[1; 64]).is_ok());
+    assert!(gate.hello(&long[1..], ANNAS).is_ok());
+}
+
+#[test]
+fn a_name_of_an_older_world_is_bound_by_its_next_login() {
+    let mut gate = Gate::new(config());
+    let anna = gate.hello("Anna", OTHER).unwrap();
+    // As the first schema wrote it.
+    write_name(&gate, "Anna", 1, &format!(r#"{{"avatar":"{anna}"}}"#));
+    assert_eq!(gate.hello("Anna", ANNAS), Ok(anna));
+    assert!(name(&gate, "Anna").1.token.is_some());
+    assert_eq!(gate.hello("Anna", OTHER), Err("token".into()));
+    assert_eq!(gate.hello("Anna", ANNAS), Ok(anna));
+}
+
+#[test]
+fn a_name_that_lost_its_token_opens_to_nobody() {
+    let mut gate = Gate::new(config());
+    let anna = gate.hello("Anna", ANNAS).unwrap();
+    write_name(&gate, "Anna", 2, &format!(r#"{{"avatar":"{anna}"}}"#));
+    assert_eq!(gate.hello("Anna", ANNAS), Err("unavailable".into()));
+}
+
+#[test]
+fn of_two_who_bind_a_name_at_once_one_wins() {
+    let mut gate = Gate::new(config());
+    let anna = gate.hello("Anna", OTHER).unwrap();
+    write_name(&gate, "Anna", 1, &format!(r#"{{"avatar":"{anna}"}}"#));
+    // The first is about to commit when the second, on another node, takes the name.
+    let first = gate.client();
+    gate.say_hello(first, "Anna", OTHER);
+    assert!(gate.answer_one() && gate.answer_one());
+    assert!(matches!(gate.asked.front(), Some(Asked::Commit(..))));
+    let mut other = Gate::new(config());
+    std::mem::swap(&mut gate.store, &mut other.store);
+    assert_eq!(other.hello("Anna", ANNAS), Ok(anna));
+    std::mem::swap(&mut gate.store, &mut other.store);
+    gate.settle();
+    assert_eq!(gate.answer(first), Some(Err("token".into())));
+    assert_eq!(gate.hello("Anna", ANNAS), Ok(anna));
+}
+
+#[test]
+fn every_session_has_the_next_epoch_and_the_one_before_hears_of_it_first() {
+    let mut gate = Gate::new(config());
+    let anna = gate.hello("Anna", ANNAS).unwrap();
+    gate.hello("Anna", ANNAS).unwrap();
+    let [_, _, superseded, placed] = &gate.for_lanes[..] else { panic!("{:?}", gate.for_lanes) };
+    assert_eq!(*superseded, ForLanes::Superseded(anna, Epoch(2)));
+    assert!(
+        matches!(placed, ForLanes::Placed(_, _, avatar, Epoch(2)) if *avatar == anna),
+        "{placed:?}"
+    );
+    // Also in the documents, so that what the session before still writes fails.
+    let avatar: AvatarDocument = read(&gate.store.get(&Key::avatar(anna))).unwrap().unwrap();
+    let place: PlaceDocument = read(&gate.store.get(&Key::place(anna))).unwrap().unwrap();
+    assert_eq!((avatar.epoch, place.epoch), (Epoch(2), Epoch(2)));
+}
+
+#[test]
+fn an_epoch_that_was_perhaps_taken_is_followed_by_the_next() {
+    let mut gate = Gate::new(config());
+    let anna = gate.hello("Anna", ANNAS).unwrap();
+    let client = gate.client();
+    gate.say_hello(client, "Anna", ANNAS);
+    assert!(gate.answer_one() && gate.answer_one());
+    let Some(Asked::Commit(request, transaction)) = gate.asked.pop_front() else {
+        panic!("no commit")
+    };
+    // It is committed, and nobody knows.
+    assert_eq!(gate.store.apply(transaction), CommitOutcome::Committed);
+    gate.asked.push_front(Asked::Commit(request, Transaction::default()));
+    gate.end_commit(CommitOutcome::Unknown);
+    gate.settle();
+    assert!(
+        matches!(gate.for_lanes.last(), Some(ForLanes::Placed(_, _, avatar, Epoch(3))) if *avatar == anna),
+        "{:?}",
+        gate.for_lanes
+    );
+}
+
+#[test]
+fn a_login_that_meets_conflicts_again_and_again_ends() {
+    let mut gate = Gate::new(config());
+    gate.hello("Anna", ANNAS).unwrap();
+    let client = gate.client();
+    gate.say_hello(client, "Anna", ANNAS);
+    let mut commits = 0;
+    while !gate.asked.is_empty() {
+        if matches!(gate.asked.front(), Some(Asked::Commit(..))) {
+            commits += 1;
+            gate.end_commit(CommitOutcome::Conflict { keys: vec![Key::name("Anna")] });
+        } else {
+            gate.answer_one();
+        }
+    }
+    assert_eq!((commits, gate.refusal(client)), (12, Some("unavailable")));
+    assert_eq!((gate.met(Limit::LoginAttempts), gate.held("logins")), (1, 0));
+}
+
+#[test]
+fn newcomers_share_leases_of_serials() {
+    let mut gate = Gate::new(config());
+    let count = SERIAL_LEASE + 44;
+    let clients: Vec<_> = (0..count).map(|_| gate.client()).collect();
+    for client in &clients {
+        gate.say_hello(*client, &format!("guest {}", client.0), ANNAS);
+    }
+    let mut leases = 0;
+    while let Some(asked) = gate.asked.front() {
+        let is_lease = |write: &Write| write.key == Key::serials();
+        leases +=
+            usize::from(matches!(asked, Asked::Commit(_, it) if it.writes.iter().any(is_lease)));
+        gate.answer_one();
+    }
+    let avatars: BTreeSet<_> =
+        clients.iter().map(|client| gate.answer(*client).unwrap().unwrap()).collect();
+    assert_eq!((avatars.len() as u64, leases), (count, 2));
+    let serials: Vec<u64> = avatars.iter().map(|avatar| avatar.serial()).collect();
+    assert_eq!(serials, (1..=count).collect::<Vec<_>>());
+}
+
+#[test]
+fn serials_of_a_lease_that_is_not_certain_are_never_used() {
+    let mut gate = Gate::new(config());
+    let client = gate.client();
+    gate.say_hello(client, "Anna", ANNAS);
+    assert!(gate.answer_one() && gate.answer_one());
+    let Some(Asked::Commit(request, transaction)) = gate.asked.pop_front() else {
+        panic!("no commit")
+    };
+    assert_eq!(gate.store.apply(transaction), CommitOutcome::Committed);
+    gate.asked.push_front(Asked::Commit(request, Transaction::default()));
+    gate.end_commit(CommitOutcome::Unknown);
+    gate.settle();
+    assert_eq!(gate.answer(client).unwrap().unwrap().serial(), 1 + SERIAL_LEASE);
+}
+
+#[test]
+fn a_store_that_leases_no_serials_keeps_nobody_waiting() {
+    let mut gate = Gate::new(config());
+    let clients = [gate.client(), gate.client()];
+    clients.iter().for_each(|client| gate.say_hello(*client, &client.0.to_string(), ANNAS));
+    let mut commits = 0;
+    while !gate.asked.is_empty() {
+        if matches!(gate.asked.front(), Some(Asked::Commit(..))) {
+            commits += 1;
+            gate.end_commit(CommitOutcome::Failed);
+        } else {
+            gate.answer_one();
+        }
+    }
+    assert_eq!(commits, 12);
+    assert_eq!(clients.map(|client| gate.refusal(client)), [Some("unavailable"); 2]);
+    assert_eq!((gate.held("logins"), gate.held("logins that wait for a serial")), (0, 0));
+    // It recovers.
+    assert!(gate.hello("Anna", ANNAS).is_ok());
+}
+
+#[test]
+fn those_who_arrive_in_a_chunk_take_turns_on_its_lanes() {
+    let mut gate = Gate::new(config());
+    // Anna arrives where she was.
+    for _ in 0..6 {
+        gate.hello("Anna", ANNAS).unwrap();
+    }
+    let lanes: Vec<u8> = gate
+        .for_lanes
+        .iter()
+        .filter_map(|told| match told {
+            ForLanes::Placed(lane, ..) => Some(*lane),
+            _ => None,
+        })
+        .collect();
+    let (one, other) = (lanes[0], lanes[1]);
+    assert_eq!(lanes, [one, other, one, other, one, other]);
+    assert!(one != other && one.max(other) < LANES);
+}
+
+#[test]
+fn those_who_went_while_the_store_was_slow_still_count() {
+    let mut gate = Gate::new(config());
+    for _ in 0..MAX_LOGINS {
+        let client = gate.client();
+        gate.say_hello(client, "Anna", ANNAS);
+        gate.happens(client, ClientEvent::Disconnected);
+    }
+    assert_eq!(gate.asked.len(), MAX_LOGINS);
+    let late = gate.client();
+    gate.say_hello(late, "Anna", ANNAS);
+    assert_eq!(gate.refusal(late), Some("busy"));
+    gate.settle();
+    assert_eq!((gate.held("logins"), gate.held("requests of logins")), (0, 0));
+    assert!(gate.for_lanes.is_empty());
+    assert!(gate.hello("Anna", ANNAS).is_ok());
+}
+
+#[test]
+fn those_who_wait_for_a_serial_and_those_who_went_are_not_more_than_logins_may_be() {
+    let mut gate = Gate::new(config());
+    for number in 0..MAX_LOGINS / 2 {
+        let client = gate.client();
+        gate.say_hello(client, &number.to_string(), ANNAS);
+        // Its name is looked up. The lease of serials, asked for by the first, waits.
+        let lease = (number > 0).then(|| gate.asked.pop_front().unwrap());
+        gate.answer_one();
+        gate.asked.extend(lease);
+    }
+    assert_eq!(gate.held("logins that wait for a serial"), MAX_LOGINS / 2);
+    for _ in 0..MAX_LOGINS {
+        let client = gate.client();
+        gate.say_hello(client, "Anna", ANNAS);
+        gate.happens(client, ClientEvent::Disconnected);
+    }
+    assert_eq!(gate.held("logins"), MAX_LOGINS);
+    // All serials are given at once, and each leads to a commit.
+    let lease = gate
+        .asked
+        .iter()
+        .position(|asked| matches!(asked, Asked::Load(_, keys) if keys.contains(&Key::serials())));
+    let lease = gate.asked.remove(lease.unwrap()).unwrap();
+    gate.asked.push_front(lease);
+    while gate.answer_one() {
+        let sizes = gate.arrivals.sizes();
+        assert!(sizes.iter().all(|size| size.held <= size.limit), "{sizes:?}");
+    }
+}

@@ -1,0 +1,6 @@
+//! The machine of arrivals over a real store in memory.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod clients;
+mod gate;
+mod login;
