@@ -6,6 +6,7 @@
 
 pub mod call;
 pub mod client_event;
+mod content;
 pub mod documents;
 pub mod grant;
 pub mod lane_call;
@@ -19,7 +20,7 @@ pub mod store_request;
 pub mod turn;
 
 // pub mod arrivals;
-// pub mod lane;
+pub mod lane;
 pub mod service;
 // pub mod steward;
 
@@ -27,6 +28,7 @@ pub use call::{CallResult, CallTarget, Caller, OutgoingCall, Rejection, Reply};
 pub use client_event::ClientEvent;
 pub use documents::world::{WorldDocument, bootstrap};
 pub use grant::Grant;
+pub use lane::{Lane, LaneConfig, LaneCounters, LaneEffect, LaneInput};
 pub use lane_call::{LaneCall, LiveCommand};
 pub use log::{Level, LogLine};
 pub use machine_id::MachineId;
