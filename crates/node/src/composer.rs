@@ -135,11 +135,9 @@ impl Composer {
                 out.push(Output::Shell(ShellEffect::SendLink { link, bytes }));
             }
             LinksEffect::Subscribe { reader, subject: (channel, kind), version } => match kind {
-                StreamKind::Entities => self.to_lanes(out, || LaneInput::Subscribe {
-                    reader,
-                    channel,
-                    version,
-                }),
+                StreamKind::Entities => {
+                    self.to_lanes(out, || LaneInput::Subscribe { reader, channel, version })
+                }
                 StreamKind::Objects => out.push(self.to_steward(channel, |role| {
                     ServiceInput::Subscribe { role, reader, channel, version }
                 })),
@@ -182,11 +180,7 @@ impl Composer {
     }
 
     /// For the instance of the steward that has a chunk.
-    fn to_steward(
-        &self,
-        channel: ChannelId,
-        input: impl FnOnce(Role) -> ServiceInput,
-    ) -> Output {
+    fn to_steward(&self, channel: ChannelId, input: impl FnOnce(Role) -> ServiceInput) -> Output {
         let host = self.host_of(&Key::chunk(channel.island, channel.chunk));
         Output::Machine(MachineInput::Service(host, input(Role::steward())))
     }
@@ -210,6 +204,9 @@ impl Composer {
                 let client = session.client;
                 out.push(Output::Shell(ShellEffect::Placed { client, lane }));
                 out.push(to_lane(lane, LaneInput::Join(session)));
+            }
+            ArrivalsEffect::Forward { lane, client, event } => {
+                out.push(to_lane(lane, LaneInput::Client { client, event }));
             }
             ArrivalsEffect::Superseded { avatar, epoch } => {
                 self.tell_everybody(directory, &LaneCall::Superseded { avatar, epoch }, out);

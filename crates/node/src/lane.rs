@@ -1,34 +1,42 @@
-//! A lane: the players and reals of one single-threaded part of a node.
+//! A lane: the reals, sessions and connections of one single-threaded part of a node.
 //!
-//! At each tick it publishes what its reals did; 20 ms later it delivers to its clients what everybody did. In
-//! between it takes in what clients ask for and what others publish.
+//! At each tick it publishes what its reals did; 20 ms later it delivers to its clients what everybody did. In between it
+//! takes in what clients ask for and what others publish. A message of a client is answered by the lane itself: nothing
+//! stands between the two but the client's socket.
 
+mod checkpoint;
 mod commands;
-mod players;
+mod connection;
+mod interface;
+mod introductions;
+mod joining;
+mod live;
+mod movement;
+mod outgoing;
+mod real;
+mod session;
+mod sight;
 mod sizes;
 mod streams;
+mod ticks;
 
-pub(crate) use players::Player;
-pub use players::Session;
+pub use interface::{LaneEffect, LaneInput};
+pub use introductions::{INTRODUCTION_MS, MAX_HELD_FRAMES};
 
-use crate::avatar::PlaceDocument;
-use crate::effect::{Effect, Level, Message, Part, RequestId};
-use crate::rate_limits::{ClientLimits, ProtocolViolation};
-use crate::schema::Unreadable;
-use crate::steward::DurableResult;
-use bytes::{Bytes, BytesMut};
-use pelago_cluster::IncomingCall;
-use pelago_game::{ContentHash, Game, Land, Refusal, objects_of};
-use pelago_model::time::{DELIVERY_DELAY_MS, TICK_MS};
+use crate::rate_limits::ClientLimits;
+use crate::store_request::{RequestId, Requests, StoreAnswer};
+use bytes::Bytes;
+use connection::Connection;
+use introductions::Introductions;
+use pelago_game::{ContentHash, Game, Land};
 use pelago_model::{
-    ChannelId, ChunkPage, CommitOutcome, Document, EntityId, Epoch, IslandClock, IslandId, Key,
-    Limit, LimitCounts, Machine, NodeId, PublisherId, Revision, Tick, WorldTime,
+    ChannelId, Document, EntityId, Epoch, IslandClock, IslandId, Limit, LimitCounts, Machine,
+    NodeId, PublisherId, WorldTime,
 };
-use pelago_wire::client::{self, ServerMessage, server_message};
-use pelago_wire::frame::{Frame, Snapshot};
-use pelago_wire::message::put_control;
 use pelago_wire::record::Slot;
-use pelago_world::{ClientId, Delivery, Ghosts, Objects, Publisher, TimerWheel};
+use pelago_world::{ClientId, Delivery, Ghosts, Objects, Publisher, Shown, TimerWheel};
+use real::Reals;
+use session::Session;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -36,148 +44,6 @@ use std::sync::Arc;
 pub const CHECKPOINT_MS: i64 = 5000;
 /// How long a call may take before the player is told `unavailable`, in ms.
 pub const CALL_DEADLINE_MS: u32 = 5000;
-
-/// What can wake a lane.
-#[derive(Debug)]
-pub enum LaneInput {
-    /// A session begins here.
-    Join(Box<Session>),
-    /// A client sent a message.
-    Received {
-        /// Who.
-        client: ClientId,
-        /// Which kind.
-        kind: u8,
-        /// Its payload.
-        payload: Bytes,
-    },
-    /// A client's bytes did what no message may do.
-    Violated {
-        /// Who.
-        client: ClientId,
-        /// What.
-        violation: ProtocolViolation,
-    },
-    /// A client's connection is gone.
-    Gone {
-        /// Who.
-        client: ClientId,
-    },
-    /// A client takes no more bytes for now.
-    Blocked {
-        /// Who.
-        client: ClientId,
-    },
-    /// A client takes bytes again.
-    Writable {
-        /// Who.
-        client: ClientId,
-    },
-    /// A node reads a channel from now on.
-    Subscribe {
-        /// Who.
-        reader: NodeId,
-        /// What.
-        channel: ChannelId,
-        /// To be named in the answer.
-        version: u64,
-    },
-    /// A node reads a channel no more.
-    Unsubscribe {
-        /// Who.
-        reader: NodeId,
-        /// What.
-        channel: ChannelId,
-    },
-    /// Frames of this node and of others.
-    Frames(Vec<Arc<Frame>>),
-    /// The answer to a subscription.
-    Snapshot(Arc<Snapshot>),
-    /// A node is out of reach.
-    PeerLost {
-        /// Which.
-        node: NodeId,
-    },
-    /// A durable command has ended.
-    DurableEnded {
-        /// The lane's number of the call.
-        number: u64,
-        /// How.
-        result: DurableResult,
-    },
-    /// A live command for a real of this lane.
-    LiveCall(LiveCommand),
-    /// A live command has ended.
-    LiveEnded {
-        /// The lane's number of the call.
-        number: u64,
-        /// The effects for the player, or why not.
-        result: Result<Bytes, Refusal>,
-    },
-    /// An avatar has a newer session.
-    Superseded {
-        /// Which.
-        avatar: EntityId,
-        /// Its epoch there.
-        epoch: Epoch,
-    },
-    /// Something that the session of an avatar is to be told.
-    Notify {
-        /// Whose.
-        avatar: EntityId,
-        /// Its epoch: another session has been told otherwise.
-        epoch: Epoch,
-        /// The game's (JSON).
-        payload: Bytes,
-    },
-    /// Documents that were asked for; `None` if the store could not read them.
-    Loaded {
-        /// Of the request.
-        request_id: RequestId,
-        /// In the order of the request.
-        documents: Option<Vec<Document>>,
-    },
-    /// The end of a commit.
-    Committed {
-        /// Of the request.
-        request_id: RequestId,
-        /// How it ended.
-        outcome: CommitOutcome,
-    },
-    /// The server is shutting down: says goodbye to everybody.
-    Shutdown,
-    /// The clock.
-    Wake,
-}
-
-/// Where the answer to a live command goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LiveCaller {
-    /// To a lane of this node.
-    Lane {
-        /// The lane.
-        lane: u8,
-        /// The lane's number of the call.
-        number: u64,
-    },
-    /// To whoever called this node.
-    Call(IncomingCall),
-}
-
-/// A live command, stamped by the actor's lane.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LiveCommand {
-    /// Where the answer goes.
-    pub caller: LiveCaller,
-    /// Who acts.
-    pub actor: EntityId,
-    /// Where the actor is.
-    pub actor_position: pelago_model::Position,
-    /// On whom.
-    pub target: EntityId,
-    /// The game's.
-    pub payload: Bytes,
-}
 
 /// What a lane is made of.
 #[derive(Clone)]
@@ -191,7 +57,7 @@ pub struct LaneConfig {
     /// The island that clients take as meant if no other is named.
     pub home: IslandId,
     /// The land of every island.
-    pub lands: BTreeMap<IslandId, Arc<Land>>,
+    pub lands: Arc<BTreeMap<IslandId, Arc<Land>>>,
     /// The rules.
     pub game: Arc<dyn Game>,
     /// Island time.
@@ -227,16 +93,19 @@ pub struct LaneCounters {
     pub limits: LimitCounts,
 }
 
+/// What a request to the store is for. Those about a place are of a session, which may be over when they end.
+#[derive(Debug)]
 enum Request {
     ReadChunk(ChannelId),
-    Checkpoint(ClientId),
-    ReadPlace(ClientId),
+    WritePlace { avatar: EntityId, epoch: Epoch },
+    ReadPlace { avatar: EntityId, epoch: Epoch },
 }
 
-#[derive(Clone, Debug)]
+/// A call under way on behalf of a client.
+#[derive(Debug)]
 struct PendingCall {
     client: ClientId,
-    /// The number the client gave: a sequence or, for live commands, its own.
+    /// The number that the client gave: a sequence or, for live commands, its own.
     number: u64,
     durable: bool,
 }
@@ -248,17 +117,21 @@ pub struct Lane {
     ghosts: Ghosts,
     objects: Objects,
     delivery: Delivery,
-    players: BTreeMap<ClientId, Player>,
-    /// Who is real under which slot.
-    reals: BTreeMap<Slot, ClientId>,
-    /// Whose sight, checkpoint or stance is due.
-    timer_wheel: TimerWheel<ClientId>,
+    reals: Reals,
+    /// By avatar.
+    sessions: BTreeMap<EntityId, Session>,
+    connections: BTreeMap<ClientId, Connection>,
+    introductions: Introductions,
+    /// Whose sight, checkpoint or time limit is due.
+    client_timers: TimerWheel<ClientId>,
     due: Vec<ClientId>,
-    avatars: BTreeMap<EntityId, ClientId>,
+    /// Whose stance is over.
+    stance_timers: TimerWheel<Slot>,
+    due_stances: Vec<Slot>,
+    /// By the lane's number of the call.
     calls: BTreeMap<u64, PendingCall>,
     next_call: u64,
-    requests: BTreeMap<RequestId, Request>,
-    next_request_id: u64,
+    requests: Requests<Request>,
     next_publish: WorldTime,
     next_delivery: WorldTime,
     counters: LaneCounters,
@@ -272,15 +145,17 @@ impl Lane {
             ghosts: Ghosts::new(config.clock),
             objects: Objects::default(),
             delivery: Delivery::new(config.home, config.clock),
-            players: BTreeMap::new(),
-            reals: BTreeMap::new(),
-            timer_wheel: TimerWheel::default(),
+            reals: Reals::default(),
+            sessions: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            introductions: Introductions::default(),
+            client_timers: TimerWheel::default(),
             due: Vec::new(),
-            avatars: BTreeMap::new(),
+            stance_timers: TimerWheel::default(),
+            due_stances: Vec::new(),
             calls: BTreeMap::new(),
             next_call: 0,
-            requests: BTreeMap::new(),
-            next_request_id: 0,
+            requests: Requests::default(),
             next_publish: WorldTime(0),
             next_delivery: WorldTime(0),
             counters: LaneCounters::default(),
@@ -297,7 +172,7 @@ impl Lane {
 
     /// Players on it.
     pub fn population(&self) -> usize {
-        self.players.len()
+        self.connections.len()
     }
 
     /// What it knows of others, itself included.
@@ -310,9 +185,9 @@ impl Lane {
         &self.objects
     }
 
-    /// Its reals: session epoch and what is shown of each.
-    pub fn reals(&self) -> impl Iterator<Item = &pelago_world::Shown> + '_ {
-        self.players.values().filter_map(|player| self.publisher.shown(player.slot))
+    /// Its reals: the epoch of each and what is shown of it.
+    pub fn reals(&self) -> impl Iterator<Item = &Shown> + '_ {
+        self.reals.slots().filter_map(|slot| self.publisher.shown(slot))
     }
 
     /// Whether its clients watch a channel.
@@ -325,226 +200,67 @@ impl Lane {
         self.delivery.watched()
     }
 
-    fn wake(&mut self, now: WorldTime, effects: &mut Vec<Effect>) {
-        if self.next_publish <= now {
-            let tick = Tick::at(now);
-            self.next_publish = tick.next().starts();
-            self.next_delivery = tick.starts().plus(DELIVERY_DELAY_MS).max(now);
-            self.publish(now, tick, effects);
-        }
-        if self.next_delivery <= now {
-            self.next_delivery = WorldTime(i64::MAX);
-            self.deliver(now, effects);
-        }
-    }
-
-    /// Tells the world what this lane's reals did since the last tick.
-    fn publish(&mut self, now: WorldTime, tick: Tick, effects: &mut Vec<Effect>) {
-        let mut due = std::mem::take(&mut self.due);
-        self.timer_wheel.take(tick, &mut due);
-        for client in &due {
-            self.end_stance(now, *client);
-            self.release_move(now, *client, effects);
-        }
-        let published = self.publisher.publish(tick);
-        self.counters.frames += published.frames.len() as u64;
-        let control = |input| Effect::To(Message::Control(input));
-        for (to, snapshot) in published.snapshots {
-            effects.push(control(crate::control::ControlInput::Snapshot { to, snapshot }));
-        }
-        // Also when there is nothing to tell: control flushes its links when all lanes have published.
-        let frames = published.frames;
-        effects.push(control(crate::control::ControlInput::Publish { frames }));
-        due.extend(self.publisher.moved().iter().filter_map(|slot| self.reals.get(slot)));
-        due.sort_unstable();
-        due.dedup();
-        for client in due.drain(..) {
-            if self.close_if_overdue(now, client, effects) {
-                continue;
-            }
-            self.look_around(now, client, effects);
-            self.checkpoint_if_due(now, client, effects);
-            self.plan(client);
-        }
-        self.due = due;
-        if tick.0.is_multiple_of(10) {
-            self.sweep(now, effects);
-        }
-    }
-
-    /// Gives every client what happened in its sight.
-    fn deliver(&mut self, now: WorldTime, effects: &mut Vec<Effect>) {
-        let counters = &mut self.counters;
-        self.delivery.deliver(Tick::at(now), &mut self.ghosts, &self.objects, |client, bytes| {
-            counters.deliveries += 1;
-            counters.delivered_bytes += bytes.len() as u64;
-            effects.push(Effect::SendClient { client, bytes });
-        });
-    }
-
-    fn send(&mut self, client: ClientId, body: server_message::Body, effects: &mut Vec<Effect>) {
-        let mut bytes = BytesMut::new();
-        put_control(&mut bytes, &ServerMessage { body: Some(body) });
-        match self.delivery.control(client, bytes.freeze()) {
-            Ok(Some(bytes)) => effects.push(Effect::SendClient { client, bytes }),
-            Ok(None) => {}
-            Err(_) => {
-                self.counters.limits.note(Limit::WaitingControl);
-                self.close_slow(client, effects);
-            }
-        }
-    }
-
-    /// Ends a session from our side.
-    fn close(&mut self, client: ClientId, code: &str, sentence: &str, effects: &mut Vec<Effect>) {
-        let closing = client::Closing { code: code.into(), sentence: sentence.into() };
-        let body = Some(server_message::Body::Closing(closing));
-        let mut bytes = BytesMut::new();
-        put_control(&mut bytes, &ServerMessage { body });
-        let bytes = self.delivery.farewell(client, bytes.freeze());
-        effects.push(Effect::SendClient { client, bytes });
-        self.remove(client, effects);
-        effects.push(Effect::CloseClient { client });
-    }
-
-    fn close_slow(&mut self, client: ClientId, effects: &mut Vec<Effect>) {
-        self.close(client, "slow", "Your connection is too slow.", effects);
-    }
-
-    fn request_id(&mut self, request: Request) -> RequestId {
-        self.next_request_id += 1;
-        self.requests.insert(RequestId(self.next_request_id), request);
-        RequestId(self.next_request_id)
-    }
-
-    fn part(&self) -> Part {
-        Part::Lane(self.config.lane)
-    }
-
-    fn loaded(
+    fn stored(
         &mut self,
         now: WorldTime,
-        request_id: RequestId,
-        documents: Option<Vec<Document>>,
-        effects: &mut Vec<Effect>,
+        request: RequestId,
+        answer: StoreAnswer,
+        effects: &mut Vec<LaneEffect>,
     ) {
-        match self.requests.remove(&request_id) {
-            Some(Request::ReadChunk(channel)) => match documents {
-                Some(documents) => self.chunk_read(now, channel, &documents),
-                // Again with the next sweep: at once it would go round as fast as the store fails.
-                None => self.objects.read_failed(channel, now),
-            },
-            Some(Request::ReadPlace(client)) => {
-                let place = documents.as_deref().and_then(<[Document]>::first).map(|document| {
-                    (document.revision, crate::schema::read::<PlaceDocument>(document))
-                });
-                self.place_read(client, place, effects);
+        match (self.requests.end(request), answer) {
+            (Some(Request::ReadChunk(channel)), StoreAnswer::Loaded(documents)) => {
+                self.chunk_read(now, channel, documents.as_deref());
             }
-            Some(Request::Checkpoint(_)) | None => {}
+            (Some(Request::ReadPlace { avatar, epoch }), StoreAnswer::Loaded(documents)) => {
+                let document = documents.as_deref().and_then(<[Document]>::first);
+                self.place_read((avatar, epoch), document, effects);
+            }
+            (Some(Request::WritePlace { avatar, epoch }), StoreAnswer::Committed(outcome)) => {
+                self.place_written((avatar, epoch), &outcome, effects);
+            }
+            // What was asked is not known any more, or another question was answered.
+            _ => {}
         }
     }
 
-    fn chunk_read(&mut self, now: WorldTime, channel: ChannelId, documents: &[Document]) {
-        let game = &*self.config.game;
-        let parts = parts(&self.config.lands, channel).zip(documents);
-        let read = parts.map(|(part, it)| (part, it.revision, objects_of(game, part, it)));
-        if self.objects.read(channel, read, now) {
-            self.delivery.objects_replaced(channel);
-        }
-    }
-
-    fn read_chunk(&mut self, channel: ChannelId, effects: &mut Vec<Effect>) {
-        if self.delivery.is_watched(channel) {
-            let request_id = self.request_id(Request::ReadChunk(channel));
-            let key = |part| Key::chunk_page(channel.island, channel.chunk, part);
-            let keys = parts(&self.config.lands, channel).map(key).collect();
-            effects.push(Effect::Load { part: self.part(), request_id, keys });
-        }
-    }
-
-    fn place_read(
-        &mut self,
-        client: ClientId,
-        place: Option<(Revision, Result<Option<PlaceDocument>, Unreadable>)>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(player) = self.players.get_mut(&client) else { return };
-        player.checkpointing = false;
-        match place {
-            Some((revision, Ok(Some(place)))) if place.epoch == player.epoch => {
-                player.place_revision = revision;
-            }
-            Some((_, Ok(_))) => self.supersede(client, effects),
-            Some((_, Err(error))) => {
-                let text = error.to_string();
-                effects.push(Effect::Log { level: Level::Error, trace: client.0, text });
-            }
-            // The store could not read: the next checkpoint finds out.
-            None => {}
+    /// Says goodbye to everybody.
+    fn shut_down(&mut self, now: WorldTime, effects: &mut Vec<LaneEffect>) {
+        for client in self.connections.keys().copied().collect::<Vec<_>>() {
+            let sentence = "The server is going down.";
+            self.close_with_checkpoint(now, client, "shutdown", sentence, effects);
         }
     }
 }
 
 impl Machine for Lane {
     type Input = LaneInput;
-    type Effect = Effect;
+    type Effect = LaneEffect;
 
-    fn handle(&mut self, now: WorldTime, input: LaneInput, effects: &mut Vec<Effect>) {
+    fn handle(&mut self, now: WorldTime, input: LaneInput, effects: &mut Vec<LaneEffect>) {
         match input {
-            LaneInput::Join(session) => self.join(now, *session, effects),
-            LaneInput::Received { client, kind, payload } => {
-                self.received(now, client, kind, &payload, effects);
-            }
-            LaneInput::Gone { client } => self.remove_with_checkpoint(now, client, effects),
-            LaneInput::Violated { client, violation } => {
-                let Refusal { code, sentence } = violation.refusal();
-                self.close_with_checkpoint(now, client, &code, &sentence, effects);
-            }
-            LaneInput::Blocked { client } => self.blocked(now, client),
-            LaneInput::Writable { client } => self.writable(client),
+            LaneInput::Join(session) => self.join(now, &session, effects),
+            LaneInput::Client { client, event } => self.client_event(now, client, event, effects),
             LaneInput::Subscribe { reader, channel, version } => {
                 self.publisher.subscribe(reader, channel, version);
             }
             LaneInput::Unsubscribe { reader, channel } => {
-                self.publisher.unsubscribe(reader, channel)
+                self.publisher.unsubscribe(reader, channel);
             }
             LaneInput::Frames(frames) => self.frames(frames, effects),
             LaneInput::Snapshot(snapshot) => self.snapshot(&snapshot, effects),
-            LaneInput::PeerLost { node } => self.ghosts.lose(node, now),
-            LaneInput::DurableEnded { number, result } => {
-                self.durable_ended(number, result, effects);
+            LaneInput::Introduce { to, channel } => self.introduce(to, channel, effects),
+            LaneInput::AwaitIntroduction { channel } => {
+                self.await_introduction(now, channel, effects);
             }
-            LaneInput::LiveCall(command) => self.live_call(now, command, effects),
-            LaneInput::LiveEnded { number, result } => self.live_ended(number, result, effects),
-            LaneInput::Superseded { avatar, epoch } => {
-                if let Some(client) = self.avatars.get(&avatar).copied()
-                    && self.players.get(&client).is_some_and(|player| player.epoch < epoch)
-                {
-                    self.supersede(client, effects);
-                }
+            LaneInput::Introduced { channel, complete } => {
+                self.introduced(channel, complete, effects);
             }
-            LaneInput::Notify { avatar, epoch, payload } => {
-                if let Some(client) = self.avatars.get(&avatar).copied()
-                    && self.players.get(&client).is_some_and(|player| player.epoch == epoch)
-                {
-                    let notice = client::Notice { payload };
-                    self.send(client, server_message::Body::Notice(notice), effects);
-                }
-            }
-            LaneInput::Loaded { request_id, documents } => {
-                self.loaded(now, request_id, documents, effects);
-            }
-            LaneInput::Committed { request_id, outcome } => {
-                if let Some(Request::Checkpoint(client)) = self.requests.remove(&request_id) {
-                    self.checkpointed(client, &outcome, effects);
-                }
-            }
-            LaneInput::Shutdown => {
-                for client in self.players.keys().copied().collect::<Vec<_>>() {
-                    self.checkpoint(now, client, effects);
-                    self.close(client, "shutdown", "The server is going down.", effects);
-                }
-            }
+            LaneInput::Missed { channels } => self.missed(&channels, effects),
+            LaneInput::PeerLost { node } => self.peer_lost(now, node),
+            LaneInput::Call { caller, call } => self.called(now, caller, call, effects),
+            LaneInput::Answered { number, result } => self.answered(number, result, effects),
+            LaneInput::Stored { request, answer } => self.stored(now, request, answer, effects),
+            LaneInput::Shutdown => self.shut_down(now, effects),
             LaneInput::Wake => self.wake(now, effects),
         }
     }
@@ -553,15 +269,3 @@ impl Machine for Lane {
         Some(self.next_publish.min(self.next_delivery))
     }
 }
-
-/// The parts of a channel's chunk, each of which is a document.
-fn parts(
-    lands: &BTreeMap<IslandId, Arc<Land>>,
-    channel: ChannelId,
-) -> impl Iterator<Item = ChunkPage> {
-    let ChannelId { island, chunk, .. } = channel;
-    lands.get(&island).into_iter().flat_map(move |land| land.parts(chunk))
-}
-
-/// Ticks are aligned to world time, on all nodes alike.
-const _: () = assert!(DELIVERY_DELAY_MS < TICK_MS);

@@ -1,9 +1,12 @@
 //! What lanes are asked by others: on behalf of a real, or of a session, that is theirs.
 
+use crate::call::CallResult;
+use crate::turn::unavailable;
 use bytes::Bytes;
+use pelago_game::Refusal;
 use pelago_model::{EntityId, Epoch, Position};
 use pelago_wire::message::{decode_body, encode_body};
-use pelago_wire::peer::{self, lane_call};
+use pelago_wire::peer::{self, LiveAnswer, lane_call};
 
 /// A call for somebody on a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,5 +90,67 @@ impl LaneCall {
                 payload: notify.payload,
             },
         })
+    }
+}
+
+/// The answer to a live command: what the player is told (JSON), or why nothing happened.
+pub fn live_answer(result: Result<Bytes, Refusal>) -> Bytes {
+    let answer = match result {
+        Ok(effects) => LiveAnswer { effects, ..LiveAnswer::default() },
+        Err(refusal) => LiveAnswer {
+            code: refusal.code.into_owned(),
+            sentence: refusal.sentence.into_owned(),
+            ..LiveAnswer::default()
+        },
+    };
+    encode_body(&answer)
+}
+
+/// How a call with a live command ended.
+///
+/// # Errors
+/// The refusal of the target's lane, or of the platform: without an answer, nobody knows what became of the command.
+pub fn live_result(result: CallResult) -> Result<Bytes, Refusal> {
+    let body = result.map_err(|_| unavailable())?;
+    let answer = decode_body::<LiveAnswer>(&body).map_err(|_| Refusal::internal())?;
+    if answer.code.is_empty() {
+        return Ok(answer.effects);
+    }
+    Err(Refusal { code: answer.code.into(), sentence: answer.sentence.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::CallError;
+
+    #[test]
+    fn the_end_of_a_live_command_is_told_as_it_was() {
+        let refusal = Refusal::new("far", "Too far away.");
+        for result in [Ok(Bytes::from_static(b"{}")), Ok(Bytes::new()), Err(refusal)] {
+            assert_eq!(live_result(Ok(live_answer(result.clone()))), result);
+        }
+        assert_eq!(live_result(Err(CallError::LinkLost)), Err(unavailable()));
+        let garbage = Bytes::from_static(&[0xff; 3]);
+        assert_eq!(live_result(Ok(garbage)), Err(Refusal::internal()));
+    }
+
+    #[test]
+    fn calls_to_lanes_are_read_as_they_were_written() {
+        let calls = [
+            LaneCall::Live(LiveCommand {
+                actor: EntityId(1),
+                actor_epoch: Epoch(7),
+                actor_position: Position::new(-3, 4),
+                target: EntityId(2),
+                payload: Bytes::from_static(b"wave"),
+            }),
+            LaneCall::Superseded { avatar: EntityId(3), epoch: Epoch(9) },
+            LaneCall::Notify { avatar: EntityId(3), epoch: Epoch(9), payload: Bytes::new() },
+        ];
+        for call in calls {
+            assert_eq!(LaneCall::decode(&call.clone().encode()), Some(call));
+        }
+        assert_eq!(LaneCall::decode(&Bytes::from_static(&[0xff; 3])), None);
     }
 }

@@ -23,7 +23,7 @@ pub mod store_request;
 pub mod turn;
 
 pub mod arrivals;
-// pub mod lane;
+pub mod lane;
 pub mod service;
 pub mod steward;
 
@@ -33,6 +33,7 @@ pub use client_event::ClientEvent;
 pub use composer::{Composer, MachineInput, Output, ShellEffect};
 pub use documents::world::{WorldDocument, bootstrap};
 pub use grant::Grant;
+pub use lane::{Lane, LaneConfig, LaneCounters, LaneEffect, LaneInput};
 pub use lane_call::{LaneCall, LiveCommand};
 pub use log::{Level, LogLine};
 pub use machine_id::MachineId;

@@ -11,7 +11,7 @@ use pelago_game::{Arrival, Game, IslandSpec, Land};
 use pelago_model::place::CHUNK_UNITS;
 use pelago_model::{
     ChannelId, ChunkId, EntityId, Epoch, Incarnation, IslandClock, IslandId, IslandTime, NodeId,
-    Position, PublisherId, Tick, Trajectory, WorldTime,
+    Position, PublisherId, Reader, Tick, Trajectory, WorldTime,
 };
 use pelago_wire::frame::{Frame, StreamKind};
 use pelago_world::{
@@ -21,7 +21,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 const ISLAND: IslandId = IslandId(1);
-const READER: NodeId = NodeId(1);
+const READER: Reader = Reader::Lane(0);
 const CLOCK: IslandClock = IslandClock::IDENTITY;
 /// People on the lane, all in one chunk.
 const WALKERS: u16 = 1000;
@@ -47,7 +47,7 @@ struct Lane {
 
 impl Lane {
     fn new() -> Self {
-        let id = PublisherId::new(NodeId(1), 0, Incarnation(1));
+        let id = PublisherId::lane(NodeId(1), 0, Incarnation(1));
         let mut publisher = Publisher::new(id, CLOCK);
         publisher.subscribe(READER, CHANNEL, 1);
         let tick = Tick(1000);

@@ -3,6 +3,7 @@
 //! Fed with decoded frames that arrive without gaps, after a snapshot (`pelago-cluster` sees to that).
 //! Everything is idempotent, so that a frame that overlaps a snapshot does no harm.
 
+mod introduction;
 mod streams;
 
 use bytes::BytesMut;
@@ -233,6 +234,11 @@ impl Ghosts {
         self.streams.of_channel(channel).map(move |publisher| (channel, publisher))
     }
 
+    /// Whether a stream is known: its frames can be applied.
+    pub fn knows(&self, stream: StreamId) -> bool {
+        self.streams.get(stream).is_some()
+    }
+
     /// Whether a stream is known and shows anybody.
     pub fn is_inhabited(&self, stream: &StreamId) -> bool {
         self.streams.get(*stream).is_some_and(|stream| !stream.members.is_empty())
@@ -270,18 +276,23 @@ impl Ghosts {
     /// Writes records that let ghosts enter.
     fn put_enters(&self, publisher: PublisherId, slots: &[Slot], base: &Base, out: &mut BytesMut) {
         for slot in slots {
-            let Some(ghost) = self.ghost(publisher, *slot) else { continue };
-            let enter = Enter {
-                slot: *slot,
-                id: ghost.id,
-                epoch: ghost.epoch,
-                kind: ghost.kind,
-                stance: ghost.stance,
-                name: ghost.name.clone(),
-                trajectory: ghost.trajectory.clone(),
-            };
+            let Some(enter) = self.enter_record(publisher, *slot) else { continue };
             Record::Enter(enter).put(base, out);
         }
+    }
+
+    /// The record that lets a ghost enter.
+    fn enter_record(&self, publisher: PublisherId, slot: Slot) -> Option<Enter> {
+        let ghost = self.ghost(publisher, slot)?;
+        Some(Enter {
+            slot,
+            id: ghost.id,
+            epoch: ghost.epoch,
+            kind: ghost.kind,
+            stance: ghost.stance,
+            name: ghost.name.clone(),
+            trajectory: ghost.trajectory.clone(),
+        })
     }
 
     /// How full everything is that can grow.

@@ -1,8 +1,9 @@
 //! The publisher: what a lane tells the world about its own entities.
 //!
 //! Changes are collected during a tick and encoded once per channel at its end. Nothing is encoded for a channel that
-//! nobody reads, and nobody is looked at who cannot have left its chunk. Subscriptions are answered after the frames of the tick, so that a
-//! snapshot at sequence `k` is exactly what frames up to `k` lead to.
+//! nobody reads, and nobody is looked at who cannot have left its chunk. Subscriptions are answered after the frames of
+//! the tick, so that a snapshot at sequence `k` is exactly what frames up to `k` lead to. Readers are lanes of the same
+//! node, which share the frames as they are, and other nodes, which get their bytes over links.
 
 mod channel;
 mod frames;
@@ -14,8 +15,8 @@ use channel::OutChannel;
 use frames::{FramePool, Put};
 use pelago_model::limits::MAX_SLOTS;
 use pelago_model::{
-    ChannelId, ChunkId, Direction, EntityId, Epoch, IslandClock, IslandId, NodeId, Position,
-    PublisherId, Size, Tick, Trajectory,
+    ChannelId, ChunkId, Direction, EntityId, Epoch, IslandClock, IslandId, LaneSet, Position,
+    PublisherId, Reader, Size, Tick, Trajectory,
 };
 use pelago_wire::frame::{Frame, Snapshot, base};
 use pelago_wire::peer_stream::PeerSnapshot;
@@ -72,10 +73,10 @@ enum Event {
 /// What a tick brought forth.
 #[derive(Debug, Default)]
 pub struct Published {
-    /// One frame per channel that changed, for all its readers.
+    /// One frame per channel that changed: [`Publisher::readers`] says for whom.
     pub frames: Vec<Arc<Frame>>,
     /// Answers to subscriptions.
-    pub snapshots: Vec<(NodeId, Arc<Snapshot>)>,
+    pub snapshots: Vec<(Reader, Arc<Snapshot>)>,
 }
 
 /// A lane's voice.
@@ -92,7 +93,9 @@ pub struct Publisher {
     turned: Vec<Slot>,
     events: Vec<Event>,
     leaving: Vec<(Slot, ChannelId)>,
-    answers: Vec<(NodeId, ChannelId, u64)>,
+    answers: Vec<(Reader, ChannelId, u64)>,
+    /// The lanes that were answered with the last tick, by channel: its frame is in their snapshot.
+    answered: BTreeMap<ChannelId, LaneSet>,
     /// The records of this tick.
     puts: Vec<Put>,
     pool: FramePool,
@@ -115,6 +118,7 @@ impl Publisher {
             events: Vec::new(),
             leaving: Vec::new(),
             answers: Vec::new(),
+            answered: BTreeMap::new(),
             puts: Vec::new(),
             pool: FramePool::default(),
             moved: Vec::new(),
@@ -200,25 +204,43 @@ impl Publisher {
         self.events.push(Event::Gesture(slot, gesture, target));
     }
 
-    /// A node reads a channel from now on, or wants to be answered again.
-    pub fn subscribe(&mut self, reader: NodeId, channel: ChannelId, version: u64) {
-        self.channels.entry(channel).or_default().readers.insert(reader);
-        self.answers.retain(|(node, other, _)| (*node, *other) != (reader, channel));
+    /// A reader reads a channel from now on, or wants to be answered again.
+    pub fn subscribe(&mut self, reader: Reader, channel: ChannelId, version: u64) {
+        let out = self.channels.entry(channel).or_default();
+        match reader {
+            Reader::Lane(lane) => out.lanes.insert(lane),
+            Reader::Node(node) => out.nodes.insert(node),
+        }
+        self.answers.retain(|(other, of, _)| (*other, *of) != (reader, channel));
         self.answers.push((reader, channel, version));
     }
 
-    /// A node reads a channel no more.
-    pub fn unsubscribe(&mut self, reader: NodeId, channel: ChannelId) {
-        self.answers.retain(|(node, other, _)| (*node, *other) != (reader, channel));
+    /// A reader reads a channel no more.
+    pub fn unsubscribe(&mut self, reader: Reader, channel: ChannelId) {
+        self.answers.retain(|(other, of, _)| (*other, *of) != (reader, channel));
         if let Some(out) = self.channels.get_mut(&channel) {
-            out.readers.remove(reader);
+            match reader {
+                Reader::Lane(lane) => out.lanes.remove(lane),
+                Reader::Node(node) => out.nodes.remove(node),
+            }
             self.forget_if_idle(channel);
         }
     }
 
     /// Whether anybody reads a channel.
     pub fn is_served(&self, channel: ChannelId) -> bool {
-        self.channels.get(&channel).is_some_and(|out| !out.readers.is_empty())
+        self.channels.get(&channel).is_some_and(OutChannel::is_read)
+    }
+
+    /// Who reads the frame of a channel of the last tick: lanes, and whether other nodes do. A lane that was answered
+    /// with that tick does not: it has the frame in its snapshot.
+    pub fn readers(&self, channel: ChannelId) -> (LaneSet, bool) {
+        let Some(out) = self.channels.get(&channel) else { return (LaneSet::EMPTY, false) };
+        let mut lanes = out.lanes;
+        if let Some(answered) = self.answered.get(&channel) {
+            answered.iter().for_each(|lane| lanes.remove(lane));
+        }
+        (lanes, !out.nodes.is_empty())
     }
 
     /// How full everything is that can grow.
@@ -373,7 +395,8 @@ impl Publisher {
         })
     }
 
-    fn take_answers(&mut self, tick: Tick) -> Vec<(NodeId, Arc<Snapshot>)> {
+    fn take_answers(&mut self, tick: Tick) -> Vec<(Reader, Arc<Snapshot>)> {
+        self.answered.clear();
         let mut snapshots = Vec::with_capacity(self.answers.len());
         let mut answers = std::mem::take(&mut self.answers);
         for (reader, channel, version) in answers.drain(..) {
@@ -397,6 +420,9 @@ impl Publisher {
             let snapshot = Snapshot::decode(bytes, &self.clock)
                 .expect("what a publisher encodes can be decoded");
             snapshots.push((reader, Arc::new(snapshot)));
+            if let Reader::Lane(lane) = reader {
+                self.answered.entry(channel).or_default().insert(lane);
+            }
         }
         self.answers = answers;
         snapshots

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use pelago_model::{
     ChannelId, ChunkId, EntityId, Epoch, Incarnation, IslandClock, IslandId, IslandTime, NodeId,
-    Position, PublisherId, Tick, Trajectory,
+    Position, PublisherId, Reader, Tick, Trajectory,
 };
 use pelago_wire::client_stream::{decode_client_snapshot, decode_close, decode_frames, is_frames};
 use pelago_wire::frame::base;
@@ -12,7 +12,7 @@ use pelago_wire::record::{Record, decode_records};
 use pelago_world::{ClientId, Delivery, Ghosts, Objects, Publisher, Shown};
 
 const ISLAND: IslandId = IslandId(1);
-const READER: NodeId = NodeId(2);
+const READER: Reader = Reader::Node(NodeId(2));
 const CLIENT: ClientId = ClientId(1);
 const WEST: ChannelId = ChannelId::whole(ISLAND, ChunkId::new(0, 0));
 const EAST: ChannelId = ChannelId::whole(ISLAND, ChunkId::new(1, 0));
@@ -30,7 +30,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let clock = IslandClock::IDENTITY;
-        let id = PublisherId::new(NodeId(1), 0, Incarnation(1));
+        let id = PublisherId::lane(NodeId(1), 0, Incarnation(1));
         let mut delivery = Delivery::new(ISLAND, clock);
         delivery.join(CLIENT, Tick(100));
         Self {
@@ -211,7 +211,7 @@ fn publishers_of_lives_that_ended_are_forgotten() {
     let mut world = World::new();
     let clock = IslandClock::IDENTITY;
     for life in 1..20 {
-        world.publisher = Publisher::new(PublisherId::new(NodeId(1), 0, Incarnation(life)), clock);
+        world.publisher = Publisher::new(PublisherId::lane(NodeId(1), 0, Incarnation(life)), clock);
         world.watch(WEST);
         world.enter(100, 1500);
         let shown = world.tick();

@@ -5,7 +5,7 @@
 
 use pelago_model::{
     ChannelId, ChunkId, ChunkPage, EntityId, Epoch, Incarnation, IslandClock, IslandId, IslandTime,
-    NodeId, PublisherId, Revision, Tick, Trajectory, WorldTime,
+    NodeId, PublisherId, Reader, Revision, Tick, Trajectory, WorldTime,
 };
 use pelago_wire::frame::Snapshot;
 use pelago_world::{ClientId, Delivery, Ghosts, Objects, Publisher, Shown, Sight};
@@ -20,6 +20,8 @@ const CLOCK: IslandClock = IslandClock::IDENTITY;
 /// The node of the lane that is looked at.
 const NODE: NodeId = NodeId(1);
 const OTHER_NODES: [NodeId; 2] = [NodeId(2), NodeId(3)];
+/// The lane that is looked at, as its own publisher knows it; the others know its node.
+const LANE: Reader = Reader::Lane(0);
 const PLAYERS_PER_LANE: u16 = 333;
 /// Chunks from west to east, and from north to south.
 const SIDE: i16 = 30;
@@ -67,7 +69,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let publisher = |node| Publisher::new(PublisherId::new(node, 0, Incarnation(1)), CLOCK);
+        let publisher = |node| Publisher::new(PublisherId::lane(node, 0, Incarnation(1)), CLOCK);
         Self {
             publishers: [NODE].into_iter().chain(OTHER_NODES).map(publisher).collect(),
             ghosts: Ghosts::new(CLOCK),
@@ -125,7 +127,9 @@ impl World {
         for chunk in (0..SIDE).map(|y| ChunkId::new(x, y)).filter(|_| x < SIDE) {
             for publisher in &mut self.publishers {
                 let channel = ChannelId::whole(ISLAND, chunk);
-                OTHER_NODES.into_iter().for_each(|reader| publisher.subscribe(reader, channel, 1));
+                for node in OTHER_NODES {
+                    publisher.subscribe(Reader::Node(node), channel, 1);
+                }
             }
         }
     }
@@ -142,7 +146,7 @@ impl World {
                 self.objects.read(channel, [(ChunkPage::FIRST, Revision(0), Vec::new())], now);
                 self.publishers
                     .iter_mut()
-                    .for_each(|publisher| publisher.subscribe(NODE, channel, 1));
+                    .for_each(|publisher| publisher.subscribe(reader(publisher), channel, 1));
             }
         }
         for chunk in change.left {
@@ -155,7 +159,9 @@ impl World {
 
     fn let_go(&mut self, channel: ChannelId) {
         self.objects.unwatch(channel);
-        self.publishers.iter_mut().for_each(|publisher| publisher.unsubscribe(NODE, channel));
+        self.publishers
+            .iter_mut()
+            .for_each(|publisher| publisher.unsubscribe(reader(publisher), channel));
         for stream in self.ghosts.streams_of(channel).collect::<Vec<_>>() {
             self.ghosts.drop_stream(stream);
             self.delivery.stream_dropped(stream);
@@ -169,8 +175,8 @@ impl World {
                 self.delivery.push(frame.clone());
             }
         }
-        for (reader, snapshot) in published.snapshots {
-            if reader == NODE {
+        for (to, snapshot) in published.snapshots {
+            if to == reader(&self.publishers[number]) {
                 self.snapshot(&snapshot);
             }
         }
@@ -182,6 +188,11 @@ impl World {
         self.ghosts.apply_snapshot(snapshot);
         self.delivery.stream_replaced(stream, self.ghosts.is_inhabited(&stream));
     }
+}
+
+/// The lane that is looked at, as a publisher knows it.
+fn reader(publisher: &Publisher) -> Reader {
+    if publisher.id().node() == NODE { LANE } else { Reader::Node(NODE) }
 }
 
 /// What a part gives back when it is dropped, in bytes of the heap per player.

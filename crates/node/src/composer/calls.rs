@@ -210,4 +210,3 @@ fn numbered(caller: Caller) -> Option<u64> {
 fn rejected(Rejection(code): Rejection) -> CallError {
     CallError::Rejected(code)
 }
-

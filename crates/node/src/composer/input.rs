@@ -91,7 +91,9 @@ impl Mail for MachineInput {
     fn class(&self) -> Class {
         match self {
             Self::Links(LinksInput::Received { .. })
-            | Self::Arrivals(ArrivalsInput::Client { event: ClientEvent::Received { .. }, .. })
+            | Self::Arrivals(ArrivalsInput::Client {
+                event: ClientEvent::Received { .. }, ..
+            })
             | Self::Lane(_, LaneInput::Client { event: ClientEvent::Received { .. }, .. }) => {
                 Class::Socket
             }

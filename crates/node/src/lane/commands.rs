@@ -1,30 +1,56 @@
-//! What players ask for: moves, speech, live and durable commands.
+//! What clients ask for: messages, speech, commands; and how their durable commands end.
 
-use super::{Effect, Lane, LiveCaller, LiveCommand, PendingCall};
-use crate::control::{ControlInput, content, too_much_content};
-use crate::effect::{Level, Message};
+use super::real::Real;
+use super::{CALL_DEADLINE_MS, Lane, LaneEffect, PendingCall};
+use crate::call::{CallError, CallResult, CallTarget, OutgoingCall};
+use crate::client_event::ClientEvent;
+use crate::content::{content, too_much_content};
+use crate::lane_call::{LiveCommand, live_result};
 use crate::rate_limits::{kibibytes, not_understood, slow_down};
-use crate::steward::{DurableCommand, DurableResult};
+use crate::turn::{DurableCommand, DurableResult, StewardCall, unavailable};
 use bytes::Bytes;
-use pelago_game::{Actor, LiveContext, Refusal, Route};
-use pelago_model::limits::{MAX_COMMAND_BYTES, MAX_SAY_BYTES, MAX_SPEED};
-use pelago_model::{EntityId, Limit, Position, Sequence, WorldTime};
+use pelago_game::{Actor, Refusal, Route};
+use pelago_model::limits::{MAX_COMMAND_BYTES, MAX_SAY_BYTES};
+use pelago_model::{Key, Limit, Role, Sequence, WorldTime};
 use pelago_wire::client::{self, ClientMessage, client_message, server_message};
 use pelago_wire::message::{Kind, decode_control};
-use pelago_world::{ClientId, MoveRefusal, MoveRequest, check_move};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use pelago_world::ClientId;
 
 impl Lane {
-    pub(super) fn received(
+    /// Something happened on the connection of a client.
+    pub(super) fn client_event(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        event: ClientEvent,
+        effects: &mut Vec<LaneEffect>,
+    ) {
+        match event {
+            // It was connected before it came to this lane.
+            ClientEvent::Connected => {}
+            ClientEvent::Received { kind, payload } => {
+                self.received(now, client, kind, &payload, effects);
+            }
+            ClientEvent::Violated(violation) => {
+                let Refusal { code, sentence } = violation.refusal();
+                self.close_with_checkpoint(now, client, &code, &sentence, effects);
+            }
+            ClientEvent::Blocked => self.blocked(now, client),
+            ClientEvent::Writable => self.writable(client),
+            ClientEvent::Disconnected => self.remove_with_checkpoint(now, client, effects),
+        }
+    }
+
+    fn received(
         &mut self,
         now: WorldTime,
         client: ClientId,
         kind: u8,
         payload: &Bytes,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<LaneEffect>,
     ) {
-        let Some(player) = self.players.get_mut(&client) else { return };
-        player.heard = now;
+        let Some(connection) = self.connections.get_mut(&client) else { return };
+        connection.heard = now;
         let message = (kind == Kind::Control as u8)
             .then(|| decode_control::<ClientMessage>(payload).ok())
             .flatten();
@@ -55,128 +81,38 @@ impl Lane {
             }
             client_message::Body::Bye(_) => {
                 self.remove_with_checkpoint(now, client, effects);
-                effects.push(Effect::CloseClient { client });
+                effects.push(LaneEffect::Close { client });
             }
-            client_message::Body::Hello(_) | client_message::Body::Audit(_) => {
-                self.counters.malformed += 1;
-                self.close(client, "malformed", "That comes before the welcome.", effects);
-            }
+            client_message::Body::Hello(_) => self.close_as_out_of_order(client, effects),
+            client_message::Body::Audit(_) => self.close_as_out_of_order(client, effects),
         }
     }
 
+    fn close_as_out_of_order(&mut self, client: ClientId, effects: &mut Vec<LaneEffect>) {
+        self.counters.malformed += 1;
+        self.close(client, "malformed", "That comes before the welcome.", effects);
+    }
+
     /// Whether a client may do something now. If not, that is counted.
-    fn may(&mut self, now: WorldTime, client: ClientId, what: Limit, cost: u32) -> bool {
-        let Some(player) = self.players.get_mut(&client) else { return false };
-        let (limits, rate_limits) = (&self.config.limits, &mut player.rate_limits);
-        let (bucket, allowance) = match what {
-            Limit::Durable => (&mut rate_limits.durable, limits.durable),
-            Limit::Live => (&mut rate_limits.live, limits.live),
-            Limit::Speech => (&mut rate_limits.speech, limits.speech),
-            Limit::Moves => (&mut rate_limits.moves, limits.moves),
-            Limit::Pings => (&mut rate_limits.pings, limits.pings),
-            Limit::Fetches => (&mut rate_limits.fetches, limits.fetches),
-            _ => return true,
-        };
-        let may = bucket.take(now, allowance, cost);
+    pub(super) fn may(&mut self, now: WorldTime, client: ClientId, what: Limit, cost: u32) -> bool {
+        let Some(connection) = self.connections.get_mut(&client) else { return false };
+        let may = connection.may(now, &self.config.limits, what, cost);
         if !may {
             self.counters.limits.note(what);
         }
         may
     }
 
-    /// Too many moves are one: the last of them, at the next tick.
-    fn asked_to_move(
-        &mut self,
-        now: WorldTime,
-        client: ClientId,
-        request: client::Move,
-        effects: &mut Vec<Effect>,
-    ) {
-        let may = self.may(now, client, Limit::Moves, 1);
-        let Some(player) = self.players.get_mut(&client) else { return };
-        if may {
-            player.held_move = None;
-            self.moved(now, client, &request, effects);
-        } else {
-            player.held_move = Some(Box::new((now, request)));
-            self.plan(client);
-        }
+    /// The real that is played through a connection.
+    pub(super) fn real_of(&self, client: ClientId) -> Option<&Real> {
+        self.reals.of(self.connections.get(&client)?.avatar)
     }
 
-    /// Looks at the move that was held until this tick.
-    pub(super) fn release_move(
-        &mut self,
-        now: WorldTime,
-        client: ClientId,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(player) = self.players.get_mut(&client) else { return };
-        if player.held_move.is_some()
-            && player.rate_limits.moves.take(now, self.config.limits.moves, 1)
-            && let Some(held) = player.held_move.take()
-        {
-            let (received, request) = *held;
-            self.moved(received, client, &request, effects);
-        }
-    }
-
-    fn moved(
-        &mut self,
-        now: WorldTime,
-        client: ClientId,
-        message: &client::Move,
-        effects: &mut Vec<Effect>,
-    ) {
-        match self.checked_move(now, client, message) {
-            Ok(()) => self.counters.moves += 1,
-            Err(refusal) => {
-                self.counters.moves_refused += 1;
-                let slot = self.players.get(&client).map(|player| player.slot);
-                let Some(shown) = slot.and_then(|slot| self.publisher.shown(slot)) else { return };
-                let refused = client::MoveRefused {
-                    number: message.number,
-                    code: refusal.code().into(),
-                    path: Some((&shown.trajectory).into()),
-                };
-                self.send(client, server_message::Body::MoveRefused(refused), effects);
-            }
-        }
-    }
-
-    fn checked_move(
-        &mut self,
-        now: WorldTime,
-        client: ClientId,
-        message: &client::Move,
-    ) -> Result<(), MoveRefusal> {
-        let player = self.players.get(&client).ok_or(MoveRefusal::Malformed)?;
-        if !message.waypoints.len().is_multiple_of(2) {
-            return Err(MoveRefusal::Malformed);
-        }
-        let request = MoveRequest {
-            at: WorldTime(message.at_ms),
-            speed: u16::try_from(message.speed).unwrap_or(MAX_SPEED + 1),
-            waypoints: message
-                .waypoints
-                .chunks_exact(2)
-                .take(pelago_model::limits::MAX_WAYPOINTS + 1)
-                .map(|point| Position::new(point[0], point[1]))
-                .collect(),
-        };
-        let land = self.config.lands.get(&player.island).ok_or(MoveRefusal::Blocked)?;
-        let shown = self.publisher.shown(player.slot).ok_or(MoveRefusal::Malformed)?;
-        let max_speed = self.config.game.max_speed();
-        let clock = &self.config.clock;
-        let new = check_move(now, clock, land, max_speed, &shown.trajectory, &request)?;
-        self.publisher.turn(player.slot, new, true);
-        Ok(())
-    }
-
-    fn say(&mut self, now: WorldTime, client: ClientId, text: &str, effects: &mut Vec<Effect>) {
+    fn say(&mut self, now: WorldTime, client: ClientId, text: &str, effects: &mut Vec<LaneEffect>) {
         if !self.may(now, client, Limit::Speech, 1) {
             return self.refuse(client, false, 0, slow_down(), effects);
         }
-        let Some(player) = self.players.get(&client) else { return };
+        let Some(slot) = self.real_of(client).map(|real| real.slot) else { return };
         if text.len() > MAX_SAY_BYTES {
             self.counters.limits.note(Limit::SpeechBytes);
         }
@@ -186,7 +122,7 @@ impl Lane {
             end -= 1;
         }
         if !text[..end].trim().is_empty() {
-            self.publisher.say(player.slot, text[..end].into());
+            self.publisher.say(slot, text[..end].into());
         }
     }
 
@@ -195,28 +131,28 @@ impl Lane {
         now: WorldTime,
         client: ClientId,
         act: client::Act,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<LaneEffect>,
     ) {
         let durable = act.sequence > 0;
         let number = if durable { act.sequence } else { act.number };
-        let Some(player) = self.players.get(&client) else { return };
-        if durable && player.pending == Some((act.sequence, act.payload.clone())) {
+        let Some(connection) = self.connections.get(&client) else { return };
+        let avatar = connection.avatar;
+        let Some(session) = self.sessions.get(&avatar) else { return };
+        let (epoch, is_busy) = (session.epoch, session.pending.is_some());
+        if durable && session.pending == Some((act.sequence, act.payload.clone())) {
             // Repeated while it is under way: its outcome answers both.
             return;
         }
         if !self.may(now, client, if durable { Limit::Durable } else { Limit::Live }, 1) {
             return self.refuse(client, durable, number, slow_down(), effects);
         }
-        let Some(player) = self.players.get(&client) else { return };
-        let (avatar, epoch, slot, island) =
-            (player.avatar, player.epoch, player.slot, player.island);
         let received = self.config.clock.at(now);
-        let Some(position) =
-            self.publisher.shown(slot).map(|shown| shown.trajectory.position_at(received))
+        let Some(shown) = self.real_of(client).and_then(|real| self.publisher.shown(real.slot))
         else {
             return;
         };
-        if durable && player.pending.is_some() {
+        let (island, position) = (shown.island, shown.trajectory.position_at(received));
+        if durable && is_busy {
             let refusal = Refusal::new("busy", "One thing after the other.");
             return self.refuse(client, durable, number, refusal, effects);
         }
@@ -229,24 +165,15 @@ impl Lane {
             self.config.game.route(&actor, &act.payload)
         };
         self.next_call += 1;
-        let call = self.next_call;
         match route {
             Ok(Route::Durable { key }) if durable => {
-                if let Some(player) = self.players.get_mut(&client) {
-                    player.pending = Some((act.sequence, act.payload.clone()));
-                }
-                self.calls.insert(call, PendingCall { client, number, durable });
-                let key = key.steward_key();
-                let command = DurableCommand { key, actor, payload: act.payload, trace: call };
-                let lane = self.config.lane;
-                let input = ControlInput::CallDurable { lane, number: call, command };
-                effects.push(Effect::To(Message::Control(input)));
+                self.call_steward(client, key.steward_key(), actor, act.payload, effects);
             }
             Ok(Route::Live { target }) if !durable => {
-                self.calls.insert(call, PendingCall { client, number, durable });
+                let call = PendingCall { client, number, durable };
                 let command = LiveCommand {
-                    caller: LiveCaller::Lane { lane: self.config.lane, number: call },
                     actor: avatar,
+                    actor_epoch: epoch,
                     actor_position: position,
                     target,
                     payload: act.payload,
@@ -258,107 +185,74 @@ impl Lane {
         }
     }
 
-    /// Reads go to the ghost, changes to the real, wherever it is.
-    fn send_live(
+    /// Asks the steward of a key to decide a durable command.
+    fn call_steward(
         &mut self,
-        now: WorldTime,
-        number: u64,
-        command: LiveCommand,
-        effects: &mut Vec<Effect>,
+        client: ClientId,
+        key: Key,
+        actor: Actor,
+        payload: Bytes,
+        effects: &mut Vec<LaneEffect>,
     ) {
-        if self.avatars.contains_key(&command.target) {
-            return self.live_call(now, command, effects);
+        let (number, sequence) = (self.next_call, actor.sequence.0);
+        if let Some(session) = self.sessions.get_mut(&actor.avatar) {
+            session.pending = Some((sequence, payload.clone()));
         }
-        match self.ghosts.find(command.target).map(|(publisher, _)| publisher) {
-            Some(publisher) => {
-                let lane = self.config.lane;
-                let input = ControlInput::CallLive { lane, number, publisher, command };
-                effects.push(Effect::To(Message::Control(input)));
-            }
-            None => self.live_ended(number, Err(not_here()), effects),
-        }
-    }
-
-    /// A live command for a real of this lane.
-    pub(super) fn live_call(
-        &mut self,
-        now: WorldTime,
-        command: LiveCommand,
-        effects: &mut Vec<Effect>,
-    ) {
-        let result = self.run_live(now, &command, effects);
-        match command.caller {
-            LiveCaller::Lane { lane, number } if lane == self.config.lane => {
-                self.live_ended(number, result, effects);
-            }
-            LiveCaller::Lane { lane, number } => {
-                let input = super::LaneInput::LiveEnded { number, result };
-                effects.push(Effect::To(Message::Lane(lane, input)));
-            }
-            LiveCaller::Call(call) => {
-                let input = ControlInput::LiveEnded { call, result };
-                effects.push(Effect::To(Message::Control(input)));
-            }
-        }
-    }
-
-    fn run_live(
-        &mut self,
-        now: WorldTime,
-        command: &LiveCommand,
-        effects: &mut Vec<Effect>,
-    ) -> Result<Bytes, Refusal> {
-        let client = *self.avatars.get(&command.target).ok_or_else(not_here)?;
-        let player = self.players.get_mut(&client).ok_or_else(not_here)?;
-        let shown = self.publisher.shown(player.slot).ok_or_else(not_here)?;
-        let position = shown.trajectory.position_at(self.config.clock.at(now));
-        let mut context = LiveContext::new(
-            (command.actor, command.actor_position),
-            (command.target, position),
-            player.live,
-        );
-        let game = &self.config.game;
-        // A broken rule costs its player an answer, not the lane its life.
-        let result = catch_unwind(AssertUnwindSafe(|| game.live(&mut context, &command.payload)));
-        let Ok(result) = result else {
-            let text = "a live rule panicked".to_owned();
-            effects.push(Effect::Log { level: Level::Error, trace: command.actor.0, text });
-            return Err(Refusal::internal());
+        self.calls.insert(number, PendingCall { client, number: sequence, durable: true });
+        let command = DurableCommand { key: key.clone(), actor, payload, trace: number };
+        let call = OutgoingCall {
+            target: CallTarget::Preferred { role: Role::steward(), key },
+            body: StewardCall::Command(command).encode(),
+            deadline_ms: CALL_DEADLINE_MS,
+            repeatable: true,
+            trace: number,
         };
-        let answer = result?;
-        let (state, stance_ms, gesture) = context.finish();
-        player.live = state;
-        player.stance_until = stance_ms.map(|ms| now.plus(ms));
-        let slot = player.slot;
-        self.publisher.stance(slot, state.stance);
-        if let Some(gesture) = gesture {
-            self.publisher.gesture(slot, gesture, Some(command.actor));
-        }
-        self.plan(client);
-        Ok(answer)
+        effects.push(LaneEffect::Call { number, call });
     }
 
-    /// Lets a player stand upright whose stance is over.
-    pub(super) fn end_stance(&mut self, now: WorldTime, client: ClientId) {
-        if let Some(player) = self.players.get_mut(&client)
-            && player.stance_until.is_some_and(|until| until <= now)
-        {
-            player.stance_until = None;
-            player.live.stance = 0;
-            self.publisher.stance(player.slot, 0);
-        }
-    }
-
-    pub(super) fn durable_ended(
+    /// A call of this lane has ended.
+    pub(super) fn answered(
         &mut self,
         number: u64,
-        result: DurableResult,
-        effects: &mut Vec<Effect>,
+        result: CallResult,
+        effects: &mut Vec<LaneEffect>,
     ) {
         let Some(call) = self.calls.remove(&number) else { return };
-        if let Some(player) = self.players.get_mut(&call.client) {
-            player.pending = None;
+        let result = match result {
+            // It was not begun: the player may try again at once.
+            Err(CallError::Rejected(code)) if code == "busy" => {
+                if call.durable {
+                    self.durable_command_is_over(call.client);
+                }
+                let refusal = Refusal { code: "busy".into(), ..unavailable() };
+                return self.refuse(call.client, call.durable, call.number, refusal, effects);
+            }
+            result => result,
+        };
+        if call.durable {
+            self.durable_ended(number, &call, DurableResult::of_call(result), effects);
+        } else {
+            self.live_ended(number, &call, live_result(result), effects);
         }
+    }
+
+    /// The next durable command of a client may be decided.
+    fn durable_command_is_over(&mut self, client: ClientId) {
+        if let Some(connection) = self.connections.get(&client)
+            && let Some(session) = self.sessions.get_mut(&connection.avatar)
+        {
+            session.pending = None;
+        }
+    }
+
+    fn durable_ended(
+        &mut self,
+        number: u64,
+        call: &PendingCall,
+        result: DurableResult,
+        effects: &mut Vec<LaneEffect>,
+    ) {
+        self.durable_command_is_over(call.client);
         match result {
             DurableResult::Done { effects: told, chain } => {
                 self.counters.durable_acknowledged += 1;
@@ -379,54 +273,4 @@ impl Lane {
             }
         }
     }
-
-    pub(super) fn live_ended(
-        &mut self,
-        number: u64,
-        result: Result<Bytes, Refusal>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(call) = self.calls.remove(&number) else { return };
-        match result {
-            Ok(told) => {
-                let outcome = client::Outcome {
-                    number: call.number,
-                    effects: told,
-                    trace: number,
-                    ..client::Outcome::default()
-                };
-                self.send(call.client, server_message::Body::Outcome(outcome), effects);
-            }
-            Err(refusal) => self.refuse(call.client, call.durable, call.number, refusal, effects),
-        }
-    }
-
-    fn refuse(
-        &mut self,
-        client: ClientId,
-        durable: bool,
-        number: u64,
-        refusal: Refusal,
-        effects: &mut Vec<Effect>,
-    ) {
-        self.counters.refused += 1;
-        let outcome = client::Outcome {
-            sequence: if durable { number } else { 0 },
-            number: if durable { 0 } else { number },
-            code: refusal.code.into_owned(),
-            sentence: refusal.sentence.into_owned(),
-            trace: self.next_call,
-            ..client::Outcome::default()
-        };
-        self.send(client, server_message::Body::Outcome(outcome), effects);
-    }
-
-    /// The client of an avatar on this lane.
-    pub fn client_of(&self, avatar: EntityId) -> Option<ClientId> {
-        self.avatars.get(&avatar).copied()
-    }
-}
-
-fn not_here() -> Refusal {
-    Refusal::new("not_here", "Nobody like that is here.")
 }

@@ -1,6 +1,7 @@
 //! How much a lane holds.
 
 use super::Lane;
+use super::introductions::MAX_HELD_FRAMES;
 use pelago_model::Size;
 use pelago_model::limits::MAX_SLOTS;
 
@@ -16,12 +17,14 @@ const MAX_REQUESTS_PER_PLAYER: usize = 256;
 impl Lane {
     /// How full everything is that can grow.
     pub fn sizes(&self) -> Vec<Size> {
-        let players = self.players.len();
+        let players = self.connections.len();
         let channels = players * REST_CHANNELS_PER_PLAYER;
+        let max_channels = MAX_SLOTS * MAX_CHANNELS_PER_PLAYER;
         let answers = self.publisher.channels().1;
+        let (introductions, held_frames) = self.introductions.sizes();
         let mut sizes = vec![
             Size::table("players of a lane", players, MAX_SLOTS, MAX_SLOTS),
-            Size::table("avatars of a lane", self.avatars.len(), MAX_SLOTS, players),
+            Size::table("avatars of a lane", self.sessions.len(), MAX_SLOTS, players),
             Size::table("reals of a lane", self.reals.len(), MAX_SLOTS, players),
             Size::queue("calls of a lane", self.calls.len(), MAX_SLOTS * MAX_CALLS_PER_PLAYER),
             Size::table(
@@ -31,17 +34,10 @@ impl Lane {
                 // A checkpoint of everybody and the next look at every chunk may be under way.
                 players + channels,
             ),
-            Size::table(
-                "chunks in sight",
-                self.objects.chunks(),
-                MAX_SLOTS * MAX_CHANNELS_PER_PLAYER,
-                channels,
-            ),
-            Size::queue(
-                "subscriptions to be answered",
-                answers,
-                MAX_SLOTS * MAX_CHANNELS_PER_PLAYER,
-            ),
+            Size::table("chunks in sight", self.objects.chunks(), max_channels, channels),
+            Size::queue("subscriptions to be answered", answers, max_channels),
+            Size::queue("introductions of a lane", introductions, max_channels),
+            Size::queue("frames held for introductions", held_frames, MAX_HELD_FRAMES),
         ];
         sizes.extend(self.ghosts.sizes());
         sizes.extend(self.publisher.sizes());

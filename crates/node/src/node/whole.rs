@@ -201,7 +201,8 @@ impl Node {
 
     /// Serves one mailbox after the other, in order, until nothing waits. For tests in which the order does not matter.
     pub fn settle(&mut self, now: WorldTime, effects: &mut Vec<ShellEffect>) {
-        while let Some(id) = self.waiting().next() {
+        loop {
+            let Some(id) = self.waiting().next() else { return };
             self.serve(now, id, effects);
         }
     }
@@ -234,9 +235,7 @@ impl Node {
     }
 
     /// Its machines and their mailboxes.
-    pub fn machines(
-        &self,
-    ) -> impl Iterator<Item = (&NodeMachine, &Mailbox<MachineInput>)> + '_ {
+    pub fn machines(&self) -> impl Iterator<Item = (&NodeMachine, &Mailbox<MachineInput>)> + '_ {
         self.seats.values().map(|seat| (&seat.machine, &seat.mailbox))
     }
 

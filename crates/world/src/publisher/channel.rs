@@ -1,7 +1,7 @@
 //! A channel as its publisher knows it.
 
 use crate::small_set::SmallSet;
-use pelago_model::NodeId;
+use pelago_model::{LaneSet, NodeId};
 use pelago_wire::record::Slot;
 
 /// Bits of the number of frames with a core: stamps show no more of it.
@@ -10,7 +10,10 @@ const CORE_BITS: u32 = 4;
 /// Who reads a channel, and who is in it. There are thousands, with a few of each.
 #[derive(Debug, Default)]
 pub(super) struct OutChannel {
-    pub(super) readers: SmallSet<NodeId>,
+    /// The lanes of this node that read it.
+    pub(super) lanes: LaneSet,
+    /// The other nodes that read it.
+    pub(super) nodes: SmallSet<NodeId>,
     pub(super) members: SmallSet<Slot>,
     /// How many frames there were; in the lowest [`CORE_BITS`], how many of them with a core.
     sequences: u64,
@@ -34,9 +37,14 @@ impl OutChannel {
         self.sequences % (1 << CORE_BITS)
     }
 
+    /// Whether anybody reads it.
+    pub(super) fn is_read(&self) -> bool {
+        !self.lanes.is_empty() || !self.nodes.is_empty()
+    }
+
     /// Nobody reads it, nobody is in it.
     pub(super) fn is_idle(&self) -> bool {
-        self.readers.is_empty() && self.members.is_empty()
+        !self.is_read() && self.members.is_empty()
     }
 }
 

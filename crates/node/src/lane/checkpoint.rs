@@ -1,0 +1,127 @@
+//! Checkpoints: the place of an avatar is written now and then, in a document of its own.
+
+use super::{CHECKPOINT_MS, Lane, LaneEffect, Request};
+use crate::documents::avatar::{PLACE_SCHEMA, Place, PlaceDocument};
+use crate::documents::schema;
+use crate::log::{Level, LogLine};
+use pelago_game::json;
+use pelago_model::{CommitOutcome, Document, EntityId, Epoch, Key, Transaction, WorldTime, Write};
+use pelago_world::ClientId;
+
+/// How long after a checkpoint that was still under way the next is tried, in ms.
+const CHECKPOINT_RETRY_MS: i64 = 500;
+
+impl Lane {
+    /// Writes the place of a client's avatar if its time has come.
+    pub(super) fn checkpoint_if_due(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        effects: &mut Vec<LaneEffect>,
+    ) {
+        let Some(connection) = self.connections.get(&client) else { return };
+        let Some(session) = self.sessions.get_mut(&connection.avatar) else { return };
+        let checkpoint = &mut session.checkpoint;
+        if checkpoint.due > now {
+            return;
+        }
+        if checkpoint.under_way {
+            // The store is slow: soon again.
+            checkpoint.due = now.plus(CHECKPOINT_RETRY_MS);
+        } else {
+            self.write_place(now, client, effects);
+        }
+    }
+
+    /// Writes the place of a client's avatar, if it has moved since the last time.
+    pub(super) fn write_place(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        effects: &mut Vec<LaneEffect>,
+    ) {
+        let Some(connection) = self.connections.get(&client) else { return };
+        let avatar = connection.avatar;
+        let Some(session) = self.sessions.get_mut(&avatar) else { return };
+        let Some(real) = self.reals.of(avatar) else { return };
+        let Some(shown) = self.publisher.shown(real.slot) else { return };
+        let (epoch, checkpoint) = (session.epoch, &mut session.checkpoint);
+        checkpoint.due = now.plus(CHECKPOINT_MS);
+        let island_now = self.config.clock.at(now);
+        let unmoved = checkpoint.last == shown.trajectory
+            && shown.trajectory.end_time().plus(CHECKPOINT_MS) <= island_now;
+        if unmoved || checkpoint.under_way {
+            return;
+        }
+        let place = Place {
+            island: shown.island,
+            position: shown.trajectory.position_at(island_now),
+            at: island_now,
+        };
+        let Ok(value) = json::encode(&PlaceDocument { epoch, place }) else { return };
+        let write = Write {
+            key: Key::place(avatar),
+            expected: checkpoint.revision,
+            schema: PLACE_SCHEMA,
+            value: Some(value),
+        };
+        checkpoint.under_way = true;
+        checkpoint.last = shown.trajectory.clone();
+        let request = self.requests.begin(Request::WritePlace { avatar, epoch });
+        let transaction = Transaction { checks: Vec::new(), writes: vec![write] };
+        effects.push(LaneEffect::Commit { request, transaction });
+    }
+
+    /// The place of an avatar has been written, or not.
+    pub(super) fn place_written(
+        &mut self,
+        (avatar, epoch): (EntityId, Epoch),
+        outcome: &CommitOutcome,
+        effects: &mut Vec<LaneEffect>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&avatar) else { return };
+        if session.epoch != epoch {
+            return;
+        }
+        let checkpoint = &mut session.checkpoint;
+        match outcome {
+            CommitOutcome::Committed => {
+                checkpoint.under_way = false;
+                checkpoint.revision = checkpoint.revision.next();
+            }
+            CommitOutcome::Failed => checkpoint.under_way = false,
+            // Another session wrote it, or nobody knows: the document tells.
+            CommitOutcome::Conflict { .. } | CommitOutcome::Unknown => {
+                let keys = vec![Key::place(avatar)];
+                let request = self.requests.begin(Request::ReadPlace { avatar, epoch });
+                effects.push(LaneEffect::Load { request, keys });
+            }
+        }
+    }
+
+    /// The place document of an avatar has been read; `None` if the store could not: the next checkpoint finds out.
+    pub(super) fn place_read(
+        &mut self,
+        (avatar, epoch): (EntityId, Epoch),
+        document: Option<&Document>,
+        effects: &mut Vec<LaneEffect>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&avatar) else { return };
+        if session.epoch != epoch {
+            return;
+        }
+        let client = session.client;
+        session.checkpoint.under_way = false;
+        let Some(document) = document else { return };
+        match schema::read::<PlaceDocument>(document) {
+            Ok(Some(place)) if place.epoch == epoch => {
+                session.checkpoint.revision = document.revision;
+            }
+            Ok(_) => self.supersede(client, effects),
+            Err(error) => {
+                let line = LogLine::traced(Level::Error, client.0, error.to_string());
+                effects.push(LaneEffect::Log(line));
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Connections: what a lane holds of each client, whatever is played through it.
+
+use crate::rate_limits::{ClientLimits, RateLimits};
+use pelago_model::{EntityId, Limit, Tick, WorldTime};
+use pelago_wire::client::Move;
+use pelago_world::Sight;
+
+/// A client's connection. What it is sent is with [`pelago_world::Delivery`] under the client's id.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// The avatar that is played through it.
+    pub(super) avatar: EntityId,
+    pub(super) sight: Sight,
+    pub(super) rate_limits: RateLimits,
+    /// The last of the moves that were too many, and when it came: it counts at the next tick.
+    pub(super) held_move: Option<Box<(WorldTime, Move)>>,
+    /// When the client last said something.
+    pub(super) heard: WorldTime,
+    /// Since when it takes no more bytes.
+    pub(super) blocked: Option<WorldTime>,
+    /// The tick for which it is noted to be looked at.
+    pub(super) planned: Option<Tick>,
+}
+
+impl Connection {
+    /// The connection of a client that has just come.
+    pub(super) fn new(avatar: EntityId, limits: &ClientLimits, now: WorldTime) -> Self {
+        Self {
+            avatar,
+            sight: Sight::default(),
+            rate_limits: RateLimits::new(limits, now),
+            held_move: None,
+            heard: now,
+            blocked: None,
+            planned: None,
+        }
+    }
+
+    /// Whether the client may do something now; it is taken off its allowance.
+    pub(super) fn may(
+        &mut self,
+        now: WorldTime,
+        limits: &ClientLimits,
+        what: Limit,
+        cost: u32,
+    ) -> bool {
+        let left = &mut self.rate_limits;
+        let (bucket, allowance) = match what {
+            Limit::Durable => (&mut left.durable, limits.durable),
+            Limit::Live => (&mut left.live, limits.live),
+            Limit::Speech => (&mut left.speech, limits.speech),
+            Limit::Moves => (&mut left.moves, limits.moves),
+            Limit::Pings => (&mut left.pings, limits.pings),
+            Limit::Fetches => (&mut left.fetches, limits.fetches),
+            _ => return true,
+        };
+        bucket.take(now, allowance, cost)
+    }
+
+    /// The limit in time that the client has met, if any: it has read nothing, or said nothing, for too long.
+    pub(super) fn overdue(&self, now: WorldTime, limits: &ClientLimits) -> Option<Limit> {
+        if self.blocked.is_some_and(|since| now.since(since) >= limits.blocked_ms) {
+            return Some(Limit::BlockedTime);
+        }
+        (now.since(self.heard) >= limits.idle_ms).then_some(Limit::IdleTime)
+    }
+
+    /// When it is to be looked at next. A move that is held is due at `next_tick`.
+    pub(super) fn next_look(&self, limits: &ClientLimits, next_tick: WorldTime) -> WorldTime {
+        let others = [
+            self.blocked.map(|since| since.plus(limits.blocked_ms)),
+            self.held_move.as_ref().map(|_| next_tick),
+            self.sight.next_release(),
+        ];
+        others.into_iter().flatten().fold(self.heard.plus(limits.idle_ms), WorldTime::min)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: WorldTime = WorldTime(1_000_000);
+
+    #[test]
+    fn a_connection_is_looked_at_when_the_first_of_its_times_is_over() {
+        let limits = ClientLimits { idle_ms: 5000, blocked_ms: 3000, ..ClientLimits::default() };
+        let next_tick = NOW.plus(40);
+        let mut connection = Connection::new(EntityId(1), &limits, NOW);
+        assert_eq!(connection.next_look(&limits, next_tick), NOW.plus(5000));
+        connection.blocked = Some(NOW.plus(100));
+        assert_eq!(connection.next_look(&limits, next_tick), NOW.plus(3100));
+        assert_eq!(connection.overdue(NOW.plus(3099), &limits), None);
+        assert_eq!(connection.overdue(NOW.plus(3100), &limits), Some(Limit::BlockedTime));
+        connection.blocked = None;
+        assert_eq!(connection.overdue(NOW.plus(5000), &limits), Some(Limit::IdleTime));
+        connection.held_move = Some(Box::default());
+        assert_eq!(connection.next_look(&limits, next_tick), next_tick);
+    }
+}

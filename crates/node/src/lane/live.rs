@@ -1,0 +1,176 @@
+//! Live commands, and whatever else is asked of the reals and sessions of this lane.
+
+use super::{CALL_DEADLINE_MS, Lane, LaneEffect, PendingCall};
+use crate::call::{CallTarget, Caller, OutgoingCall};
+use crate::lane_call::{LaneCall, LiveCommand, live_answer};
+use crate::log::{Level, LogLine};
+use bytes::Bytes;
+use pelago_game::{LiveContext, Refusal};
+use pelago_model::time::TICK_MS;
+use pelago_model::{EntityId, Epoch, Tick, WorldTime};
+use pelago_wire::client::{self, server_message};
+use pelago_wire::record::Slot;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+impl Lane {
+    /// Sends a live command of a client. Reads go to the ghost, changes to the real, wherever it is.
+    pub(super) fn send_live(
+        &mut self,
+        now: WorldTime,
+        call: PendingCall,
+        command: LiveCommand,
+        effects: &mut Vec<LaneEffect>,
+    ) {
+        let number = self.next_call;
+        if self.reals.of(command.target).is_some() {
+            let result = self.run_live(now, &command, effects);
+            return self.live_ended(number, &call, result, effects);
+        }
+        let ghost = self.ghosts.find(command.target);
+        let lane = ghost.and_then(|(publisher, _)| Some((publisher.node(), publisher.as_lane()?)));
+        let Some((node, lane)) = lane else {
+            return self.live_ended(number, &call, Err(not_here()), effects);
+        };
+        self.calls.insert(number, call);
+        let call = OutgoingCall {
+            target: CallTarget::Lane { node, lane },
+            body: LaneCall::Live(command).encode(),
+            deadline_ms: CALL_DEADLINE_MS,
+            // The game's live rules need not be harmless when they are carried out twice.
+            repeatable: false,
+            trace: number,
+        };
+        effects.push(LaneEffect::Call { number, call });
+    }
+
+    /// A live command of a client has ended.
+    pub(super) fn live_ended(
+        &mut self,
+        number: u64,
+        call: &PendingCall,
+        result: Result<Bytes, Refusal>,
+        effects: &mut Vec<LaneEffect>,
+    ) {
+        match result {
+            Ok(told) => {
+                let outcome = client::Outcome {
+                    number: call.number,
+                    effects: told,
+                    trace: number,
+                    ..client::Outcome::default()
+                };
+                self.send(call.client, server_message::Body::Outcome(outcome), effects);
+            }
+            Err(refusal) => self.refuse(call.client, false, call.number, refusal, effects),
+        }
+    }
+
+    /// Somebody asks something of a real or a session of this lane.
+    pub(super) fn called(
+        &mut self,
+        now: WorldTime,
+        caller: Caller,
+        call: LaneCall,
+        effects: &mut Vec<LaneEffect>,
+    ) {
+        let answer = match call {
+            LaneCall::Live(command) => live_answer(self.run_live(now, &command, effects)),
+            LaneCall::Superseded { avatar, epoch } => {
+                self.superseded(avatar, epoch, effects);
+                Bytes::new()
+            }
+            LaneCall::Notify { avatar, epoch, payload } => {
+                self.notify(avatar, epoch, payload, effects);
+                Bytes::new()
+            }
+        };
+        if caller != Caller::Nobody {
+            effects.push(LaneEffect::Reply { caller, reply: Ok(answer) });
+        }
+    }
+
+    /// An avatar has a session under this epoch somewhere: an older one lets go.
+    fn superseded(&mut self, avatar: EntityId, epoch: Epoch, effects: &mut Vec<LaneEffect>) {
+        if let Some(session) = self.sessions.get(&avatar).filter(|session| session.epoch < epoch) {
+            self.supersede(session.client, effects);
+        }
+    }
+
+    /// Tells a session something, if it is the one that is meant.
+    fn notify(
+        &mut self,
+        avatar: EntityId,
+        epoch: Epoch,
+        payload: Bytes,
+        effects: &mut Vec<LaneEffect>,
+    ) {
+        if let Some(session) = self.sessions.get(&avatar).filter(|session| session.epoch == epoch) {
+            let notice = client::Notice { payload };
+            self.send(session.client, server_message::Body::Notice(notice), effects);
+        }
+    }
+
+    fn run_live(
+        &mut self,
+        now: WorldTime,
+        command: &LiveCommand,
+        effects: &mut Vec<LaneEffect>,
+    ) -> Result<Bytes, Refusal> {
+        let real = self.reals.of_mut(command.target).ok_or_else(not_here)?;
+        let shown = self.publisher.shown(real.slot).ok_or_else(not_here)?;
+        let position = shown.trajectory.position_at(self.config.clock.at(now));
+        let mut context = LiveContext::new(
+            (command.actor, command.actor_position),
+            (command.target, position),
+            real.live,
+        );
+        let game = &self.config.game;
+        // A broken rule costs its player an answer, not the lane its life.
+        let result = catch_unwind(AssertUnwindSafe(|| game.live(&mut context, &command.payload)));
+        let Ok(result) = result else {
+            let line = LogLine::traced(Level::Error, command.actor.0, "a live rule panicked");
+            effects.push(LaneEffect::Log(line));
+            return Err(Refusal::internal());
+        };
+        let answer = result?;
+        let (state, stance_ms, gesture) = context.finish();
+        real.live = state;
+        real.stance_until = stance_ms.map(|ms| now.plus(ms));
+        let slot = real.slot;
+        self.publisher.stance(slot, state.stance);
+        if let Some(gesture) = gesture {
+            self.publisher.gesture(slot, gesture, Some(command.actor));
+        }
+        self.plan_stance(slot);
+        Ok(answer)
+    }
+
+    /// Notes when the stance of a real is over, if it ends by itself.
+    fn plan_stance(&mut self, slot: Slot) {
+        let Some(real) = self.reals.get_mut(slot) else { return };
+        let Some(until) = real.stance_until else { return };
+        let tick = Tick::at(until.plus(TICK_MS - 1));
+        if real.planned.is_none_or(|planned| planned > tick) {
+            real.planned = Some(self.stance_timers.put(tick, slot));
+        }
+    }
+
+    /// Lets those stand upright whose stance is over.
+    pub(super) fn end_stances(&mut self, now: WorldTime, tick: Tick) {
+        let mut due = std::mem::take(&mut self.due_stances);
+        self.stance_timers.take(tick, &mut due);
+        for slot in due.drain(..) {
+            let Some(real) = self.reals.get_mut(slot) else { continue };
+            real.planned = real.planned.filter(|planned| *planned > tick);
+            if real.end_stance(now) {
+                self.publisher.stance(slot, 0);
+            }
+            self.plan_stance(slot);
+        }
+        self.due_stances = due;
+    }
+}
+
+fn not_here() -> Refusal {
+    Refusal::new("not_here", "Nobody like that is here.")
+}
