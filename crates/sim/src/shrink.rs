@@ -25,12 +25,7 @@ impl fmt::Display for Minimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let setup = &self.setup;
         writeln!(f, "{}", self.violation)?;
-        writeln!(
-            f,
-            "shrunk in {} days to {} faults:",
-            self.days,
-            self.planned_faults.len()
-        )?;
+        writeln!(f, "shrunk in {} days to {} faults:", self.days, self.planned_faults.len())?;
         for planned_fault in &self.planned_faults {
             writeln!(f, "{planned_fault}")?;
         }

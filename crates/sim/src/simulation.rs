@@ -8,10 +8,10 @@ mod planned_faults;
 mod playing;
 
 use crate::faults::{FaultCounts, Faults, Kind};
+use crate::interleavings::Interleavings;
 use crate::network::Network;
 use crate::player::Player;
 use crate::schedule::{Fault, PlannedFault, schedule};
-use crate::interleavings::Interleavings;
 use crate::store::SimStore;
 use crate::violation::{Invariant, Violation};
 use bytes::Bytes;
@@ -23,11 +23,11 @@ use pelago_frontier::Frontier;
 use pelago_frontier::terrain::overgrown_tile;
 use pelago_game::{IslandSpec, Land};
 use pelago_model::{
-    Document, EntityId, Incarnation, IslandClock, IslandId, Key, NodeId, Trajectory,
-    Transaction, WorldNumber, WorldTime,
+    Document, EntityId, Incarnation, IslandClock, IslandId, Key, NodeId, Trajectory, Transaction,
+    WorldNumber, WorldTime,
 };
 use pelago_node::{
-    ClientEvent, MachineId, MachineInput, MailboxLimits, Node, NodeConfig, RequestId, Sabotage, StoreAnswer,
+    ClientEvent, MachineId, MachineInput, MailboxLimits, Node, NodeConfig, RequestId, Sabotage,
     WorldDocument, bootstrap,
 };
 use pelago_store::Store;
@@ -301,8 +301,13 @@ impl Simulation {
         for number in 1..=setup.nodes {
             let node = NodeId(number);
             let config = simulation.config(node);
-            let host =
-                Host { node: None, config, clock: HostClock::default(), waiting: Vec::new(), stalled: BTreeSet::new() };
+            let host = Host {
+                node: None,
+                config,
+                clock: HostClock::default(),
+                waiting: Vec::new(),
+                stalled: BTreeSet::new(),
+            };
             simulation.nodes.insert(node, host);
             simulation.start(node);
         }

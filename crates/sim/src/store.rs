@@ -1,7 +1,7 @@
 //! The store of the simulation: late, failing, ambiguous, and with a memory of every epoch.
 
 use pelago_model::{CommitOutcome, Document, EntityId, Epoch, Key, Transaction};
-use pelago_node::avatar::{AvatarDocument, ChainHash, read};
+use pelago_node::documents::avatar::{AvatarDocument, ChainHash, read};
 use pelago_store::Memory;
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! The simulator must find bugs that are planted, and nothing where there are none.
 
 use pelago_cluster::LinksSabotage;
+use pelago_node::Sabotage;
 use pelago_node::StewardSabotage;
-use pelago_node::node::Sabotage;
 use pelago_sim::{
     Fault, Faults, Invariant, Lanes, PlannedFault, Setup, Simulation, Violation, shrink,
 };

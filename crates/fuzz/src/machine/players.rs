@@ -152,7 +152,10 @@ impl World {
     pub(super) fn client_is_slow(&mut self, input: &mut Input<'_>) {
         let choice = input.u8();
         let Some(client) = self.players[usize::from(choice & 1)].connection else { return };
-        self.of_client(client, if choice & 2 == 0 { ClientEvent::Blocked } else { ClientEvent::Writable });
+        self.of_client(
+            client,
+            if choice & 2 == 0 { ClientEvent::Blocked } else { ClientEvent::Writable },
+        );
     }
 
     /// A connection ends and another begins, or the same avatar comes by a second one.

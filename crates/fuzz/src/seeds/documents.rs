@@ -5,8 +5,10 @@ use bytes::Bytes;
 use pelago_frontier::Frontier;
 use pelago_game::{Game, json};
 use pelago_model::{Document, Epoch, IslandTime, Key, Revision};
-use pelago_node::avatar::{AvatarDocument, NameDocument, Place, PlaceDocument, SerialsDocument};
-use pelago_node::node::WorldDocument;
+use pelago_node::WorldDocument;
+use pelago_node::documents::avatar::{
+    AvatarDocument, NameDocument, Place, PlaceDocument, SerialsDocument,
+};
 use pelago_store::envelope;
 use serde::Serialize;
 

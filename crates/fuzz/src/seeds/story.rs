@@ -3,12 +3,13 @@
 use super::{documents, unhex};
 use crate::machine::{FIRST_AVATAR, HOME, SPAWN};
 use anyhow::Result;
+use bytes::Bytes;
 use pelago_model::Key;
 use pelago_wire::client::{self, ClientMessage, client_message};
 use pelago_wire::peer::{
-    Answer, Call, Channel, Done, DurableAnswer, DurableCall, GrantCall, Heartbeat, LiveAnswer,
-    LiveCall, Notify, PeerMessage, Presence, Rejected, Subscriptions, SubscriptionsHeld,
-    Superseded, answer, call, peer_message,
+    Answer, Call, Channel, DurableAnswer, DurableCall, GrantCall, Heartbeat, LaneCall, LiveAnswer,
+    LiveCall, Notify, PeerMessage, Presence, Rejected, StewardCall, Subscriptions,
+    SubscriptionsHeld, Superseded, answer, lane_call, peer_message, steward_call,
 };
 use prost::Message;
 use serde_json::Value;
@@ -86,7 +87,7 @@ pub(super) fn peer_controls() -> Vec<Vec<u8>> {
         objects,
     };
     let durable = DurableCall {
-        key: Key::chunk(HOME, chunk).as_str().into(),
+        key: String::new(),
         avatar,
         epoch: 1,
         sequence: 1,
@@ -98,7 +99,6 @@ pub(super) fn peer_controls() -> Vec<Vec<u8>> {
     };
     let live = LiveCall {
         target: avatar,
-        lane: 0,
         actor: avatar + 7,
         actor_epoch: 1,
         x: SPAWN.x,
@@ -112,10 +112,21 @@ pub(super) fn peer_controls() -> Vec<Vec<u8>> {
         reason: "a welcome".into(),
         received_ms: 1_000_400,
     };
-    let call = |body| {
-        let (number, deadline_ms, repeatable, trace) = (1, 5000, true, 9);
-        peer_message::Body::Call(Call { number, deadline_ms, repeatable, trace, body: Some(body) })
+    let call = |role: &str, key: &str, body: Vec<u8>| {
+        peer_message::Body::Call(Call {
+            number: 1,
+            deadline_ms: 5000,
+            repeatable: true,
+            trace: 9,
+            role: role.into(),
+            key: key.into(),
+            body: body.into(),
+        })
     };
+    let steward = |key: &Key, body| {
+        call("steward", key.as_str(), StewardCall { body: Some(body) }.encode_to_vec())
+    };
+    let lane = |key, body| call("lane", key, LaneCall { body: Some(body) }.encode_to_vec());
     let (add, remove) = (vec![channel(0, false), channel(1, true)], vec![channel(0, false)]);
     let bodies = [
         peer_message::Body::Subscriptions(Subscriptions {
@@ -133,12 +144,17 @@ pub(super) fn peer_controls() -> Vec<Vec<u8>> {
         peer_message::Body::Held(SubscriptionsHeld { version: 1 }),
         peer_message::Body::Presence(Presence { version: 1, islands: vec![HOME.0] }),
         peer_message::Body::Heartbeat(Heartbeat { world_time_ms: 1_000_400 }),
-        call(call::Body::Durable(durable)),
-        call(call::Body::Live(live)),
-        call(call::Body::Grant(grant)),
-        call(call::Body::Notify(Notify { avatar, epoch: 1, payload: "{}".into() })),
-        call(call::Body::Superseded(Superseded { avatar, epoch: 1 })),
-        call(call::Body::Superseded(Superseded { avatar, epoch: u64::MAX })),
+        steward(&Key::chunk(HOME, chunk), steward_call::Body::Durable(durable)),
+        steward(&Key::avatar(FIRST_AVATAR), steward_call::Body::Grant(grant)),
+        lane("lane/0", lane_call::Body::Live(live)),
+        lane(
+            "lane/all",
+            lane_call::Body::Notify(Notify { avatar, epoch: 1, payload: "{}".into() }),
+        ),
+        lane("lane/all", lane_call::Body::Superseded(Superseded { avatar, epoch: 1 })),
+        lane("lane/all", lane_call::Body::Superseded(Superseded { avatar, epoch: u64::MAX })),
+        call("nobody", "some/key", Vec::new()),
+        call("No Role", "", Vec::new()),
     ];
     let written = |body| PeerMessage { body: Some(body) }.encode_to_vec();
     bodies.into_iter().map(written).collect()
@@ -151,11 +167,11 @@ fn answers() -> Vec<Answer> {
         ..DurableAnswer::default()
     };
     let live = LiveAnswer { effects: "{}".into(), ..LiveAnswer::default() };
-    let bodies = [
-        answer::Body::Durable(durable),
-        answer::Body::Live(live),
-        answer::Body::Rejected(Rejected { code: "busy".into() }),
-        answer::Body::Done(Done {}),
+    let answers = [
+        answer::Answer::Body(durable.encode_to_vec().into()),
+        answer::Answer::Body(live.encode_to_vec().into()),
+        answer::Answer::Rejected(Rejected { code: "busy".into() }),
+        answer::Answer::Body(Bytes::new()),
     ];
-    bodies.into_iter().map(|body| Answer { number: 1, body: Some(body) }).collect()
+    answers.into_iter().map(|answer| Answer { number: 1, answer: Some(answer) }).collect()
 }

@@ -8,11 +8,11 @@ use pelago_game::{Actor, DurableTurn, Game, IslandSpec, TurnEnd, json, run_durab
 use pelago_model::{
     ChunkId, Document, EntityId, Epoch, IslandTime, Key, Position, Revision, Sequence,
 };
-use pelago_node::avatar::{
+use pelago_node::WorldDocument;
+use pelago_node::documents::avatar::{
     AvatarDocument, NameDocument, PlaceDocument, SequenceCheck, SerialsDocument, read,
 };
-use pelago_node::node::WorldDocument;
-use pelago_node::schema::Stored;
+use pelago_node::documents::schema::Stored;
 use pelago_store::envelope;
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! The clocks of hosts: wrong by a bounded skew, set back and forth, and what nodes are told of them.
 
 use super::Simulation;
-use crate::violation::Invariant;
 use crate::schedule::MAX_SKEW_MS;
+use crate::violation::Invariant;
 use pelago_model::{NodeId, SteadyClock, WorldTime};
 
 /// The clock of a host, and the one that the node on it makes of it.

@@ -1,10 +1,10 @@
 //! Nodes, their store and their links.
 
 use super::{Event, Simulation};
-use crate::violation::Invariant;
 use crate::faults::Kind;
 use crate::network::messages;
 use crate::schedule::Fault;
+use crate::violation::Invariant;
 use bytes::Bytes;
 use pelago_cluster::{LinkId, LinksInput, Member};
 use pelago_model::{CommitOutcome, Incarnation, NodeId, Transaction, WorldTime};
@@ -156,7 +156,9 @@ impl Simulation {
             match effect {
                 ShellEffect::Dial { node, .. } => self.dial(id, node),
                 ShellEffect::Hangup { link, .. } => self.cut((id, link)),
-                ShellEffect::SendLink { link, bytes } => full.extend(self.send_link((id, link), bytes)),
+                ShellEffect::SendLink { link, bytes } => {
+                    full.extend(self.send_link((id, link), bytes))
+                }
                 ShellEffect::SendClient { client, bytes } => {
                     if let Some((player, _)) = self.clients.get(&client).copied() {
                         self.soon_in_order(player, client, bytes);

@@ -5,9 +5,7 @@ use super::{Event, REST_MS, Simulation};
 use crate::violation::{Invariant, Violation};
 use bytes::Bytes;
 use pelago_model::{EntityId, GrantKey, IslandTime, NodeId, Role};
-use pelago_node::{
-    CallResult, CallTarget, DurableResult, Grant, OutgoingCall, StewardCall,
-};
+use pelago_node::{CallResult, CallTarget, DurableResult, Grant, OutgoingCall, StewardCall};
 
 /// How often something is granted, in ms.
 const EVERY_MS: i64 = 700;

@@ -43,12 +43,7 @@ impl Simulation {
                 }
             }
             Fault::Takeover { player, node, hidden_ms } => {
-                self.take_over(
-                    self.player(player),
-                    self.node(node),
-                    hidden_ms,
-                    planned.number,
-                );
+                self.take_over(self.player(player), self.node(node), hidden_ms, planned.number);
             }
             Fault::BlockPlayer { player, for_ms } => {
                 self.block_player(self.player(player), for_ms);
