@@ -381,6 +381,7 @@ impl Simulation {
                 self.check_sizes()?;
             }
         }
+        self.drain_mailboxes();
         self.check_books()?;
         self.check_answered()?;
         self.check_grants()?;

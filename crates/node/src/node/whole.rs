@@ -181,6 +181,25 @@ impl Node {
         self.seats.iter().filter(|(_, seat)| !seat.mailbox.is_empty()).map(|(id, _)| *id)
     }
 
+    /// Lets a machine handle something before all that waits for it. Only for what it did itself: a write that blocked.
+    pub fn handle_at_once(
+        &mut self,
+        now: WorldTime,
+        input: MachineInput,
+        effects: &mut Vec<ShellEffect>,
+    ) {
+        let Some(seat) = self.seats.get_mut(&input.machine()) else { return };
+        let mut outputs = std::mem::take(&mut self.outputs);
+        seat.machine.handle(now, &self.directory, input, &mut outputs);
+        self.deliver(now, &mut outputs, effects);
+        self.outputs = outputs;
+    }
+
+    /// The lane of a client, if it has one.
+    pub fn lane_of(&self, client: ClientId) -> Option<u8> {
+        self.placed.get(&client).copied()
+    }
+
     /// Lets a machine handle what came first for it.
     pub fn serve(&mut self, now: WorldTime, id: MachineId, effects: &mut Vec<ShellEffect>) {
         let Some(seat) = self.seats.get_mut(&id) else { return };

@@ -96,6 +96,35 @@ impl Simulation {
         self.serve(id);
     }
 
+    /// A write has blocked: whoever wrote knows it before anything else.
+    fn at_once(&mut self, id: NodeId, input: MachineInput) {
+        let (now, mut effects) = (self.time_at(id), Vec::new());
+        if let Some(node) = self.nodes.get_mut(&id).and_then(|host| host.node.as_mut()) {
+            node.handle_at_once(now, input, &mut effects);
+        }
+        self.perform(id, effects);
+    }
+
+    /// A player takes no more bytes for now.
+    pub(super) fn block_client(&mut self, id: NodeId, client: ClientId) {
+        let node = self.nodes.get(&id).and_then(|host| host.node.as_ref());
+        let lane = node.and_then(|node| node.lane_of(client));
+        self.at_once(id, MachineInput::of_client(lane, client, ClientEvent::Blocked));
+        self.serve(id);
+    }
+
+    /// Serves everything that waits, so that what is in mailboxes is not taken for what machines hold.
+    pub(super) fn drain_mailboxes(&mut self) {
+        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+            let now = self.time_at(id);
+            let mut effects = Vec::new();
+            if let Some(node) = self.nodes.get_mut(&id).and_then(|host| host.node.as_mut()) {
+                node.settle(now, &mut effects);
+            }
+            self.perform(id, effects);
+        }
+    }
+
     /// A few players cannot fill what a mailbox has for sockets.
     fn found_waiting(&mut self, id: NodeId, what: &str) {
         if self.found.is_none() {
@@ -231,7 +260,7 @@ impl Simulation {
         {
             it.blocked = true;
             self.at(until, Event::LinkWritable { end });
-            self.links(end.0, LinksInput::Blocked { link: end.1 });
+            self.at_once(end.0, MachineInput::Links(LinksInput::Blocked { link: end.1 }));
         }
     }
 

@@ -7,7 +7,7 @@ use crate::player::{self, Player};
 use crate::schedule::{Fault, PlannedFault};
 use pelago_cluster::LinkId;
 use pelago_model::NodeId;
-use pelago_node::{ClientEvent, MailboxLimits};
+use pelago_node::MailboxLimits;
 
 /// How long after a guest of a storm has gone without a goodbye its node notices, in ms.
 const NOTICED_MS: i64 = 1500;
@@ -202,7 +202,7 @@ impl Simulation {
             player.blocked = true;
             let node = player.node;
             self.count(Kind::BlockedPlayer);
-            self.of_client(node, client, ClientEvent::Blocked);
+            self.block_client(node, client);
             self.after(for_ms.into(), Event::PlayerWritable { player: number, client });
         }
     }
