@@ -1,7 +1,7 @@
 //! What a lane allocates: nothing in a tick in which people only walk and turn.
 //!
-//! The lane is the real one; the test plays its node, hands its frames back to it as control does, answers the store,
-//! and drops what clients are sent, as the shell does once it is written. One test only: others in this process would
+//! The lane is the real one; the test plays its node, answers the store, and drops what clients are sent, as the shell does
+//! once it is written. One test only: others in this process would
 //! be counted, too.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -12,8 +12,8 @@ use pelago_model::{
     ChunkId, CommitOutcome, Document, EntityId, Epoch, Incarnation, IslandClock, IslandId,
     IslandTime, Machine, NodeId, Position, PublisherId, Revision, Sequence, Trajectory, WorldTime,
 };
-use pelago_node::avatar::Place;
-use pelago_node::{ControlInput, Effect, Lane, LaneConfig, LaneInput, Message, Session};
+use pelago_node::documents::avatar::Place;
+use pelago_node::{ClientEvent, Lane, LaneConfig, LaneEffect, LaneInput, NewSession, StoreAnswer};
 use pelago_wire::client::{ClientMessage, Move, client_message};
 use pelago_wire::message::{Kind, decode_control, put_control};
 use pelago_world::ClientId;
@@ -57,7 +57,7 @@ struct Rig {
     land: Arc<Land>,
     now: WorldTime,
     dice: u64,
-    effects: Vec<Effect>,
+    effects: Vec<LaneEffect>,
     /// What the lane is told next, by the node that the test plays.
     inputs: Vec<LaneInput>,
 }
@@ -69,9 +69,9 @@ impl Rig {
         let lane = Lane::new(LaneConfig {
             node: NODE,
             lane: 0,
-            publisher: PublisherId::new(NODE, 0, Incarnation(1)),
+            publisher: PublisherId::lane(NODE, 0, Incarnation(1)),
             home: ISLAND,
-            lands: BTreeMap::from([(ISLAND, land.clone())]),
+            lands: Arc::new(BTreeMap::from([(ISLAND, land.clone())])),
             game: Arc::new(Frontier),
             clock: IslandClock::IDENTITY,
             content: Arc::default(),
@@ -87,7 +87,7 @@ impl Rig {
     fn join(&mut self, number: u64) {
         let position = Frontier.spawn(&self.land, Arrival::Home, number);
         // Checkpoints are spread by this number: here over ten ticks of fifty, so that others have none.
-        let session = Session {
+        let session = NewSession {
             client: ClientId(number * 50 + number % 10),
             avatar: EntityId(number),
             epoch: Epoch(1),
@@ -146,32 +146,19 @@ impl Rig {
     fn perform(&mut self, spent: &mut Spent) {
         for effect in self.effects.drain(..) {
             match effect {
-                Effect::To(Message::Control(ControlInput::Publish { frames })) => {
-                    self.inputs.push(LaneInput::Frames(frames));
-                }
-                Effect::To(Message::Control(ControlInput::Interest {
-                    channel, wanted, ..
-                })) => {
-                    let reader = NODE;
-                    self.inputs.push(match wanted {
-                        true => LaneInput::Subscribe { reader, channel, version: 1 },
-                        false => LaneInput::Unsubscribe { reader, channel },
-                    });
-                }
-                Effect::To(Message::Control(ControlInput::Snapshot { snapshot, .. })) => {
-                    self.inputs.push(LaneInput::Snapshot(snapshot));
-                }
-                Effect::Commit { request_id, .. } => {
+                LaneEffect::Publish(frames) => assert_eq!(frames, [], "nobody else reads them"),
+                LaneEffect::Commit { request, .. } => {
                     spent.checkpoints += 1;
-                    let outcome = CommitOutcome::Committed;
-                    self.inputs.push(LaneInput::Committed { request_id, outcome });
+                    let answer = StoreAnswer::Committed(CommitOutcome::Committed);
+                    self.inputs.push(LaneInput::Stored { request, answer });
                 }
-                Effect::Load { request_id, keys, .. } => {
+                LaneEffect::Load { request, keys } => {
                     spent.reads += 1;
                     let documents = Some(vec![Document::ABSENT; keys.len()]);
-                    self.inputs.push(LaneInput::Loaded { request_id, documents });
+                    let answer = StoreAnswer::Loaded(documents);
+                    self.inputs.push(LaneInput::Stored { request, answer });
                 }
-                Effect::SendClient { .. } => {}
+                LaneEffect::Interest { .. } | LaneEffect::Send { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -214,7 +201,8 @@ fn received(client: ClientId, request: Move) -> LaneInput {
     // The header is a length and a kind, a byte each.
     let payload = bytes.freeze().slice(2..);
     assert!(decode_control::<ClientMessage>(&payload).is_ok());
-    LaneInput::Received { client, kind: Kind::Control as u8, payload }
+    let event = ClientEvent::Received { kind: Kind::Control as u8, payload };
+    LaneInput::Client { client, event }
 }
 
 /// People walk about until every vector has seen more than the ticks that are measured bring.

@@ -1,21 +1,23 @@
 //! What a lane does about clients that do too little or too much.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use bytes::{Bytes, BytesMut};
+mod players;
+
+use bytes::Bytes;
 use pelago_frontier::Frontier;
 use pelago_game::{Arrival, ContentHash, Game, IslandSpec, Land};
 use pelago_model::{
     Allowance, EntityId, Epoch, Incarnation, IslandClock, IslandId, Limit, Machine, NodeId,
     Position, PublisherId, Revision, Sequence, WorldNumber, WorldTime,
 };
-use pelago_node::avatar::Place;
-use pelago_node::{ClientLimits, Effect, Lane, LaneConfig, LaneInput, ProtocolViolation, Session};
-use pelago_wire::client::{
-    Act, ClientMessage, FetchContent, Move, Ping, Say, ServerMessage, client_message,
-    server_message,
+use pelago_node::documents::avatar::Place;
+use pelago_node::{
+    ClientEvent, ClientLimits, Lane, LaneConfig, LaneEffect, LaneInput, NewSession,
+    ProtocolViolation,
 };
-use pelago_wire::message::{Kind, decode_control, put_control};
+use pelago_wire::client::{Act, FetchContent, Move, Ping, Say, client_message, server_message};
 use pelago_world::ClientId;
+use players::{controls, says};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -44,9 +46,9 @@ impl Stage {
         let lane = Lane::new(LaneConfig {
             node: NodeId(1),
             lane: 0,
-            publisher: PublisherId::new(NodeId(1), 0, Incarnation(1)),
+            publisher: PublisherId::lane(NodeId(1), 0, Incarnation(1)),
             home,
-            lands: BTreeMap::from([(home, land)]),
+            lands: Arc::new(BTreeMap::from([(home, land)])),
             game: Arc::new(Frontier),
             clock: IslandClock::IDENTITY,
             content: Arc::new(BTreeMap::from([(ContentHash::of(&content), content)])),
@@ -54,7 +56,7 @@ impl Stage {
         });
         let mut stage = Self { lane, now: BEGIN, here, told: Vec::new(), closed: false };
         let at = IslandClock::IDENTITY.at(WorldTime(BEGIN));
-        stage.handle(LaneInput::Join(Box::new(Session {
+        stage.handle(LaneInput::Join(Box::new(NewSession {
             client: CLIENT,
             avatar: EntityId::new(world, 1),
             epoch: Epoch(1),
@@ -74,18 +76,19 @@ impl Stage {
         self.lane.handle(WorldTime(self.now), input, &mut effects);
         for effect in effects {
             match effect {
-                Effect::SendClient { bytes, .. } => self.told.extend(controls(bytes)),
-                Effect::CloseClient { .. } => self.closed = true,
+                LaneEffect::Send { bytes, .. } => self.told.extend(controls(bytes)),
+                LaneEffect::Close { .. } => self.closed = true,
                 _ => {}
             }
         }
     }
 
+    fn event(&mut self, event: ClientEvent) {
+        self.handle(LaneInput::Client { client: CLIENT, event });
+    }
+
     fn say(&mut self, body: client_message::Body) {
-        let mut payload = BytesMut::new();
-        put_control(&mut payload, &ClientMessage { body: Some(body) });
-        let (_, payload) = messages(payload.freeze()).remove(0);
-        self.handle(LaneInput::Received { client: CLIENT, kind: Kind::Control as u8, payload });
+        self.handle(says(CLIENT.0, body));
     }
 
     fn ping(&mut self) {
@@ -115,32 +118,6 @@ impl Stage {
     }
 }
 
-/// Messages out of a stream: their kinds and payloads.
-fn messages(mut bytes: Bytes) -> Vec<(u8, Bytes)> {
-    let mut found = Vec::new();
-    while !bytes.is_empty() {
-        let (mut length, mut shift) = (0usize, 0);
-        loop {
-            let byte = bytes.split_to(1)[0];
-            length |= usize::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte < 0x80 {
-                break;
-            }
-        }
-        let mut message = bytes.split_to(length);
-        found.push((message.split_to(1)[0], message));
-    }
-    found
-}
-
-fn controls(bytes: Bytes) -> Vec<server_message::Body> {
-    let of_control = messages(bytes).into_iter().filter(|(kind, _)| *kind == Kind::Control as u8);
-    of_control
-        .filter_map(|(_, bytes)| decode_control::<ServerMessage>(&bytes).unwrap().body)
-        .collect()
-}
-
 #[test]
 fn who_says_nothing_for_too_long_is_closed_as_idle() {
     let limits = ClientLimits { idle_ms: 3000, ..ClientLimits::default() };
@@ -159,7 +136,7 @@ fn who_says_nothing_for_too_long_is_closed_as_idle() {
 fn who_reads_nothing_for_too_long_is_closed_as_slow_and_told_what_waited() {
     let limits = ClientLimits { blocked_ms: 3000, ..ClientLimits::default() };
     let mut stage = Stage::new(limits);
-    stage.handle(LaneInput::Blocked { client: CLIENT });
+    stage.event(ClientEvent::Blocked);
     stage.ping();
     stage.pass(2800);
     assert!(stage.told.is_empty(), "{:?}", stage.told);
@@ -174,9 +151,9 @@ fn who_reads_again_in_time_stays() {
     let limits = ClientLimits { blocked_ms: 3000, ..ClientLimits::default() };
     let mut stage = Stage::new(limits);
     for _ in 0..3 {
-        stage.handle(LaneInput::Blocked { client: CLIENT });
+        stage.event(ClientEvent::Blocked);
         stage.pass(2500);
-        stage.handle(LaneInput::Writable { client: CLIENT });
+        stage.event(ClientEvent::Writable);
         stage.pass(500);
     }
     stage.pass(5000);
@@ -186,7 +163,7 @@ fn who_reads_again_in_time_stays() {
 #[test]
 fn more_control_messages_than_may_wait_close_a_blocked_client_as_slow() {
     let mut stage = Stage::new(ClientLimits::default());
-    stage.handle(LaneInput::Blocked { client: CLIENT });
+    stage.event(ClientEvent::Blocked);
     let mut fetches = 0;
     while !stage.closed {
         let hash = ContentHash::of(&Bytes::from(vec![7; 3000])).0;
@@ -265,7 +242,7 @@ fn what_comes_too_often_is_refused_and_is_allowed_again_later() {
 }
 
 #[test]
-fn an_offence_closes_the_session_with_its_code() {
+fn a_violation_closes_the_session_with_its_code() {
     for (violation, code) in [
         (ProtocolViolation::Flood, "flood"),
         (ProtocolViolation::EmptyFrames, "flood"),
@@ -274,7 +251,7 @@ fn an_offence_closes_the_session_with_its_code() {
         (ProtocolViolation::Malformed, "malformed"),
     ] {
         let mut stage = Stage::new(ClientLimits::default());
-        stage.handle(LaneInput::Violated { client: CLIENT, violation });
+        stage.event(ClientEvent::Violated(violation));
         assert_eq!(stage.closing(), Some(code));
     }
 }
