@@ -20,39 +20,39 @@ use pelago_wire::frame::{Frame, Snapshot};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-pub const ISLAND: IslandId = IslandId(1);
-pub const NOW: WorldTime = WorldTime(1_000_000);
+pub(crate) const ISLAND: IslandId = IslandId(1);
+pub(crate) const NOW: WorldTime = WorldTime(1_000_000);
 /// The node of the first instance; the others follow.
-pub const NODE: NodeId = NodeId(1);
+pub(crate) const NODE: NodeId = NodeId(1);
 
 /// Instances of the stewards, each on a node of its own, and all that came of what they asked for.
-pub struct Stewards {
-    pub store: Memory,
-    pub land: Arc<Land>,
-    pub now: WorldTime,
-    pub hosts: Vec<ServiceHost>,
+pub(crate) struct Stewards {
+    pub(crate) store: Memory,
+    pub(crate) land: Arc<Land>,
+    pub(crate) now: WorldTime,
+    pub(crate) hosts: Vec<ServiceHost>,
     /// How the next commits end, the first last, and whether they happen.
-    pub faults: Vec<(CommitOutcome, bool)>,
+    pub(crate) faults: Vec<(CommitOutcome, bool)>,
     /// How many documents each commit wrote, and how it ended.
-    pub commits: Vec<(usize, CommitOutcome)>,
+    pub(crate) commits: Vec<(usize, CommitOutcome)>,
     /// What was asked of the store.
-    pub loaded: BTreeSet<Key>,
+    pub(crate) loaded: BTreeSet<Key>,
     /// The answers, by the number of the call.
-    pub answers: Vec<(u64, DurableResult)>,
+    pub(crate) answers: Vec<(u64, DurableResult)>,
     /// The codes of calls that were not begun.
-    pub rejected: Vec<String>,
+    pub(crate) rejected: Vec<String>,
     /// What sessions were to be told.
-    pub told: Vec<(NodeId, EntityId, Epoch, Bytes)>,
+    pub(crate) told: Vec<(NodeId, EntityId, Epoch, Bytes)>,
     /// What was published, and for whom: the lane of the node, or other nodes.
-    pub frames: Vec<(Option<u8>, Arc<Frame>)>,
-    pub snapshots: Vec<(Reader, Arc<Snapshot>)>,
-    pub log: Vec<String>,
+    pub(crate) frames: Vec<(Option<u8>, Arc<Frame>)>,
+    pub(crate) snapshots: Vec<(Reader, Arc<Snapshot>)>,
+    pub(crate) log: Vec<String>,
     calls: u64,
 }
 
 impl Stewards {
     /// So many instances of a kind over an empty store.
-    pub fn new(land: Land, instances: u16, kind: &ServiceKind) -> Self {
+    pub(crate) fn new(land: Land, instances: u16, kind: &ServiceKind) -> Self {
         let land = Arc::new(land);
         let host = |number| {
             let node = NodeId(NODE.0 + number);
@@ -85,11 +85,11 @@ impl Stewards {
     }
 
     /// Stewards as they are used, without a planted bug.
-    pub fn kind() -> ServiceKind {
+    pub(crate) fn kind() -> ServiceKind {
         steward::kind(steward::MAX_BATCH_TURNS, steward::StewardSabotage::default())
     }
 
-    pub fn write(&mut self, key: Key, schema: u16, value: Bytes) {
+    pub(crate) fn write(&mut self, key: Key, schema: u16, value: Bytes) {
         let expected = self.store.get(&key).revision;
         let write = Write { key, expected, schema, value: Some(value) };
         let outcome = self.store.apply(Transaction { checks: Vec::new(), writes: vec![write] });
@@ -97,30 +97,30 @@ impl Stewards {
     }
 
     /// Writes the document of an avatar that is played under an epoch.
-    pub fn write_avatar(&mut self, avatar: EntityId, place: Place, game: serde_json::Value) {
+    pub(crate) fn write_avatar(&mut self, avatar: EntityId, place: Place, game: serde_json::Value) {
         let document = AvatarDocument::new("Anna".into(), place, game);
         let document = AvatarDocument { epoch: Epoch(1), ..document };
         self.write(Key::avatar(avatar), AVATAR_SCHEMA, json::encode(&document).unwrap());
     }
 
-    pub fn avatar(&self, avatar: EntityId) -> AvatarDocument {
+    pub(crate) fn avatar(&self, avatar: EntityId) -> AvatarDocument {
         read(&self.store.get(&Key::avatar(avatar))).unwrap().unwrap()
     }
 
     /// Tells an instance something; what it asks for comes back undone.
-    pub fn tell(&mut self, at: usize, input: ServiceInput) -> Vec<ServiceEffect> {
+    pub(crate) fn tell(&mut self, at: usize, input: ServiceInput) -> Vec<ServiceEffect> {
         let mut effects = Vec::new();
         self.hosts[at].handle(self.now, input, &mut effects);
         effects
     }
 
     /// Calls an instance; what it asks for comes back undone.
-    pub fn call(&mut self, at: usize, call: StewardCall) -> Vec<ServiceEffect> {
+    pub(crate) fn call(&mut self, at: usize, call: StewardCall) -> Vec<ServiceEffect> {
         let (key, trace) = (call.key(), call.trace());
         self.call_with(at, key, call.encode(), trace)
     }
 
-    pub fn call_with(
+    pub(crate) fn call_with(
         &mut self,
         at: usize,
         key: Key,
@@ -134,7 +134,7 @@ impl Stewards {
     }
 
     /// Carries out one thing that an instance asked for, and says what the instance asks for then.
-    pub fn carry_out(&mut self, at: usize, effect: ServiceEffect) -> Vec<ServiceEffect> {
+    pub(crate) fn carry_out(&mut self, at: usize, effect: ServiceEffect) -> Vec<ServiceEffect> {
         let input = match effect {
             ServiceEffect::Load { request, keys } => {
                 let documents = keys.iter().map(|key| self.store.get(key)).collect();
@@ -199,7 +199,7 @@ impl Stewards {
     }
 
     /// Carries out everything that follows.
-    pub fn finish(&mut self, at: usize, effects: Vec<ServiceEffect>) {
+    pub(crate) fn finish(&mut self, at: usize, effects: Vec<ServiceEffect>) {
         let mut queue = VecDeque::from(effects);
         while let Some(effect) = queue.pop_front() {
             queue.extend(self.carry_out(at, effect));
@@ -207,7 +207,7 @@ impl Stewards {
     }
 
     /// Calls an instance and carries out everything that follows: the answer, or the code of the refusal.
-    pub fn ask(&mut self, at: usize, call: StewardCall) -> Result<Bytes, String> {
+    pub(crate) fn ask(&mut self, at: usize, call: StewardCall) -> Result<Bytes, String> {
         let effects = self.call(at, call);
         self.finish(at, effects);
         let (number, result) = self.answers.pop().unwrap();
@@ -216,12 +216,12 @@ impl Stewards {
     }
 
     /// What an instance counts under a name.
-    pub fn counter(&self, at: usize, name: &str) -> u64 {
+    pub(crate) fn counter(&self, at: usize, name: &str) -> u64 {
         self.hosts[at].counters().find(|(_, other, _)| *other == name).unwrap().2
     }
 
     /// Nothing is left of what was asked of the instances.
-    pub fn check_at_rest(&self) {
+    pub(crate) fn check_at_rest(&self) {
         for size in self.hosts.iter().flat_map(ServiceHost::sizes) {
             assert!(size.held <= size.rest, "{size:?}");
         }
@@ -230,7 +230,7 @@ impl Stewards {
 }
 
 /// What a player or an operator gets to see.
-pub fn effects_or_code(result: DurableResult) -> Result<Bytes, String> {
+pub(crate) fn effects_or_code(result: DurableResult) -> Result<Bytes, String> {
     match result {
         DurableResult::Done { effects, .. } => Ok(effects),
         DurableResult::Refused(refusal) => Err(refusal.code.into_owned()),
@@ -238,7 +238,7 @@ pub fn effects_or_code(result: DurableResult) -> Result<Bytes, String> {
 }
 
 /// A command of an avatar's session at a place.
-pub fn command(
+pub(crate) fn command(
     key: Key,
     (avatar, epoch, sequence): (EntityId, Epoch, Sequence),
     position: Position,
@@ -250,7 +250,7 @@ pub fn command(
 }
 
 /// The state of a new avatar that was given some wood.
-pub fn with_wood(wood: u64) -> serde_json::Value {
+pub(crate) fn with_wood(wood: u64) -> serde_json::Value {
     let mut game = Frontier.new_avatar("Anna");
     game["held"]["wood"] = wood.into();
     game["granted"] = serde_json::json!({"wood": wood});
