@@ -10,13 +10,12 @@ use pelago_frontier::Frontier;
 use pelago_game::{Actor, Game, IslandSpec, Land, json};
 use pelago_model::{
     ChunkId, Document, EntityId, Epoch, Incarnation, IslandClock, IslandId, IslandTime, Key,
-    Machine, NodeId, PublisherId, Revision, Sequence, WorldTime,
+    Machine, NodeId, PublisherId, Revision, Role, Sequence, WorldTime,
 };
-use pelago_node::avatar::{AVATAR_SCHEMA, AvatarDocument, Place};
-use pelago_node::{
-    Caller, DurableCommand, DurableResult, Effect, LaneInput, MAX_BATCH_TURNS, Message, Steward,
-    StewardConfig, StewardInput, StewardSabotage,
-};
+use pelago_node::documents::avatar::{AVATAR_SCHEMA, AvatarDocument, Place};
+use pelago_node::service::{ServiceCall, ServiceEffect, ServiceHost, ServiceInput, ServiceSeat};
+use pelago_node::steward::{MAX_BATCH_TURNS, StewardSabotage, kind};
+use pelago_node::{Caller, DurableCommand, DurableResult, MachineId, StewardCall, StoreAnswer};
 use pelago_store::{Memory, Store, commit_now, load_now};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +27,7 @@ const TURNS: u64 = 32;
 const A_DAY_MS: i64 = 86_400_000;
 
 struct Rig {
-    steward: Steward,
+    host: ServiceHost,
     store: Memory,
     /// Per avatar: what it does, where.
     commands: Vec<DurableCommand>,
@@ -75,16 +74,16 @@ impl Rig {
                 trace: number,
             });
         }
-        let steward = Steward::new(StewardConfig {
-            publisher: PublisherId::new(NodeId(1), PublisherId::STEWARD, Incarnation(1)),
+        let seat = ServiceSeat {
+            node: NodeId(1),
+            publisher: PublisherId::service(NodeId(1), 0, Incarnation(1)),
             game: Arc::new(Frontier),
-            lands: BTreeMap::from([(ISLAND, land)]),
+            lands: Arc::new(BTreeMap::from([(ISLAND, land)])),
             clock: IslandClock::IDENTITY,
             secret: [7; 32],
-            batch_turns: MAX_BATCH_TURNS,
-            sabotage: StewardSabotage::default(),
-        });
-        Self { steward, store: Memory::from(documents), commands, now }
+        };
+        let host = ServiceHost::new(&seat, &[kind(MAX_BATCH_TURNS, StewardSabotage::default())]);
+        Self { host, store: Memory::from(documents), commands, now }
     }
 
     /// Everybody gathers once, a day later than before.
@@ -94,29 +93,36 @@ impl Rig {
         for command in &mut self.commands {
             command.actor.sequence = command.actor.sequence.next();
             command.actor.received = IslandTime(self.now.0);
-            let caller = Caller::Lane { lane: 0, number: command.trace };
-            let input = StewardInput::Command { caller, command: command.clone() };
-            self.steward.handle(self.now, input, &mut effects);
+            let (key, trace) = (command.key.clone(), command.trace);
+            let caller = Caller::Machine { machine: MachineId::Lane(0), number: trace };
+            let body = StewardCall::Command(command.clone()).encode();
+            let call = ServiceCall { caller, key, body, trace };
+            let input = ServiceInput::Call { role: Role::steward(), call };
+            self.host.handle(self.now, input, &mut effects);
         }
         while !effects.is_empty() {
             for effect in std::mem::take(&mut effects) {
                 let input = match effect {
-                    Effect::Load { request_id, keys, .. } => {
-                        let documents = load_now(&self.store, keys).ok();
-                        StewardInput::Loaded { request_id, documents }
+                    ServiceEffect::Load { request, keys } => {
+                        let answer = StoreAnswer::Loaded(load_now(&self.store, keys).ok());
+                        ServiceInput::Stored { request, answer }
                     }
-                    Effect::Commit { request_id, transaction, .. } => {
+                    ServiceEffect::Commit { request, transaction } => {
                         let outcome = commit_now(&self.store, transaction);
-                        StewardInput::Committed { request_id, outcome }
+                        ServiceInput::Stored { request, answer: StoreAnswer::Committed(outcome) }
                     }
-                    Effect::To(Message::Lane(_, LaneInput::DurableEnded { result, .. })) => {
+                    ServiceEffect::Run { request, run } => {
+                        ServiceInput::Ran { request, end: run.run() }
+                    }
+                    ServiceEffect::Reply { reply, .. } => {
+                        let result = DurableResult::of_call(Ok(reply.unwrap()));
                         assert!(matches!(result, DurableResult::Done { .. }), "{result:?}");
                         answered += 1;
                         continue;
                     }
                     _ => continue,
                 };
-                self.steward.handle(self.now, input, &mut effects);
+                self.host.handle(self.now, input, &mut effects);
             }
         }
         assert_eq!(answered, TURNS);

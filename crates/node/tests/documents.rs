@@ -9,13 +9,13 @@ use pelago_model::{
     ChunkId, Document, EntityId, Epoch, GrantKey, IslandId, IslandTime, Key, NodeId, Position,
     Revision, Secret, Sequence, key::KINDS,
 };
-use pelago_node::audit::{AuditDocument, Cause};
-use pelago_node::avatar::{
+use pelago_node::documents::audit::{AuditDocument, Cause};
+use pelago_node::documents::avatar::{
     AvatarDocument, ChainHash, NameDocument, Place, PlaceDocument, SerialsDocument,
 };
-use pelago_node::node::WorldDocument;
-use pelago_node::schema::{Stored, read};
-use pelago_node::token::TokenHash;
+use pelago_node::documents::schema::{Stored, read};
+use pelago_node::documents::token::TokenHash;
+use pelago_node::documents::world::WorldDocument;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
