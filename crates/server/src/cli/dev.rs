@@ -2,19 +2,17 @@
 #![allow(clippy::print_stdout, reason = "a command prints")]
 
 use crate::certificate::Certificate;
-use crate::cluster::{Cluster, ClusterSettings, MAX_NODES};
 use crate::config::Config;
-use crate::measured_store::MeasuredStore;
-use crate::sink::Sink;
-use crate::world::{NEW_ISLAND_SIZE, NewWorld};
-use crate::{http, metrics};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use pelago_admin::{MeasuredStore, Sink, api, metrics};
 use pelago_client::Transport;
 use pelago_client::bots::{self, Behavior, Plan};
 use pelago_game::Game;
 use pelago_net::recording::Passage;
 use pelago_net::{Listener, OpenFiles, ServerTls, Trust};
+use pelago_runtime::bootstrap::{NEW_ISLAND_SIZE, NewWorld};
+use pelago_runtime::process::{Cluster, ClusterSettings, MAX_NODES};
 use pelago_store::Store;
 use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
@@ -116,7 +114,7 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
     if arguments.reset {
         reset(&arguments.data)?;
     }
-    let access = http::Access::choose(arguments.http, arguments.admin_token_file.as_deref())?;
+    let access = api::Access::choose(arguments.http, arguments.admin_token_file.as_deref())?;
     if arguments.plain_http && !arguments.http.ip().is_loopback() {
         bail!("--plain-http: --http {} is open to others", arguments.http);
     }
@@ -138,16 +136,16 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
         links: arguments.listen_links,
         tls: tls.clone(),
         new_world: NewWorld { seed: arguments.seed, island_size: arguments.island_size },
-        limits,
+        limits: limits.of_node(),
         files: files.clone(),
     };
     let cluster = Arc::new(Cluster::start(&settings, game, store.clone()).context("--listen")?);
     let engine = address.split(':').next().unwrap_or_default().to_owned();
-    let router = http::router(cluster.clone(), engine, metrics, access);
+    let router = api::router(cluster.clone(), engine, metrics, access);
     let (stopping, stop) = watch::channel(false);
     let http_tls = tls.clone().filter(|_| !arguments.plain_http);
-    let (reserve, time) = (files.reserve(), http::CONNECTION_TIME);
-    let server = tokio::spawn(http::serve(listener, router, http_tls, reserve, time, stop));
+    let (reserve, time) = (files.reserve(), api::CONNECTION_TIME);
+    let server = tokio::spawn(api::serve(listener, router, http_tls, reserve, time, stop));
     let sink = sink.map(|sink| tokio::spawn(sink.run(stopping.subscribe())));
     wait_until_ready(&cluster).await?;
     // Whoever reads the announcement may signal at once.

@@ -16,7 +16,7 @@ const TOKEN_VARIABLE: &str = "PELAGO_ADMIN_TOKEN";
 
 /// What is asked of those who want to read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Access {
+pub enum Access {
     /// To be on this machine, and to mean it: see [`Denied::Host`].
     Loopback,
     /// The token of this hash. Comparing hashes of blake3 is constant in time.
@@ -25,7 +25,7 @@ pub(crate) enum Access {
 
 /// Why somebody may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Denied {
+pub enum Denied {
     /// No token, or the wrong one.
     Unauthorized,
     /// A name that is not this machine's own was asked for: a page of a stranger, whose name now leads here.
@@ -37,7 +37,7 @@ impl Access {
     ///
     /// # Errors
     /// If the token cannot be read or is too short, or if strangers could read without one.
-    pub(crate) fn choose(http: SocketAddr, file: Option<&Path>) -> Result<Self> {
+    pub fn choose(http: SocketAddr, file: Option<&Path>) -> Result<Self> {
         let token = token("--admin-token-file", file)?;
         let token = token.map(|(text, from)| Self::of(&text).context(from)).transpose()?;
         match token {
@@ -57,7 +57,7 @@ impl Access {
     }
 
     /// Decides about a request.
-    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Denied> {
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), Denied> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         match self {
             Self::Loopback => {
@@ -91,7 +91,7 @@ fn token(flag: &str, file: Option<&Path>) -> Result<Option<(String, String)>> {
 ///
 /// # Errors
 /// If the token cannot be read or sent.
-pub(crate) fn bearer_of(file: Option<&Path>) -> Result<Option<HeaderValue>> {
+pub fn bearer_of(file: Option<&Path>) -> Result<Option<HeaderValue>> {
     let Some((text, from)) = token("--token-file", file)? else { return Ok(None) };
     let mut value = HeaderValue::from_str(&format!("Bearer {text}")).context(from)?;
     value.set_sensitive(true);

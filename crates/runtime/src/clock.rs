@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// World time of one process. It never steps back, whatever the host's clock does.
 #[derive(Debug)]
-pub(crate) struct WorldClock {
+pub struct WorldClock {
     epoch_unix_ms: i64,
     /// Guards what was told last.
     steady: Mutex<SteadyClock>,
@@ -15,25 +15,25 @@ pub(crate) struct WorldClock {
 
 impl WorldClock {
     /// A clock for a world whose time began then.
-    pub(crate) fn new(epoch_unix_ms: i64) -> Self {
+    pub fn new(epoch_unix_ms: i64) -> Self {
         Self { epoch_unix_ms, steady: Mutex::default() }
     }
 
     /// World time now.
-    pub(crate) fn now(&self) -> WorldTime {
+    pub fn now(&self) -> WorldTime {
         let mut steady = self.steady.lock().unwrap_or_else(PoisonError::into_inner);
         steady.read(WorldTime(unix_ms().saturating_sub(self.epoch_unix_ms).max(0)))
     }
 
     /// When the runtime's timer should fire for a world time.
-    pub(crate) fn instant(&self, time: WorldTime) -> Instant {
+    pub fn instant(&self, time: WorldTime) -> Instant {
         let wait = time.since(self.now()).clamp(0, 60_000);
         Instant::now() + Duration::from_millis(wait as u64)
     }
 }
 
 /// Milliseconds since 1970 by the host's clock.
-pub(crate) fn unix_ms() -> i64 {
+pub fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -9,7 +9,7 @@ mod lines;
 mod place;
 mod settings;
 
-pub(crate) use settings::SinkConfig;
+pub use settings::SinkConfig;
 
 use anyhow::{Context, Result, bail};
 use bulk::Bulk;
@@ -33,7 +33,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A sink and where it is.
-pub(crate) struct Sink {
+pub struct Sink {
     store: Arc<dyn Store>,
     target: Target,
     kinds: BTreeSet<String>,
@@ -65,7 +65,7 @@ impl Sink {
     ///
     /// # Errors
     /// If the store has no feed, or a file or URL of the configuration cannot be used.
-    pub(crate) fn new(config: SinkConfig, store: Arc<dyn Store>, data: &Path) -> Result<Self> {
+    pub fn new(config: SinkConfig, store: Arc<dyn Store>, data: &Path) -> Result<Self> {
         if !store.capabilities().feed {
             bail!("sink: the store's engine has no feed of changes");
         }
@@ -92,7 +92,7 @@ impl Sink {
     }
 
     /// Follows the feed until `stop` becomes true.
-    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut pause = FIRST_PAUSE;
         loop {
             let step = tokio::select! {

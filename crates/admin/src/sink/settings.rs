@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// What a sink is given.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct SinkConfig {
+pub struct SinkConfig {
     /// Lines of JSON are appended to this file.
     file: Option<PathBuf>,
     /// Documents are sent to `_bulk` of this server.
@@ -53,7 +53,7 @@ impl SinkConfig {
     ///
     /// # Errors
     /// Names the key.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         if self.file.is_some() == self.http.is_some() {
             bail!("sink: one of sink.file and sink.http is needed");
         }

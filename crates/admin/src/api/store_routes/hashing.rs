@@ -30,11 +30,11 @@ pub(super) enum Progress {
 
 /// A reading that has not ended, as it is told.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct UnderWay {
+pub struct UnderWay {
     /// What to ask with.
-    pub(crate) reading: u64,
+    pub reading: u64,
     /// Documents that were read.
-    pub(crate) documents: u64,
+    pub documents: u64,
 }
 
 #[derive(Clone)]

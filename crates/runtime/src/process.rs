@@ -1,16 +1,9 @@
 //! Several nodes in one process, linked over loopback TCP.
 
-#[cfg(test)]
-mod faulty_store;
-#[cfg(test)]
-mod hostile_network;
-#[cfg(test)]
-mod hot_paths;
-
+use crate::bootstrap::{NewWorld, World, open_world};
 use crate::clock::WorldClock;
-use crate::config::LimitsConfig;
-use crate::shell::{NodeListeners, NodeSettings, NodeShell};
-use crate::world::{NewWorld, World, open_world};
+use crate::limits::NodeLimits;
+use crate::tasks::{NodeListeners, NodeSettings, NodeShell};
 use anyhow::Result;
 use pelago_cluster::Member;
 use pelago_game::Game;
@@ -23,39 +16,39 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 /// The most nodes of one process.
-pub(crate) const MAX_NODES: u16 = 64;
+pub const MAX_NODES: u16 = 64;
 
 /// Where in the number of a recorded connection its node begins.
 const NODE_SHIFT: u32 = 24;
 
 /// The nodes of this process and the world they run.
-pub(crate) struct Cluster {
-    pub(crate) nodes: Vec<NodeShell>,
-    pub(crate) world: World,
-    pub(crate) game: Arc<dyn Game>,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) clock: Arc<WorldClock>,
+pub struct Cluster {
+    pub nodes: Vec<NodeShell>,
+    pub world: World,
+    pub game: Arc<dyn Game>,
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<WorldClock>,
 }
 
 /// How many nodes, and where.
-pub(crate) struct ClusterSettings {
-    pub(crate) nodes: u16,
-    pub(crate) lanes: u8,
-    pub(crate) spread: u8,
-    pub(crate) listen: SocketAddr,
+pub struct ClusterSettings {
+    pub nodes: u16,
+    pub lanes: u8,
+    pub spread: u8,
+    pub listen: SocketAddr,
     /// Where nodes listen for each other: links are not encrypted.
-    pub(crate) links: IpAddr,
+    pub links: IpAddr,
     /// Encrypts what passes between clients and nodes.
-    pub(crate) tls: Option<ServerTls>,
-    pub(crate) new_world: NewWorld,
-    pub(crate) limits: LimitsConfig,
+    pub tls: Option<ServerTls>,
+    pub new_world: NewWorld,
+    pub limits: NodeLimits,
     /// The files of all connections of clients.
-    pub(crate) files: OpenFiles,
+    pub files: OpenFiles,
 }
 
 impl Cluster {
     /// Opens the world, starts its nodes and lets them know each other.
-    pub(crate) fn start(
+    pub fn start(
         settings: &ClusterSettings,
         game: Arc<dyn Game>,
         store: Arc<dyn Store>,
@@ -86,10 +79,7 @@ impl Cluster {
                 node: NodeId(number + 1),
                 lanes: settings.lanes,
                 spread: settings.spread,
-                max_clients: settings.limits.clients,
-                batch_turns: settings.limits.batch_turns as usize,
-                clients: settings.limits.of_clients(),
-                connections: settings.limits.of_connections(),
+                limits: settings.limits.clone(),
                 tls: settings.tls.clone(),
                 files: settings.files.clone(),
                 // The books are opened to those on this machine only.
@@ -117,13 +107,13 @@ impl Cluster {
     }
 
     /// Begins to record what passes between clients and their nodes.
-    pub(crate) fn begin_recording(&self) {
+    pub fn begin_recording(&self) {
         let now = Instant::now();
         self.nodes.iter().for_each(|node| node.status.traffic.recorder.begin(now));
     }
 
     /// Ends it, and gives what was recorded, in order. The node's place is in the highest bits of a connection's number.
-    pub(crate) fn end_recording(&self) -> Vec<Passage> {
+    pub fn end_recording(&self) -> Vec<Passage> {
         let mut all = Vec::new();
         for (node, shell) in (0u32..).zip(&self.nodes) {
             let numbered = |passage: Passage| Passage {
@@ -137,10 +127,7 @@ impl Cluster {
     }
 
     /// Whether streams flow on all nodes.
-    pub(crate) fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         self.nodes.iter().all(NodeShell::is_ready)
     }
 }
-
-#[cfg(test)]
-mod hostile_peers;

@@ -1,10 +1,10 @@
 //! `/metrics`: what nodes tell operators, in the form of Prometheus.
 
-use crate::cluster::Cluster;
 use crate::measured_store;
-use crate::shell::NodeShell;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use pelago_model::{Limit, Size};
+use pelago_runtime::process::Cluster;
+use pelago_runtime::tasks::NodeShell;
 use pelago_store::StoreCounters;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +14,7 @@ const HELD: &str = "pelago_held";
 const HELD_LIMIT: &str = "pelago_held_limit";
 
 /// Describes all numbers and begins to keep them.
-pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
+pub fn install() -> anyhow::Result<PrometheusHandle> {
     let seconds = Matcher::Full(measured_store::SECONDS.to_owned());
     let builder =
         PrometheusBuilder::new().set_buckets_for_metric(seconds, &measured_store::BUCKETS)?;
@@ -71,7 +71,7 @@ pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
 }
 
 /// The numbers as they are now.
-pub(crate) fn render(cluster: &Cluster, handle: &PrometheusHandle) -> String {
+pub fn render(cluster: &Cluster, handle: &PrometheusHandle) -> String {
     cluster.nodes.iter().for_each(collect);
     collect_store(cluster.store.counters());
     #[cfg(feature = "count-allocations")]

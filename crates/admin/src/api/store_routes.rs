@@ -22,12 +22,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-pub(crate) use hashing::UnderWay;
+pub use hashing::UnderWay;
 
 /// Pages that are read at once; one more is answered 429 `busy`.
 const MAX_PAGES: usize = 4;
 /// How long an answer waits for the end of a hash: so short that whoever stands between cuts nobody off.
-pub(crate) const HASH_WAIT: Duration = Duration::from_secs(20);
+pub const HASH_WAIT: Duration = Duration::from_secs(20);
 
 /// The store, and what may be done with it at once.
 struct StoreDesk {
@@ -39,7 +39,7 @@ struct StoreDesk {
 }
 
 /// The routes of a store. `engine` is the name of its engine; `hash_wait` is [`HASH_WAIT`] but in tests.
-pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
+pub fn routes<S: Clone + Send + Sync + 'static>(
     store: Arc<dyn Store>,
     engine: String,
     hash_wait: Duration,

@@ -7,14 +7,12 @@ mod body;
 mod document;
 mod grants;
 mod serve;
-pub(crate) mod store;
+pub mod store_routes;
 
-pub(crate) use access::{Access, bearer_of};
-pub(crate) use serve::{CONNECTION_TIME, serve};
+pub use access::{Access, bearer_of};
+pub use serve::{CONNECTION_TIME, serve};
 
-use crate::cluster::Cluster;
 use crate::metrics;
-use crate::shell::NodeShell;
 use axum::extract::{Path, Request, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -25,6 +23,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use pelago_game::ContentHash;
 use pelago_model::{EntityId, Key};
 use pelago_node::avatar::{AvatarDocument, PlaceDocument, read};
+use pelago_runtime::process::Cluster;
+use pelago_runtime::tasks::NodeShell;
 use pelago_store::load_now;
 use rust_embed::RustEmbed;
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ const GRANTS: &str = "/api/v1/grants";
 const DOCUMENT: &str = "/api/v1/store/document/";
 
 /// All routes. `engine` is the name of the store's engine.
-pub(crate) fn router(
+pub fn router(
     cluster: Arc<Cluster>,
     engine: String,
     metrics: PrometheusHandle,
@@ -60,7 +60,7 @@ pub(crate) fn router(
     let game = cluster.game.content();
     let tiles = cluster.world.lands.values().flat_map(|land| land.content());
     let content = tiles.chain([(ContentHash::of(&game), game.clone())]).collect();
-    let kept = store::routes(cluster.store.clone(), engine, store::HASH_WAIT);
+    let kept = store_routes::routes(cluster.store.clone(), engine, store_routes::HASH_WAIT);
     let next_node = AtomicUsize::new(0);
     let app = Arc::new(App { cluster, content, metrics, next_node });
     let guarded = Router::new()

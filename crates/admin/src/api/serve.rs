@@ -24,11 +24,11 @@ const MAX_HEADERS: usize = 64;
 /// How long a client may take to send the head of a request, and how long a connection may wait for the next one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection lasts, whatever it does: who reads slowly does not hold a place for ever.
-pub(crate) const CONNECTION_TIME: Duration = Duration::from_secs(120);
+pub const CONNECTION_TIME: Duration = Duration::from_secs(120);
 
 /// Serves until `stop` becomes true. Then nobody holds the router any more: a browser may keep its connection open, and
 /// the world does not wait for it. A connection lasts for `time`: [`CONNECTION_TIME`] but in tests.
-pub(crate) async fn serve(
+pub async fn serve(
     listener: Listener,
     router: Router,
     tls: Option<ServerTls>,

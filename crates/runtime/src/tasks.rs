@@ -10,15 +10,16 @@ mod links;
 mod machines;
 mod throttle;
 
+use crate::bootstrap::World;
 use crate::clock::WorldClock;
-use crate::world::World;
+use crate::limits::{ConnectionLimits, NodeLimits};
 use anyhow::Result;
 use pelago_cluster::{LinkId, Member, Roles};
 use pelago_game::Game;
-use pelago_model::{Allowance, Incarnation, IslandClock, LimitCounts, NodeId, Size};
+use pelago_model::{Incarnation, IslandClock, LimitCounts, NodeId, Size};
 use pelago_net::{Listener, OpenFiles, Sender, ServerTls, Traffic, Transport};
 use pelago_node::lane::LaneCounters;
-use pelago_node::{ClientLimits, ControlInput, LaneInput, Message, NodeConfig, StewardCounters};
+use pelago_node::{ControlInput, LaneInput, Message, NodeConfig, StewardCounters};
 use pelago_store::Store;
 use pelago_world::ClientId;
 use std::collections::HashMap;
@@ -34,48 +35,31 @@ use tokio::task::JoinSet;
 const MAX_INBOX: usize = 4096;
 
 /// What a node of this process is given.
-pub(crate) struct NodeSettings {
+pub struct NodeSettings {
     /// Its number.
-    pub(crate) node: NodeId,
+    pub node: NodeId,
     /// Lanes.
-    pub(crate) lanes: u8,
+    pub lanes: u8,
     /// How many of them share a chunk.
-    pub(crate) spread: u8,
-    /// Clients at once.
-    pub(crate) max_clients: usize,
-    /// Turns of one commit.
-    pub(crate) batch_turns: usize,
-    /// What each of them may do.
-    pub(crate) clients: ClientLimits,
-    /// What each of their connections may do.
-    pub(crate) connections: ConnectionLimits,
+    pub spread: u8,
+    /// Of the node, its clients and their connections.
+    pub limits: NodeLimits,
     /// Whether clients may read the books.
-    pub(crate) audit: bool,
+    pub audit: bool,
     /// Encrypts what passes between it and clients.
-    pub(crate) tls: Option<ServerTls>,
+    pub tls: Option<ServerTls>,
     /// The files of its clients' connections.
-    pub(crate) files: OpenFiles,
-}
-
-/// The limits on each connection of a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ConnectionLimits {
-    /// Messages; who sends more is closed as `flood`.
-    pub(crate) messages: Allowance,
-    /// How long a message may take; then the connection is closed as `stalled`.
-    pub(crate) message_timeout: Duration,
-    /// What the kernel keeps for a reader that lags.
-    pub(crate) send_buffer_bytes: usize,
+    pub files: OpenFiles,
 }
 
 /// The sockets on which a node listens.
-pub(crate) struct NodeListeners {
+pub struct NodeListeners {
     /// For clients over TCP.
-    pub(crate) tcp: Listener,
+    pub tcp: Listener,
     /// For clients over WebSocket.
-    pub(crate) websocket: Listener,
+    pub websocket: Listener,
     /// For other nodes.
-    pub(crate) peer: Listener,
+    pub peer: Listener,
 }
 
 impl NodeListeners {
@@ -83,7 +67,7 @@ impl NodeListeners {
     ///
     /// # Errors
     /// If one cannot be listened on.
-    pub(crate) fn bind(tcp: SocketAddr, links: IpAddr) -> Result<Self> {
+    pub fn bind(tcp: SocketAddr, links: IpAddr) -> Result<Self> {
         let free = SocketAddr::new(tcp.ip(), 0);
         Ok(Self {
             tcp: Listener::bind(tcp)?,
@@ -95,60 +79,60 @@ impl NodeListeners {
 
 /// What a node tells operators.
 #[derive(Debug, Default)]
-pub(crate) struct Status {
+pub struct Status {
     /// Connections of clients.
-    pub(crate) connections: AtomicUsize,
+    pub connections: AtomicUsize,
     /// Commands that wait for the stewards.
-    pub(crate) backlog: AtomicUsize,
+    pub backlog: AtomicUsize,
     /// Numbers of the stewards.
-    pub(crate) stewards: Mutex<StewardCounters>,
+    pub stewards: Mutex<StewardCounters>,
     /// Whether every member is within reach.
-    pub(crate) linked: AtomicBool,
+    pub linked: AtomicBool,
     /// How often limits were met by the hub.
-    pub(crate) limits: Mutex<LimitCounts>,
+    pub limits: Mutex<LimitCounts>,
     /// Numbers of the links.
-    pub(crate) links: Mutex<pelago_cluster::LinksCounters>,
+    pub links: Mutex<pelago_cluster::LinksCounters>,
     /// How full everything of the hub is.
-    pub(crate) sizes: Mutex<Vec<Size>>,
+    pub sizes: Mutex<Vec<Size>>,
     /// Of each lane.
-    pub(crate) lanes: Vec<LaneStatus>,
+    pub lanes: Vec<LaneStatus>,
     /// Bytes to and from clients.
-    pub(crate) traffic: Arc<Traffic>,
+    pub traffic: Arc<Traffic>,
     /// Bytes to and from other nodes.
-    pub(crate) peer_traffic: Arc<Traffic>,
+    pub peer_traffic: Arc<Traffic>,
 }
 
 /// What a lane tells operators.
 #[derive(Debug, Default)]
-pub(crate) struct LaneStatus {
+pub struct LaneStatus {
     /// World time of its last tick.
-    pub(crate) ticked: AtomicI64,
+    pub ticked: AtomicI64,
     /// Players on it.
-    pub(crate) players: AtomicUsize,
+    pub players: AtomicUsize,
     /// Nanoseconds it has worked.
-    pub(crate) busy_ns: AtomicU64,
+    pub busy_ns: AtomicU64,
     /// Its numbers.
-    pub(crate) counters: Mutex<LaneCounters>,
+    pub counters: Mutex<LaneCounters>,
     /// How full everything of it is.
-    pub(crate) sizes: Mutex<Vec<Size>>,
+    pub sizes: Mutex<Vec<Size>>,
 }
 
 /// A node that runs in this process.
-pub(crate) struct NodeShell {
+pub struct NodeShell {
     /// Its number.
-    pub(crate) node: NodeId,
+    pub node: NodeId,
     /// Where it listens for clients over TCP.
-    pub(crate) tcp: SocketAddr,
+    pub tcp: SocketAddr,
     /// Where it listens for clients over WebSocket.
-    pub(crate) websocket: SocketAddr,
+    pub websocket: SocketAddr,
     /// Where it listens for other nodes.
-    pub(crate) peer: SocketAddr,
+    pub peer: SocketAddr,
     /// What it tells operators.
-    pub(crate) status: Arc<Status>,
+    pub status: Arc<Status>,
     /// Whether clients have to speak TLS.
-    pub(crate) encrypted: bool,
+    pub encrypted: bool,
     /// What clients may fetch by hash.
-    pub(crate) config: NodeConfig,
+    pub config: NodeConfig,
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
 }
@@ -217,7 +201,7 @@ impl Shared {
 
 impl NodeShell {
     /// Starts a node.
-    pub(crate) fn start(
+    pub fn start(
         settings: &NodeSettings,
         listeners: NodeListeners,
         world: &World,
@@ -236,9 +220,9 @@ impl NodeShell {
             game: game.clone(),
             clock: IslandClock::IDENTITY,
             secret: world.secret(),
-            batch_turns: settings.batch_turns,
-            max_clients: settings.max_clients,
-            limits: settings.clients.clone(),
+            batch_turns: settings.limits.batch_turns,
+            max_clients: settings.limits.max_clients,
+            limits: settings.limits.clients.clone(),
             audit: settings.audit,
             build: concat!("pelago ", env!("CARGO_PKG_VERSION")).to_owned(),
             sabotage: pelago_node::node::Sabotage::default(),
@@ -261,13 +245,13 @@ impl NodeShell {
             clients: Mutex::default(),
             links: Mutex::default(),
             next_connection: AtomicU64::new(0),
-            connections: settings.connections,
+            connections: settings.limits.connections,
             grants: grants::Grants::default(),
             failed_loads: Throttle::default(),
             stopping: AtomicBool::new(false),
         });
         for listener in [&listeners.tcp, &listeners.websocket] {
-            let set = listener.set_send_buffer_bytes(settings.connections.send_buffer_bytes);
+            let set = listener.set_send_buffer_bytes(settings.limits.connections.send_buffer_bytes);
             if let Err(error) = set {
                 tracing::warn!(%error, "send_buffer_bytes");
             }
@@ -294,13 +278,13 @@ impl NodeShell {
     }
 
     /// Where clients find it by WebSocket.
-    pub(crate) fn websocket_url(&self) -> String {
+    pub fn websocket_url(&self) -> String {
         let scheme = if self.encrypted { "wss" } else { "ws" };
         format!("{scheme}://{}/", self.websocket)
     }
 
     /// This node as the address book names it.
-    pub(crate) fn member(&self) -> Member {
+    pub fn member(&self) -> Member {
         Member {
             node: self.node,
             incarnation: self.config.incarnation,
@@ -310,19 +294,19 @@ impl NodeShell {
     }
 
     /// Tells the node who is in the cluster.
-    pub(crate) fn set_book(&self, members: Vec<Member>) {
+    pub fn set_book(&self, members: Vec<Member>) {
         self.shared.hub.tell(Message::Control(ControlInput::Book(members)));
     }
 
     /// Whether its streams flow: every lane ticks and every member is within reach.
-    pub(crate) fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         let now = self.shared.clock.now();
         let ticks = |lane: &LaneStatus| now.0 - lane.ticked.load(Ordering::Relaxed) < 1000;
         self.status.lanes.iter().all(ticks) && self.status.linked.load(Ordering::Relaxed)
     }
 
     /// Says goodbye to all players, keeps their places, and ends.
-    pub(crate) async fn stop(mut self) {
+    pub async fn stop(mut self) {
         self.shared.stopping.store(true, Ordering::Relaxed);
         for lane in &self.shared.lanes {
             lane.tell(LaneInput::Shutdown);

@@ -12,43 +12,43 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Chunks along the side of a new island, unless told otherwise: 720 m.
-pub(crate) const NEW_ISLAND_SIZE: u16 = 24;
+pub const NEW_ISLAND_SIZE: u16 = 24;
 /// The version of the game's generator that makes new islands.
 const NEW_ISLAND_GENERATOR: u32 = 1;
 /// The number of a world that was given none.
 const DEFAULT_WORLD: u32 = 1;
 
 /// A world as its nodes need it.
-pub(crate) struct World {
+pub struct World {
     /// Its document.
-    pub(crate) document: WorldDocument,
+    pub document: WorldDocument,
     /// Its number.
-    pub(crate) number: WorldNumber,
+    pub number: WorldNumber,
     /// The land of every island.
-    pub(crate) lands: BTreeMap<IslandId, Arc<Land>>,
+    pub lands: BTreeMap<IslandId, Arc<Land>>,
 }
 
 impl World {
     /// The secret from which durable turns get their randomness.
-    pub(crate) fn secret(&self) -> [u8; 32] {
+    pub fn secret(&self) -> [u8; 32] {
         *blake3::hash(self.document.secret.as_bytes()).as_bytes()
     }
 }
 
 /// From what a new world is made.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct NewWorld {
+pub struct NewWorld {
     /// Of its land.
-    pub(crate) seed: u64,
+    pub seed: u64,
     /// Chunks along the side of its island.
-    pub(crate) island_size: u16,
+    pub island_size: u16,
 }
 
 /// Reads the world of a store; begins a new one if there is none.
 ///
 /// # Errors
 /// If the store cannot be read or written, or holds something else.
-pub(crate) fn open_world(store: &dyn Store, game: &dyn Game, new: NewWorld) -> Result<World> {
+pub fn open_world(store: &dyn Store, game: &dyn Game, new: NewWorld) -> Result<World> {
     let found = load_now(store, vec![Key::world()])?;
     let document: Option<WorldDocument> =
         read(&found[0]).map_err(anyhow::Error::msg).context("the document of the world")?;

@@ -23,7 +23,7 @@ const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 
 /// A server and the way to it. Formatting it shows no secret.
 #[derive(Debug)]
-pub(crate) struct HttpClient {
+pub struct HttpClient {
     authority: Authority,
     /// `host:port`.
     address: String,
@@ -35,14 +35,14 @@ pub(crate) struct HttpClient {
 }
 
 /// What is sent.
-pub(crate) struct Question<'a> {
-    pub(crate) method: Method,
+pub struct Question<'a> {
+    pub method: Method,
     /// With its query.
-    pub(crate) path: &'a str,
+    pub path: &'a str,
     /// The body and its type.
-    pub(crate) body: Option<(&'static str, Bytes)>,
+    pub body: Option<(&'static str, Bytes)>,
     /// How long the answer may take.
-    pub(crate) patience: Duration,
+    pub patience: Duration,
 }
 
 impl HttpClient {
@@ -50,7 +50,7 @@ impl HttpClient {
     ///
     /// # Errors
     /// If it is no URL of a server, or nobody was named to trust.
-    pub(crate) fn new(
+    pub fn new(
         url: &str,
         trust: Option<Trust>,
         authorization: Option<HeaderValue>,
@@ -82,7 +82,7 @@ impl HttpClient {
     ///
     /// # Errors
     /// If there is none in time.
-    pub(crate) async fn ask(&mut self, question: &Question<'_>) -> Result<(StatusCode, Bytes)> {
+    pub async fn ask(&mut self, question: &Question<'_>) -> Result<(StatusCode, Bytes)> {
         let asked = async {
             let kept = self.connection.take();
             if let Some(mut connection) = kept
@@ -151,7 +151,7 @@ async fn open(
 ///
 /// # Errors
 /// If the file cannot be used.
-pub(crate) fn trust(ca: Option<&Path>, fingerprint: Option<Fingerprint>) -> Result<Option<Trust>> {
+pub fn trust(ca: Option<&Path>, fingerprint: Option<Fingerprint>) -> Result<Option<Trust>> {
     Ok(match (ca, fingerprint) {
         (Some(file), _) => Some(Trust::certificates(file)?),
         (None, Some(fingerprint)) => Some(Trust::fingerprint(fingerprint)?),

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The upper ends of the buckets of waiting times, in seconds: from a memory's to the patience of a player.
-pub(crate) const BUCKETS: [f64; 12] =
+pub const BUCKETS: [f64; 12] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 /// The histogram of waiting times.
-pub(crate) const SECONDS: &str = "pelago_store_seconds";
+pub const SECONDS: &str = "pelago_store_seconds";
 /// The gauge of what waits.
-pub(crate) const WAITING: &str = "pelago_store_waiting";
+pub const WAITING: &str = "pelago_store_waiting";
 
 /// An engine whose answers are timed.
-pub(crate) struct MeasuredStore {
+pub struct MeasuredStore {
     store: Arc<dyn Store>,
     loads: Meter,
     commits: Meter,
@@ -48,7 +48,7 @@ impl Meter {
 
 impl MeasuredStore {
     /// Times an engine. The recorder of metrics is there already.
-    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+    pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store, loads: Meter::new("load"), commits: Meter::new("commit") }
     }
 }
