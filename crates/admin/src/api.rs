@@ -1,47 +1,59 @@
 //! HTTP: the page, content by hash, health, metrics and the API.
 //!
-//! The API and the metrics ask for [`Access`]; all else is open to whoever reaches the listener.
+//! The API and the metrics ask for [`Access`]; all else is open to whoever reaches the listener. What is told of nodes they were
+//! asked for, through [`AdminCalls`]: nobody here holds one.
 
 mod access;
 mod body;
 mod document;
 mod grants;
+mod nodes;
+mod page;
 mod serve;
 pub mod store_routes;
 
 pub use access::{Access, bearer_of};
 pub use serve::{CONNECTION_TIME, serve};
 
-use crate::metrics;
+use crate::metrics::Metrics;
 use axum::extract::{Path, Request, State};
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Json, Router};
-use metrics_exporter_prometheus::PrometheusHandle;
+use bytes::Bytes;
 use pelago_game::ContentHash;
 use pelago_model::{EntityId, Key};
 use pelago_node::avatar::{AvatarDocument, PlaceDocument, read};
-use pelago_runtime::process::Cluster;
-use pelago_runtime::tasks::NodeShell;
-use pelago_store::load_now;
-use rust_embed::RustEmbed;
-use serde_json::{Value, json};
+use pelago_runtime::AdminCalls;
+use pelago_store::{Store, load_now};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
 
-/// The built page.
-#[derive(RustEmbed)]
-#[folder = "../../web/dist"]
-struct Page;
+/// What the API stands on.
+pub struct ApiSettings {
+    /// The way to the nodes.
+    pub calls: Arc<dyn AdminCalls>,
+    /// Where documents are.
+    pub store: Arc<dyn Store>,
+    /// The name of the store's engine.
+    pub engine: String,
+    /// What clients may fetch by hash.
+    pub content: BTreeMap<ContentHash, Bytes>,
+    /// The numbers of this process.
+    pub metrics: Metrics,
+    /// Who may ask.
+    pub access: Access,
+}
 
 struct App {
-    cluster: Arc<Cluster>,
-    content: BTreeMap<ContentHash, bytes::Bytes>,
-    metrics: PrometheusHandle,
+    calls: Arc<dyn AdminCalls>,
+    store: Arc<dyn Store>,
+    content: BTreeMap<ContentHash, Bytes>,
+    metrics: Metrics,
     /// Which node the next grant goes through: nodes take turns.
     next_node: AtomicUsize,
 }
@@ -50,26 +62,16 @@ struct App {
 const GRANTS: &str = "/api/v1/grants";
 const DOCUMENT: &str = "/api/v1/store/document/";
 
-/// All routes. `engine` is the name of the store's engine.
-pub fn router(
-    cluster: Arc<Cluster>,
-    engine: String,
-    metrics: PrometheusHandle,
-    access: Access,
-) -> Router {
-    let game = cluster.game.content();
-    let tiles = cluster.world.lands.values().flat_map(|land| land.content());
-    let content = tiles.chain([(ContentHash::of(&game), game.clone())]).collect();
-    let kept = store_routes::routes(cluster.store.clone(), engine, store_routes::HASH_WAIT);
+/// All routes.
+pub fn router(settings: ApiSettings) -> Router {
+    let ApiSettings { calls, store, engine, content, metrics, access } = settings;
+    let kept = store_routes::routes(store.clone(), engine, store_routes::HASH_WAIT);
     let next_node = AtomicUsize::new(0);
-    let app = Arc::new(App { cluster, content, metrics, next_node });
+    let app = Arc::new(App { calls, store, content, metrics, next_node });
     let guarded = Router::new()
-        .route(
-            "/metrics",
-            get(async |State(app): State<Arc<App>>| metrics::render(&app.cluster, &app.metrics)),
-        )
-        .route("/api/v1/cluster", get(nodes))
-        .route("/api/v1/islands", get(islands))
+        .route("/metrics", get(metrics_page))
+        .route("/api/v1/cluster", get(nodes::cluster))
+        .route("/api/v1/islands", get(nodes::islands))
         .route("/api/v1/avatars/{id}", get(avatar))
         .route(&format!("{DOCUMENT}{{*key}}"), get(document::get).patch(document::patch))
         .route("/api/v1/audit/{avatar}", get(grants::audit))
@@ -80,12 +82,16 @@ pub fn router(
     Router::new()
         .merge(guarded)
         .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
-        .route("/nodes", get(doors))
+        .route("/readyz", get(nodes::ready))
+        .route("/nodes", get(nodes::doors))
         .route("/content/{hash}", get(content_by_hash))
-        .fallback(page)
+        .fallback(page::page)
         .layer(from_fn(without_body))
         .with_state(app)
+}
+
+async fn metrics_page(State(app): State<Arc<App>>) -> String {
+    app.metrics.render(&app.calls, app.store.counters()).await
 }
 
 /// Nothing but grants and edits takes a body: no other is read.
@@ -112,75 +118,11 @@ async fn unknown() -> Response {
     problem(StatusCode::NOT_FOUND, "not_found", "the API has no such path")
 }
 
-/// What the page needs to know of the nodes: where their doors are.
-async fn doors(State(app): State<Arc<App>>) -> Json<Value> {
-    let door = |shell: &NodeShell| json!({"id": shell.node, "ws": shell.websocket_url()});
-    Json(json!({"nodes": app.cluster.nodes.iter().map(door).collect::<Vec<_>>()}))
-}
-
-async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
-    if app.cluster.is_ready() {
-        (StatusCode::OK, "streams flow\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "streams do not flow\n")
-    }
-}
-
-async fn nodes(State(app): State<Arc<App>>) -> Json<Value> {
-    let nodes: Vec<Value> = app
-        .cluster
-        .nodes
-        .iter()
-        .map(|shell| {
-            let players: usize =
-                shell.status.lanes.iter().map(|lane| lane.players.load(Relaxed)).sum();
-            json!({
-                "id": shell.node,
-                "tcp": shell.tcp.to_string(),
-                "ws": shell.websocket_url(),
-                "ready": shell.is_ready(),
-                "lanes": shell.status.lanes.len(),
-                "connections": shell.status.connections.load(Relaxed),
-                "players": players,
-            })
-        })
-        .collect();
-    let world = &app.cluster.world.document;
-    Json(json!({
-        "nodes": nodes,
-        "world": {
-            "number": world.world,
-            "game": app.cluster.game.name(),
-            "time_ms": app.cluster.clock.now(),
-        },
-    }))
-}
-
-async fn islands(State(app): State<Arc<App>>) -> Json<Value> {
-    let islands: Vec<Value> = app
-        .cluster
-        .world
-        .lands
-        .values()
-        .map(|land| {
-            let spec = land.spec();
-            json!({
-                "id": spec.id,
-                "seed": spec.seed,
-                "chunks": spec.size,
-                "generator": spec.generator,
-                "manifest": land.manifest().to_string(),
-            })
-        })
-        .collect();
-    Json(json!({ "islands": islands }))
-}
-
 async fn avatar(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
     let Ok(id) = id.parse::<EntityId>() else {
         return problem(StatusCode::BAD_REQUEST, "malformed", "an id is 16 hexadecimal digits");
     };
-    let store = app.cluster.store.clone();
+    let store = app.store.clone();
     let found = tokio::task::spawn_blocking(move || {
         load_now(&*store, vec![Key::avatar(id), Key::place(id)])
     });
@@ -224,29 +166,4 @@ async fn content_by_hash(State(app): State<Arc<App>>, Path(hash): Path<String>) 
         }
         None => problem(StatusCode::NOT_FOUND, "not_found", "there is no such content"),
     }
-}
-
-async fn page(uri: Uri) -> Response {
-    let path = match uri.path().trim_start_matches('/') {
-        "" => "index.html",
-        path => path,
-    };
-    let Some(file) = Page::get(path) else {
-        if path == "index.html" {
-            let text = "this binary was built without the page: build web/ first\n";
-            return (StatusCode::NOT_FOUND, text).into_response();
-        }
-        return problem(StatusCode::NOT_FOUND, "not_found", "there is no such page");
-    };
-    let kind = match path.rsplit('.').next() {
-        Some("html") => "text/html; charset=utf-8",
-        Some("js") => "text/javascript; charset=utf-8",
-        Some("css") => "text/css; charset=utf-8",
-        Some("svg") => "image/svg+xml",
-        Some("png") => "image/png",
-        Some("json") => "application/json",
-        Some("woff2") => "font/woff2",
-        _ => "application/octet-stream",
-    };
-    ([(header::CONTENT_TYPE, kind)], file.data.into_owned()).into_response()
 }

@@ -36,6 +36,7 @@ pub struct HttpClient {
 
 /// What is sent.
 pub struct Question<'a> {
+    /// What is to be done.
     pub method: Method,
     /// With its query.
     pub path: &'a str,

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The upper ends of the buckets of waiting times, in seconds: from a memory's to the patience of a player.
-pub const BUCKETS: [f64; 12] =
+pub(crate) const BUCKETS: [f64; 12] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 /// The histogram of waiting times.
-pub const SECONDS: &str = "pelago_store_seconds";
+pub(crate) const SECONDS: &str = "pelago_store_seconds";
 /// The gauge of what waits.
-pub const WAITING: &str = "pelago_store_waiting";
+pub(crate) const WAITING: &str = "pelago_store_waiting";
 
 /// An engine whose answers are timed.
 pub struct MeasuredStore {

@@ -1,20 +1,33 @@
 //! `/metrics`: what nodes tell operators, in the form of Prometheus.
 
 use crate::measured_store;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use pelago_model::{Limit, Size};
-use pelago_runtime::process::Cluster;
-use pelago_runtime::tasks::NodeShell;
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use pelago_model::NodeId;
+use pelago_runtime::admin_calls::{
+    CountersAnswer, HeldAnswer, LaneCounts, Question, StatusAnswer, ask_all,
+};
+use pelago_runtime::{AdminCalls, Alarm, TaskReport};
 use pelago_store::StoreCounters;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, PoisonError};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// The gauges of everything that can grow.
 const HELD: &str = "pelago_held";
 const HELD_LIMIT: &str = "pelago_held_limit";
 
+/// The time that tasks have worked. It is written by hand, since counters of the recorder are whole numbers.
+const TASK_BUSY: &str = "pelago_task_busy_seconds_total";
+
+/// The numbers of this process.
+pub struct Metrics(PrometheusHandle);
+
 /// Describes all numbers and begins to keep them.
-pub fn install() -> anyhow::Result<PrometheusHandle> {
+///
+/// # Errors
+/// If the process keeps numbers already.
+pub fn install() -> Result<Metrics, BuildError> {
     let seconds = Matcher::Full(measured_store::SECONDS.to_owned());
     let builder =
         PrometheusBuilder::new().set_buckets_for_metric(seconds, &measured_store::BUCKETS)?;
@@ -30,6 +43,14 @@ pub fn install() -> anyhow::Result<PrometheusHandle> {
         "Turns of those batches: over pelago_steward_commits_total, how many share a commit."
     );
     metrics::describe_counter!("pelago_lane_busy_milliseconds_total", "Time a lane has worked.");
+    metrics::describe_gauge!("pelago_task_mailbox", "Inputs that wait for a task.");
+    metrics::describe_gauge!(
+        "pelago_task_longest_wait_seconds",
+        "How long an input of a task has waited at most, in the last half minute or so."
+    );
+    metrics::describe_gauge!("pelago_node_answers", "Whether a node answers operators.");
+    metrics::describe_gauge!("pelago_node_ready", "Whether players can be sent to a node.");
+    metrics::describe_gauge!("pelago_node_alarm", "What to look at, see docs/operating/nodes.md.");
     metrics::describe_counter!("pelago_frames_total", "Frames published by a lane.");
     metrics::describe_counter!("pelago_deliveries_total", "Writes to clients at ticks.");
     metrics::describe_counter!("pelago_delivered_bytes_total", "Bytes delivered at ticks.");
@@ -67,20 +88,91 @@ pub fn install() -> anyhow::Result<PrometheusHandle> {
     );
     #[cfg(feature = "count-allocations")]
     metrics::describe_counter!("pelago_allocations_total", "Allocations of memory.");
-    Ok(handle)
+    Ok(Metrics(handle))
 }
 
-/// The numbers as they are now.
-pub fn render(cluster: &Cluster, handle: &PrometheusHandle) -> String {
-    cluster.nodes.iter().for_each(collect);
-    collect_store(cluster.store.counters());
-    #[cfg(feature = "count-allocations")]
-    {
-        let stats = stats_alloc::INSTRUMENTED_SYSTEM.stats();
-        let count = stats.allocations + stats.reallocations;
-        metrics::counter!("pelago_allocations_total").absolute(count as u64);
+impl Metrics {
+    /// The numbers as they are now, of the nodes that answer and of the store.
+    pub async fn render(&self, calls: &Arc<dyn AdminCalls>, store: StoreCounters) -> String {
+        let tasks = collect_nodes(calls).await;
+        collect_store(store);
+        #[cfg(feature = "count-allocations")]
+        {
+            let stats = stats_alloc::INSTRUMENTED_SYSTEM.stats();
+            let count = stats.allocations + stats.reallocations;
+            metrics::counter!("pelago_allocations_total").absolute(count as u64);
+        }
+        let mut text = self.0.render();
+        write_busy(&mut text, &tasks);
+        text
     }
-    handle.render()
+}
+
+/// What the nodes that answer say.
+async fn answers<T: DeserializeOwned>(
+    calls: &Arc<dyn AdminCalls>,
+    question: Question,
+) -> BTreeMap<NodeId, T> {
+    let answers = ask_all(calls, &question).await.into_iter();
+    answers.filter_map(|(node, answer)| Some((node, answer.ok()?.read(node).ok()?))).collect()
+}
+
+/// Collects what all nodes say, and gives the numbers of their tasks.
+async fn collect_nodes(calls: &Arc<dyn AdminCalls>) -> BTreeMap<NodeId, Vec<TaskReport>> {
+    let statuses = answers::<StatusAnswer>(calls, Question::Status).await;
+    for node in calls.nodes() {
+        collect_status(&node.to_string(), statuses.get(&node));
+    }
+    for (node, counters) in answers::<CountersAnswer>(calls, Question::Counters).await {
+        collect_counters(&node.to_string(), &counters);
+    }
+    for (node, sizes) in answers::<Vec<HeldAnswer>>(calls, Question::Sizes).await {
+        collect_sizes(&node.to_string(), &sizes);
+    }
+    for (node, limits) in answers::<BTreeMap<String, u64>>(calls, Question::Limits).await {
+        for (limit, count) in limits {
+            let labels = [("node", node.to_string()), ("limit", limit)];
+            metrics::counter!("pelago_limits_total", &labels).absolute(count);
+        }
+    }
+    let tasks = answers::<Vec<TaskReport>>(calls, Question::Tasks).await;
+    for (node, tasks) in &tasks {
+        for task in tasks {
+            let labels = [("node", node.to_string()), ("task", task.task.clone())];
+            metrics::gauge!("pelago_task_mailbox", &labels).set(task.mailbox as f64);
+            metrics::gauge!("pelago_task_longest_wait_seconds", &labels)
+                .set(seconds(task.longest_wait_ns));
+        }
+    }
+    tasks
+}
+
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+/// Names of tasks need no escapes.
+fn write_busy(text: &mut String, tasks: &BTreeMap<NodeId, Vec<TaskReport>>) {
+    let _ =
+        writeln!(text, "# HELP {TASK_BUSY} Time a task has worked.\n# TYPE {TASK_BUSY} counter");
+    for (node, tasks) in tasks {
+        for TaskReport { task, busy_ns, .. } in tasks {
+            let busy = seconds(*busy_ns);
+            let _ = writeln!(text, "{TASK_BUSY}{{node=\"{node}\",task=\"{task}\"}} {busy}");
+        }
+    }
+}
+
+fn collect_status(node: &str, status: Option<&StatusAnswer>) {
+    let flag = |holds: bool| if holds { 1.0 } else { 0.0 };
+    metrics::gauge!("pelago_node_answers", "node" => node.to_owned()).set(flag(status.is_some()));
+    let ready = status.is_some_and(|status| status.ready);
+    metrics::gauge!("pelago_node_ready", "node" => node.to_owned()).set(flag(ready));
+    for alarm in Alarm::ALL {
+        let raised = status.is_some_and(|status| status.alarms.contains(&alarm));
+        let labels = [("node", node.to_owned()), ("alarm", alarm.name().to_owned())];
+        metrics::gauge!("pelago_node_alarm", &labels).set(flag(raised));
+    }
 }
 
 fn collect_store(counters: StoreCounters) {
@@ -104,84 +196,59 @@ fn collect_store(counters: StoreCounters) {
     metrics::gauge!("pelago_store_waiting_bytes").set(counters.waiting_bytes as f64);
 }
 
-fn collect_sizes(whose: &[(&'static str, String)], sizes: &Mutex<Vec<Size>>) {
-    for size in &*sizes.lock().unwrap_or_else(PoisonError::into_inner) {
-        let labels = [whose, &[("of", size.of.to_owned())]].concat();
+fn collect_sizes(node: &str, sizes: &[HeldAnswer]) {
+    for size in sizes {
+        let mut labels = vec![("node", node.to_owned())];
+        labels.extend(size.lane.map(|lane| ("lane", lane.to_string())));
+        labels.push(("of", size.of.clone()));
         metrics::gauge!(HELD, &labels).set(size.held as f64);
         metrics::gauge!(HELD_LIMIT, &labels).set(size.limit as f64);
     }
 }
 
-fn collect(shell: &NodeShell) {
-    let node = shell.node.to_string();
-    let status = &shell.status;
-    metrics::gauge!("pelago_clients", "node" => node.clone())
-        .set(status.connections.load(Relaxed) as f64);
-    metrics::gauge!("pelago_steward_backlog", "node" => node.clone())
-        .set(status.backlog.load(Relaxed) as f64);
-    collect_sizes(&[("node", node.clone())], &status.sizes);
-    let stewards = *status.stewards.lock().unwrap_or_else(PoisonError::into_inner);
+fn collect_counters(node: &str, counters: &CountersAnswer) {
+    let node = || node.to_owned();
+    metrics::gauge!("pelago_clients", "node" => node()).set(counters.connections as f64);
+    metrics::gauge!("pelago_steward_backlog", "node" => node()).set(counters.backlog as f64);
     for (name, value) in [
-        ("pelago_steward_commits_total", stewards.commits),
-        ("pelago_steward_turns_total", stewards.turns),
+        ("pelago_steward_commits_total", counters.stewards.commits),
+        ("pelago_steward_turns_total", counters.stewards.turns),
+        ("pelago_link_gaps_total", counters.links.gaps),
+        ("pelago_link_frames_total", counters.links.frames),
+        ("pelago_call_retries_total", counters.links.retried),
     ] {
-        metrics::counter!(name, "node" => node.clone()).absolute(value);
+        metrics::counter!(name, "node" => node()).absolute(value);
     }
-    for (number, lane) in status.lanes.iter().enumerate() {
-        let labels = [("node", node.clone()), ("lane", number.to_string())];
-        metrics::gauge!("pelago_players", &labels).set(lane.players.load(Relaxed) as f64);
-        let busy = lane.busy_ns.load(Relaxed) / 1_000_000;
-        metrics::counter!("pelago_lane_busy_milliseconds_total", &labels).absolute(busy);
-        collect_sizes(&labels, &lane.sizes);
-        let counters = *lane.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, value) in [
-            ("pelago_frames_total", counters.frames),
-            ("pelago_deliveries_total", counters.deliveries),
-            ("pelago_delivered_bytes_total", counters.delivered_bytes),
-            ("pelago_durable_total", counters.durable_acknowledged),
-            ("pelago_refused_total", counters.refused),
-            ("pelago_malformed_total", counters.malformed),
-        ] {
-            metrics::counter!(name, &labels).absolute(value);
-        }
-        for (result, value) in [("accepted", counters.moves), ("refused", counters.moves_refused)] {
-            let labels =
-                [("node", node.clone()), ("lane", number.to_string()), ("result", result.into())];
-            metrics::counter!("pelago_moves_total", &labels).absolute(value);
-        }
+    for (number, lane) in counters.lanes.iter().enumerate() {
+        collect_lane(&[("node", node()), ("lane", number.to_string())], lane);
     }
-    for (with, traffic) in [("client", &status.traffic), ("peer", &status.peer_traffic)] {
-        for (direction, value) in [("in", &traffic.received), ("out", &traffic.sent)] {
-            let labels = [("node", node.clone()), ("with", with.into()), ("dir", direction.into())];
-            metrics::counter!("pelago_bytes_total", &labels).absolute(value.load(Relaxed));
+    for (with, traffic) in [("client", &counters.clients), ("peer", &counters.peers)] {
+        let labels = [("node", node()), ("with", with.to_owned())];
+        for (direction, value) in [("in", traffic.received), ("out", traffic.sent)] {
+            let labels = [&labels[..], &[("dir", direction.to_owned())]].concat();
+            metrics::counter!("pelago_bytes_total", &labels).absolute(value);
         }
-        let labels = [("node", node.clone()), ("with", with.into())];
-        metrics::counter!("pelago_blocked_writes_total", &labels)
-            .absolute(traffic.blocked.load(Relaxed));
-        metrics::counter!("pelago_writes_total", &labels).absolute(traffic.writes.load(Relaxed));
-    }
-    collect_limits(&node, shell);
-    let links = *status.links.lock().unwrap_or_else(PoisonError::into_inner);
-    for (name, value) in [
-        ("pelago_link_gaps_total", links.gaps),
-        ("pelago_link_frames_total", links.frames),
-        ("pelago_call_retries_total", links.retried),
-    ] {
-        metrics::counter!(name, "node" => node.clone()).absolute(value);
+        metrics::counter!("pelago_blocked_writes_total", &labels).absolute(traffic.blocked);
+        metrics::counter!("pelago_writes_total", &labels).absolute(traffic.writes);
     }
 }
 
-fn collect_limits(node: &str, shell: &NodeShell) {
-    let status = &shell.status;
-    let mut counts = *status.limits.lock().unwrap_or_else(PoisonError::into_inner);
-    for lane in &status.lanes {
-        counts.merge(&lane.counters.lock().unwrap_or_else(PoisonError::into_inner).limits);
+fn collect_lane(labels: &[(&'static str, String)], lane: &LaneCounts) {
+    metrics::gauge!("pelago_players", labels).set(lane.players as f64);
+    for (name, value) in [
+        ("pelago_lane_busy_milliseconds_total", lane.busy_ns / 1_000_000),
+        ("pelago_frames_total", lane.frames),
+        ("pelago_deliveries_total", lane.deliveries),
+        ("pelago_delivered_bytes_total", lane.delivered_bytes),
+        ("pelago_durable_total", lane.durable_acknowledged),
+        ("pelago_refused_total", lane.refused),
+        ("pelago_malformed_total", lane.malformed),
+    ] {
+        metrics::counter!(name, labels).absolute(value);
     }
-    counts.merge(&status.traffic.limits());
-    counts.merge(&status.peer_traffic.limits());
-    for limit in Limit::ALL {
-        let labels = [("node", node.to_owned()), ("limit", limit.name().to_owned())];
-        metrics::counter!("pelago_limits_total", &labels).absolute(counts.of(limit));
+    for (result, value) in [("accepted", lane.moves), ("refused", lane.moves_refused)] {
+        let labels = [labels, &[("result", result.to_owned())]].concat();
+        metrics::counter!("pelago_moves_total", &labels).absolute(value);
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// World time of one process. It never steps back, whatever the host's clock does.
 #[derive(Debug)]
-pub struct WorldClock {
+pub(crate) struct WorldClock {
     epoch_unix_ms: i64,
     /// Guards what was told last.
     steady: Mutex<SteadyClock>,
@@ -15,18 +15,18 @@ pub struct WorldClock {
 
 impl WorldClock {
     /// A clock for a world whose time began then.
-    pub fn new(epoch_unix_ms: i64) -> Self {
+    pub(crate) fn new(epoch_unix_ms: i64) -> Self {
         Self { epoch_unix_ms, steady: Mutex::default() }
     }
 
     /// World time now.
-    pub fn now(&self) -> WorldTime {
+    pub(crate) fn now(&self) -> WorldTime {
         let mut steady = self.steady.lock().unwrap_or_else(PoisonError::into_inner);
         steady.read(WorldTime(unix_ms().saturating_sub(self.epoch_unix_ms).max(0)))
     }
 
     /// When the runtime's timer should fire for a world time.
-    pub fn instant(&self, time: WorldTime) -> Instant {
+    pub(crate) fn instant(&self, time: WorldTime) -> Instant {
         let wait = time.since(self.now()).clamp(0, 60_000);
         Instant::now() + Duration::from_millis(wait as u64)
     }

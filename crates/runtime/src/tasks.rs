@@ -1,149 +1,50 @@
-//! The shell of a node: tasks, sockets and the store around its machines.
+//! The tasks of a node: sockets, store and clock around its machines.
 //!
-//! The hub (control, stewards, login) and every lane are tasks with two inboxes: what machines and the store tell each
+//! The hub (control, stewards, login) and every lane are tasks with two mailboxes: what machines and the store tell each
 //! other, which is bounded by what they do, and what strangers send, which is bounded by its size and waits.
 
 mod audit;
 mod clients;
-mod grants;
+pub(crate) mod grants;
 mod links;
 mod machines;
 mod throttle;
 
-use crate::bootstrap::World;
 use crate::clock::WorldClock;
-use crate::limits::{ConnectionLimits, NodeLimits};
-use anyhow::Result;
-use pelago_cluster::{LinkId, Member, Roles};
+use crate::limits::ConnectionLimits;
+use crate::mailbox::{
+    Mailbox, MailboxSender, UnboundedMailbox, UnboundedSender, mailbox, unbounded,
+};
+use crate::status::Status;
+use crate::supervisor::Supervisor;
+use crate::task_meter::TaskMeter;
+use pelago_cluster::{LinkId, Member};
 use pelago_game::Game;
-use pelago_model::{Incarnation, IslandClock, LimitCounts, NodeId, Size};
-use pelago_net::{Listener, OpenFiles, Sender, ServerTls, Traffic, Transport};
-use pelago_node::lane::LaneCounters;
-use pelago_node::{ControlInput, LaneInput, Message, NodeConfig, StewardCounters};
+use pelago_model::NodeId;
+use pelago_net::{Listener, Sender, ServerTls, Transport};
+use pelago_node::{ControlInput, LaneInput, Message, NodeConfig};
 use pelago_store::Store;
 use pelago_world::ClientId;
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use throttle::Throttle;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 /// Inputs from strangers that wait for one machine; beyond it their connections are not read.
 const MAX_INBOX: usize = 4096;
-
-/// What a node of this process is given.
-pub struct NodeSettings {
-    /// Its number.
-    pub node: NodeId,
-    /// Lanes.
-    pub lanes: u8,
-    /// How many of them share a chunk.
-    pub spread: u8,
-    /// Of the node, its clients and their connections.
-    pub limits: NodeLimits,
-    /// Whether clients may read the books.
-    pub audit: bool,
-    /// Encrypts what passes between it and clients.
-    pub tls: Option<ServerTls>,
-    /// The files of its clients' connections.
-    pub files: OpenFiles,
-}
-
-/// The sockets on which a node listens.
-pub struct NodeListeners {
-    /// For clients over TCP.
-    pub tcp: Listener,
-    /// For clients over WebSocket.
-    pub websocket: Listener,
-    /// For other nodes.
-    pub peer: Listener,
-}
-
-impl NodeListeners {
-    /// Listens for clients on a port and on a free one of the same address, and for nodes on a free one.
-    ///
-    /// # Errors
-    /// If one cannot be listened on.
-    pub fn bind(tcp: SocketAddr, links: IpAddr) -> Result<Self> {
-        let free = SocketAddr::new(tcp.ip(), 0);
-        Ok(Self {
-            tcp: Listener::bind(tcp)?,
-            websocket: Listener::bind(free)?,
-            peer: Listener::bind(SocketAddr::new(links, 0))?,
-        })
-    }
-}
-
-/// What a node tells operators.
-#[derive(Debug, Default)]
-pub struct Status {
-    /// Connections of clients.
-    pub connections: AtomicUsize,
-    /// Commands that wait for the stewards.
-    pub backlog: AtomicUsize,
-    /// Numbers of the stewards.
-    pub stewards: Mutex<StewardCounters>,
-    /// Whether every member is within reach.
-    pub linked: AtomicBool,
-    /// How often limits were met by the hub.
-    pub limits: Mutex<LimitCounts>,
-    /// Numbers of the links.
-    pub links: Mutex<pelago_cluster::LinksCounters>,
-    /// How full everything of the hub is.
-    pub sizes: Mutex<Vec<Size>>,
-    /// Of each lane.
-    pub lanes: Vec<LaneStatus>,
-    /// Bytes to and from clients.
-    pub traffic: Arc<Traffic>,
-    /// Bytes to and from other nodes.
-    pub peer_traffic: Arc<Traffic>,
-}
-
-/// What a lane tells operators.
-#[derive(Debug, Default)]
-pub struct LaneStatus {
-    /// World time of its last tick.
-    pub ticked: AtomicI64,
-    /// Players on it.
-    pub players: AtomicUsize,
-    /// Nanoseconds it has worked.
-    pub busy_ns: AtomicU64,
-    /// Its numbers.
-    pub counters: Mutex<LaneCounters>,
-    /// How full everything of it is.
-    pub sizes: Mutex<Vec<Size>>,
-}
-
-/// A node that runs in this process.
-pub struct NodeShell {
-    /// Its number.
-    pub node: NodeId,
-    /// Where it listens for clients over TCP.
-    pub tcp: SocketAddr,
-    /// Where it listens for clients over WebSocket.
-    pub websocket: SocketAddr,
-    /// Where it listens for other nodes.
-    pub peer: SocketAddr,
-    /// What it tells operators.
-    pub status: Arc<Status>,
-    /// Whether clients have to speak TLS.
-    pub encrypted: bool,
-    /// What clients may fetch by hash.
-    pub config: NodeConfig,
-    shared: Arc<Shared>,
-    tasks: JoinSet<()>,
-}
+/// How long players may take to leave a node that stops; then their connections are cut.
+const LEAVING_TIME: Duration = Duration::from_secs(3);
+/// How often it is looked whether all have left.
+const LOOK_FOR_CLIENTS_EVERY: Duration = Duration::from_millis(20);
 
 /// What the tasks of a node share.
-struct Shared {
-    node: NodeId,
-    clock: Arc<WorldClock>,
+pub(crate) struct Shared {
+    pub(crate) node: NodeId,
+    pub(crate) clock: Arc<WorldClock>,
     store: Arc<dyn Store>,
-    game: Arc<dyn Game>,
-    status: Arc<Status>,
+    pub(crate) game: Arc<dyn Game>,
+    pub(crate) status: Arc<Status>,
     hub: Inbox<Message>,
     lanes: Vec<Inbox<LaneInput>>,
     /// Guards the senders of clients.
@@ -159,22 +60,23 @@ struct Shared {
     stopping: AtomicBool,
 }
 
-/// The two inboxes of a machine.
+/// The ways into the two mailboxes of a machine.
 struct Inbox<T> {
     /// From machines and the store.
-    inner: mpsc::UnboundedSender<T>,
+    inner: UnboundedSender<T>,
     /// From strangers.
-    outer: mpsc::Sender<T>,
+    outer: MailboxSender<T>,
 }
 
+/// The two mailboxes of a machine.
 struct Outlet<T> {
-    inner: mpsc::UnboundedReceiver<T>,
-    outer: mpsc::Receiver<T>,
+    inner: UnboundedMailbox<T>,
+    outer: Mailbox<T>,
 }
 
-fn inbox<T>() -> (Inbox<T>, Outlet<T>) {
-    let (inner, inner_outlet) = mpsc::unbounded_channel();
-    let (outer, outer_outlet) = mpsc::channel(MAX_INBOX);
+fn inbox<T>(meter: &Arc<TaskMeter>) -> (Inbox<T>, Outlet<T>) {
+    let (inner, inner_outlet) = unbounded(meter);
+    let (outer, outer_outlet) = mailbox(MAX_INBOX, meter);
     (Inbox { inner, outer }, Outlet { inner: inner_outlet, outer: outer_outlet })
 }
 
@@ -197,127 +99,83 @@ impl Shared {
     fn next_connection(&self) -> u64 {
         self.next_connection.fetch_add(1, Ordering::Relaxed) + 1
     }
-}
 
-impl NodeShell {
-    /// Starts a node.
-    pub fn start(
-        settings: &NodeSettings,
-        listeners: NodeListeners,
-        world: &World,
-        game: Arc<dyn Game>,
-        store: Arc<dyn Store>,
-        clock: Arc<WorldClock>,
-    ) -> Self {
-        let config = NodeConfig {
-            node: settings.node,
-            incarnation: Incarnation(clock.now().0.unsigned_abs()),
-            lanes: settings.lanes,
-            spread: settings.spread,
-            world: world.number,
-            home: world.document.home,
-            lands: world.lands.clone(),
-            game: game.clone(),
-            clock: IslandClock::IDENTITY,
-            secret: world.secret(),
-            batch_turns: settings.limits.batch_turns,
-            max_clients: settings.limits.max_clients,
-            limits: settings.limits.clients.clone(),
-            audit: settings.audit,
-            build: concat!("pelago ", env!("CARGO_PKG_VERSION")).to_owned(),
-            sabotage: pelago_node::node::Sabotage::default(),
-        };
-        let status = Arc::new(Status {
-            lanes: (0..settings.lanes).map(|_| LaneStatus::default()).collect(),
-            traffic: Arc::new(Traffic::sharing(settings.files.clone())),
-            ..Status::default()
-        });
-        let (hub, hub_outlet) = inbox();
-        let (lanes, lane_outlets): (Vec<_>, Vec<_>) = (0..settings.lanes).map(|_| inbox()).unzip();
-        let shared = Arc::new(Shared {
-            node: settings.node,
-            clock,
-            store,
-            game,
-            status: status.clone(),
-            hub,
-            lanes,
-            clients: Mutex::default(),
-            links: Mutex::default(),
-            next_connection: AtomicU64::new(0),
-            connections: settings.limits.connections,
-            grants: grants::Grants::default(),
-            failed_loads: Throttle::default(),
-            stopping: AtomicBool::new(false),
-        });
-        for listener in [&listeners.tcp, &listeners.websocket] {
-            let set = listener.set_send_buffer_bytes(settings.limits.connections.send_buffer_bytes);
-            if let Err(error) = set {
-                tracing::warn!(%error, "send_buffer_bytes");
-            }
-        }
-        let (tcp, websocket, peer) =
-            (listeners.tcp.address(), listeners.websocket.address(), listeners.peer.address());
-        let tls = settings.tls.clone();
-        let encrypted = tls.is_some();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(machines::run_hub(shared.clone(), config.hub(), hub_outlet));
-        for (lane, outlet) in (0u8..).zip(lane_outlets) {
-            tasks.spawn(machines::run_lane(shared.clone(), lane, config.lane(lane), outlet));
-        }
-        tasks.spawn(clients::listen(shared.clone(), listeners.tcp, Transport::Tcp, tls.clone()));
-        tasks.spawn(clients::listen(
-            shared.clone(),
-            listeners.websocket,
-            Transport::WebSocket,
-            tls,
-        ));
-        tasks.spawn(links::listen(shared.clone(), listeners.peer));
-        let node = settings.node;
-        Self { node, tcp, websocket, peer, status, encrypted, config, shared, tasks }
+    /// Tells the links who is in the cluster.
+    pub(crate) fn set_members(&self, members: Vec<Member>) {
+        self.hub.tell(Message::Control(ControlInput::Book(members)));
     }
 
-    /// Where clients find it by WebSocket.
-    pub fn websocket_url(&self) -> String {
-        let scheme = if self.encrypted { "wss" } else { "ws" };
-        format!("{scheme}://{}/", self.websocket)
-    }
-
-    /// This node as the address book names it.
-    pub fn member(&self) -> Member {
-        Member {
-            node: self.node,
-            incarnation: self.config.incarnation,
-            address: self.peer.to_string(),
-            roles: Roles::ALL,
-        }
-    }
-
-    /// Tells the node who is in the cluster.
-    pub fn set_book(&self, members: Vec<Member>) {
-        self.shared.hub.tell(Message::Control(ControlInput::Book(members)));
-    }
-
-    /// Whether its streams flow: every lane ticks and every member is within reach.
-    pub fn is_ready(&self) -> bool {
-        let now = self.shared.clock.now();
-        let ticks = |lane: &LaneStatus| now.0 - lane.ticked.load(Ordering::Relaxed) < 1000;
-        self.status.lanes.iter().all(ticks) && self.status.linked.load(Ordering::Relaxed)
-    }
-
-    /// Says goodbye to all players, keeps their places, and ends.
-    pub async fn stop(mut self) {
-        self.shared.stopping.store(true, Ordering::Relaxed);
-        for lane in &self.shared.lanes {
+    /// Says goodbye to all players, keeps their places, and waits until they have gone, for a while.
+    pub(crate) async fn say_goodbye(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        for lane in &self.lanes {
             lane.tell(LaneInput::Shutdown);
         }
-        let clients = || self.shared.clients.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let clients = || self.clients.lock().unwrap_or_else(PoisonError::into_inner).len();
         let gone = async {
             while clients() > 0 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(LOOK_FOR_CLIENTS_EVERY).await;
             }
         };
-        drop(tokio::time::timeout(Duration::from_secs(3), gone).await);
-        self.tasks.shutdown().await;
+        drop(tokio::time::timeout(LEAVING_TIME, gone).await);
     }
+}
+
+/// With what the tasks of a node are started.
+pub(crate) struct Start {
+    pub(crate) clock: Arc<WorldClock>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) connections: ConnectionLimits,
+    /// Encrypts what passes between the node and its clients.
+    pub(crate) tls: Option<ServerTls>,
+    /// For clients over TCP, for clients over WebSocket, and for other nodes.
+    pub(crate) listeners: (Listener, Listener, Listener),
+}
+
+/// Starts the tasks of the machines and of the sockets.
+pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervisor) -> Arc<Shared> {
+    let Start { clock, store, status, connections, tls, listeners } = start;
+    let hub_meter = supervisor.meter("hub");
+    let (hub, hub_outlet) = inbox(&hub_meter);
+    let mut lanes = Vec::new();
+    let mut lane_outlets = Vec::new();
+    for lane in 0..config.lanes {
+        let meter = supervisor.meter(format!("lane_{lane}"));
+        let (inbox, outlet) = inbox(&meter);
+        lanes.push(inbox);
+        lane_outlets.push((lane, meter, outlet));
+    }
+    let shared = Arc::new(Shared {
+        node: config.node,
+        clock,
+        store,
+        game: config.game.clone(),
+        status,
+        hub,
+        lanes,
+        clients: Mutex::default(),
+        links: Mutex::default(),
+        next_connection: AtomicU64::new(0),
+        connections,
+        grants: grants::Grants::default(),
+        failed_loads: Throttle::default(),
+        stopping: AtomicBool::new(false),
+    });
+    supervisor.spawn(hub_meter, machines::run_hub(shared.clone(), config.hub(), hub_outlet));
+    for (lane, meter, outlet) in lane_outlets {
+        supervisor
+            .spawn(meter, machines::run_lane(shared.clone(), lane, config.lane(lane), outlet));
+    }
+    let (tcp, websocket, peer) = listeners;
+    for (name, listener, transport) in
+        [("tcp", tcp, Transport::Tcp), ("websocket", websocket, Transport::WebSocket)]
+    {
+        let meter = supervisor.meter(name);
+        let listen = clients::listen(shared.clone(), listener, transport, tls.clone());
+        supervisor.spawn(meter, listen);
+    }
+    let meter = supervisor.meter("links");
+    supervisor.spawn(meter, links::listen(shared.clone(), peer));
+    shared
 }

@@ -62,7 +62,7 @@ async fn with_store(
         Ok(key) => key,
         Err(error) => return problem(StatusCode::BAD_REQUEST, "malformed", &error.to_string()),
     };
-    let (store, of) = (app.cluster.store.clone(), key.clone());
+    let (store, of) = (app.store.clone(), key.clone());
     match tokio::task::spawn_blocking(move || work(&*store, &of)).await {
         Ok(Ok(document)) => answer(&key, &document),
         Ok(Err(error)) => refused(&error),

@@ -7,9 +7,9 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use pelago_model::key::MalformedKey;
 use pelago_model::{Document, EntityId, GrantKey, Key};
-use pelago_node::DurableResult;
 use pelago_node::audit::AuditDocument;
 use pelago_node::avatar::{NameDocument, read};
+use pelago_runtime::admin_calls::{AskError, GrantAnswer, GrantQuestion, Question, ask};
 use pelago_store::load_now;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -57,21 +57,34 @@ pub(super) async fn grant(State(app): State<Arc<App>>, request: Request) -> Resp
     };
     // Equal values have equal texts, however the operator's program writes them.
     let what = asked.what.to_string();
-    let nodes = &app.cluster.nodes;
-    let node = &nodes[app.next_node.fetch_add(1, Relaxed) % nodes.len()];
+    let nodes = app.calls.nodes();
+    let turn = app.next_node.fetch_add(1, Relaxed);
+    let Some(node) = nodes.get(turn.checked_rem(nodes.len()).unwrap_or(0)) else {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "there is no node");
+    };
     let key = asked.key.to_string();
-    answer(&key, avatar, node.grant((asked.key, avatar), what, asked.reason).await)
+    let question = GrantQuestion { key: asked.key, avatar, what, reason: asked.reason };
+    let granted = ask(&*app.calls, *node, Question::Grant(question)).await;
+    answer(&key, avatar, granted)
 }
 
-fn answer(key: &str, avatar: EntityId, result: DurableResult) -> Response {
-    let refusal = match result {
-        DurableResult::Done { effects, .. } => {
-            let effects = serde_json::from_slice(&effects).unwrap_or(Value::Null);
+fn answer(key: &str, avatar: EntityId, granted: Result<GrantAnswer, AskError>) -> Response {
+    let (code, sentence) = match granted {
+        Ok(GrantAnswer::Done { effects }) => {
             return Json(json!({"key": key, "avatar": avatar, "effects": effects})).into_response();
         }
-        DurableResult::Refused(refusal) => refusal,
+        Ok(GrantAnswer::Refused { code, sentence }) => (code, sentence),
+        Err(error @ (AskError::Busy(_) | AskError::NoSuchNode(_))) => {
+            ("busy".to_owned(), format!("{error}: ask again later."))
+        }
+        Err(error) => {
+            let sentence = format!(
+                "It may have been granted or not, {error}: ask again with the same key to find out."
+            );
+            ("unknown".to_owned(), sentence)
+        }
     };
-    let status = match &*refusal.code {
+    let status = match &*code {
         "unknown" => StatusCode::GATEWAY_TIMEOUT,
         "busy" => StatusCode::SERVICE_UNAVAILABLE,
         "no_such_avatar" => StatusCode::NOT_FOUND,
@@ -79,12 +92,12 @@ fn answer(key: &str, avatar: EntityId, result: DurableResult) -> Response {
         "internal" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     };
-    let again = matches!(&*refusal.code, "unknown" | "busy");
+    let again = matches!(&*code, "unknown" | "busy");
     let body = json!({
         "key": key,
         "avatar": avatar,
-        "code": refusal.code,
-        "sentence": refusal.sentence,
+        "code": code,
+        "sentence": sentence,
         "ask_again": again,
     });
     let response = (status, Json(body)).into_response();
@@ -93,7 +106,7 @@ fn answer(key: &str, avatar: EntityId, result: DurableResult) -> Response {
 
 /// The avatar that bears a name.
 async fn bearer(app: &App, name: &str) -> Result<EntityId, Response> {
-    let (store, key) = (app.cluster.store.clone(), Key::name(name));
+    let (store, key) = (app.store.clone(), Key::name(name));
     let found = tokio::task::spawn_blocking(move || load_now(&*store, vec![key])).await;
     let unavailable =
         || problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the store cannot read");
@@ -125,7 +138,7 @@ pub(super) async fn audit(
     let Ok(after) = uri.query().map(after).transpose() else {
         return malformed("after=KEY is the only parameter");
     };
-    let store = app.cluster.store.clone();
+    let store = app.store.clone();
     let page = tokio::task::spawn_blocking(move || {
         let (mut page, mut next): (Vec<(Key, Document)>, _) = (Vec::new(), None);
         store.scan_after(&Key::audits(avatar), after.as_ref(), &mut |key, document| {

@@ -1,8 +1,8 @@
 //! Grants of an operator, on their way through this node.
 
-use super::{NodeShell, Shared};
+use super::Shared;
 use pelago_game::Refusal;
-use pelago_model::{EntityId, GrantKey};
+use pelago_model::{EntityId, GrantKey, IslandTime};
 use pelago_node::{ControlInput, DurableResult, Grant, Message};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +17,7 @@ const GRANT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Those who wait for the end of a grant.
 #[derive(Default)]
-pub(super) struct Grants {
+pub(crate) struct Grants {
     /// Guards who waits, by the number of the request.
     waiting: Mutex<HashMap<u64, oneshot::Sender<DurableResult>>>,
 }
@@ -47,28 +47,28 @@ pub(super) fn ended(shared: &Shared, number: u64, result: DurableResult) {
     }
 }
 
-impl NodeShell {
+impl Shared {
     /// Grants something to an avatar. A refusal as `unknown` means that it may have happened: the same grant is to be asked for
     /// again, here or at another node.
-    pub async fn grant(
+    pub(crate) async fn grant(
         &self,
         (key, avatar): (GrantKey, EntityId),
         what: String,
         reason: String,
+        received: IslandTime,
     ) -> DurableResult {
-        let number = self.shared.next_connection();
-        let received = self.config.clock.at(self.shared.clock.now());
+        let number = self.next_connection();
         let grant = Grant { key, avatar, what, reason, received, trace: number };
         let refused = |refusal| DurableResult::Refused(refusal);
         if !grant.fits() {
             return refused(Refusal::malformed());
         }
-        let Some(receiver) = self.shared.grants.begin(number) else {
+        let Some(receiver) = self.grants.begin(number) else {
             return refused(Refusal::new("busy", "Too much is granted at once: ask again later."));
         };
-        self.shared.hub.tell(Message::Control(ControlInput::Grant { number, grant }));
+        self.hub.tell(Message::Control(ControlInput::Grant { number, grant }));
         let ended = timeout(GRANT_TIMEOUT, receiver).await;
-        self.shared.grants.end(number);
+        self.grants.end(number);
         match ended {
             Ok(Ok(DurableResult::Refused(refusal))) if refusal.code == "unavailable" => {
                 refused(unknown())

@@ -1,9 +1,9 @@
 //! Bytes between nodes from somebody who is no node: each ends a link at worst, and streams flow on.
 
-use super::*;
-use crate::config::LimitsConfig;
+use crate::harness::Cluster;
 use bytes::{BufMut, BytesMut};
-use pelago_net::OpenFiles;
+use pelago_runtime::admin_calls::{CountersAnswer, Question, ask};
+use pelago_runtime::{Node, ProcessCalls};
 use pelago_wire::message::{Kind, put_control, put_message};
 use pelago_wire::peer::{Heartbeat, PeerHello, PeerMessage, peer_message};
 use pelago_wire::{PROTOCOL_NEWEST, PROTOCOL_OLDEST};
@@ -64,26 +64,8 @@ fn attacks() -> Vec<(&'static str, BytesMut)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_bytes_lose_their_link_and_nothing_else() {
     let store = pelago_store::open("memory:").expect("a store");
-    let settings = ClusterSettings {
-        nodes: 2,
-        lanes: 1,
-        spread: 1,
-        listen: "127.0.0.1:0".parse().expect("an address"),
-        links: "127.0.0.1".parse().expect("an address"),
-        tls: None,
-        new_world: NewWorld { seed: 7, island_size: 8 },
-        limits: LimitsConfig::default(),
-        files: OpenFiles::new(None),
-    };
-    let game = Arc::new(pelago_frontier::Frontier);
-    let cluster = Cluster::start(&settings, game, store).expect("a cluster");
-    let ready = async {
-        while !cluster.is_ready() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, ready).await.expect("the nodes link up");
-    let peer = cluster.nodes[0].peer;
+    let cluster = Cluster::start(store).await;
+    let peer = cluster.nodes[0].addresses().links;
     let mut attackers = tokio::task::JoinSet::new();
     for (what, bytes) in attacks() {
         attackers.spawn(async move {
@@ -100,16 +82,18 @@ async fn hostile_bytes_lose_their_link_and_nothing_else() {
     let watched = async {
         loop {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            assert!(cluster.is_ready(), "streams do not flow any more");
+            let calm = |node: &Node| node.is_ready() && node.alarms().is_empty();
+            assert!(cluster.nodes.iter().all(calm), "streams do not flow any more");
         }
     };
     tokio::select! {
         () = attacked => {}
         () = watched => {}
     }
-    let links = *cluster.nodes[0].status.links.lock().expect("the numbers of the links");
-    assert!(links.malformed >= 4, "{links:?}");
-    for node in cluster.nodes {
-        node.stop().await;
-    }
+    let node = &cluster.nodes[0];
+    let calls = ProcessCalls::new([node.handle()]);
+    let counters: CountersAnswer =
+        ask(&calls, node.number(), Question::Counters).await.expect("an answer");
+    assert!(counters.links.malformed >= 4, "{:?}", counters.links);
+    cluster.stop().await;
 }

@@ -1,17 +1,14 @@
-//! Ring 2: a store that is slow, refuses writes, or is gone. Who is there walks, sees and speaks on; what would last waits
+//! A store that is slow, refuses writes, or is gone. Who is there walks, sees and speaks on; what would last waits
 //! within a bound and is then refused with a public code; nothing that was acknowledged is lost; recovery is by itself.
-#![allow(clippy::disallowed_methods, reason = "real sockets live in real time")]
 
-use super::hostile_network::{player, settings, stop, until};
-use super::*;
+use crate::harness::Cluster;
+use crate::player::{PATIENCE, Player, goes_to};
 use pelago_client::Transport;
 use pelago_client::bots::{self, Behavior, Plan};
-use pelago_frontier::Frontier;
 use pelago_model::{CommitOutcome, Key, Transaction};
 use pelago_store::{CommitDone, LoadDone, Memory, Store, StoreLayer};
-use player::{PATIENCE, Player, goes_to};
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -115,9 +112,8 @@ async fn durable(who: &mut Player) -> String {
 /// People play on while the store is in trouble for a while, then everything is as before.
 async fn weathers(trouble: Trouble, time: Duration) {
     let store = Troubled::new();
-    let cluster = Cluster::start(&settings(), Arc::new(Frontier), store.clone()).unwrap();
-    until("the nodes are linked", || cluster.is_ready()).await;
-    let addresses: Vec<String> = cluster.nodes.iter().map(|node| node.tcp.to_string()).collect();
+    let cluster = Cluster::start(store.clone()).await;
+    let addresses = cluster.addresses();
     let mut anna = Player::arrive(&addresses[0], "Anna").await;
     let mut bert = Player::arrive(&addresses[1], "Bert").await;
     let directory = tempfile::tempdir().unwrap();
@@ -165,7 +161,7 @@ async fn weathers(trouble: Trouble, time: Duration) {
     let verdict = bots::verify(&journal, &addresses[0], &Transport::Tcp).await.unwrap();
     assert!(verdict.objections.is_empty(), "{:?}", verdict.objections);
     assert!(verdict.acknowledged > 10, "{} commands at all", verdict.acknowledged);
-    stop(cluster).await;
+    cluster.stop().await;
 }
 
 #[tokio::test]

@@ -1,84 +1,37 @@
-//! Ring 2: nodes with real sockets and real time, and a hostile network between them and their clients.
-//!
-//! Everything here has to happen at last; nothing depends on how long it takes.
-#![allow(clippy::disallowed_methods, reason = "real sockets live in real time")]
+//! A hostile network between nodes and their clients.
 
-#[path = "../../tests/process/player.rs"]
-#[allow(dead_code, reason = "shared with the tests of real processes")]
-pub(super) mod player;
-#[path = "../../tests/process/proxy.rs"]
-mod proxy;
-
-use super::{Cluster, ClusterSettings};
-use crate::shell::NodeShell;
-use crate::world::NewWorld;
+use crate::harness::{Cluster, address, is_seen, listeners, until};
+use crate::player::Player;
+use crate::proxy::{NetworkConditions, Proxy};
 use pelago_client::Transport;
 use pelago_client::bots::{self, Behavior, Plan};
-use pelago_cluster::Member;
-use pelago_frontier::Frontier;
-use pelago_model::NodeId;
-use pelago_net::OpenFiles;
-use player::{PATIENCE, Player, goes_to};
-use proxy::{NetworkConditions, Proxy};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use pelago_runtime::Alarm;
+use std::cell::RefCell;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
-
-/// Two nodes of two lanes.
-pub(super) fn settings() -> ClusterSettings {
-    ClusterSettings {
-        nodes: 2,
-        lanes: 2,
-        spread: 2,
-        listen: "127.0.0.1:0".parse().unwrap(),
-        links: "127.0.0.1".parse().unwrap(),
-        tls: None,
-        new_world: NewWorld { seed: 7, island_size: 6 },
-        limits: crate::config::LimitsConfig::default(),
-        files: OpenFiles::new(None),
-    }
-}
 
 /// The one dials the other through the proxy.
 async fn start() -> (Cluster, Proxy) {
     let store = pelago_store::open("memory:").unwrap();
-    let cluster = Cluster::start_apart(&settings(), Arc::new(Frontier), store).unwrap();
-    let proxy = Proxy::toward(cluster.nodes[1].peer).await;
-    let address = proxy.address.to_string();
-    cluster.introduce(|node: &NodeShell| match node.node {
-        NodeId(2) => Member { address: address.clone(), ..node.member() },
-        _ => node.member(),
+    let second = listeners();
+    let proxy = Proxy::toward(second.links_address()).await;
+    let second = RefCell::new(Some(second));
+    let cluster = Cluster::start_with(store, |number, builder| match number {
+        2 => {
+            let listeners = second.take().unwrap();
+            builder.listeners(listeners).advertise(proxy.address.to_string())
+        }
+        _ => builder,
     });
-    until("the nodes are linked", || cluster.is_ready()).await;
-    (cluster, proxy)
-}
-
-pub(super) async fn stop(cluster: Cluster) {
-    for node in cluster.nodes {
-        node.stop().await;
-    }
-}
-
-pub(super) async fn until(what: &str, holds: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < PATIENCE, "{what}: did not happen");
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// One walks, the other sees it.
-async fn is_seen(who: &mut Player, observer: &mut Player) {
-    let there = who.walk().await;
-    observer.until("a walk is seen", |observer| goes_to(observer, &who.session, there)).await;
+    (cluster.await, proxy)
 }
 
 #[tokio::test]
 async fn a_client_behind_a_hostile_network_sees_what_there_is() {
     let (cluster, _direct) = start().await;
-    let proxy = Proxy::toward(cluster.nodes[1].tcp).await;
-    let mut anna = Player::arrive(&cluster.nodes[0].tcp.to_string(), "Anna").await;
+    let proxy = Proxy::toward(cluster.nodes[1].addresses().tcp).await;
+    let mut anna = Player::arrive(&address(&cluster.nodes[0]), "Anna").await;
     let delay = Duration::from_millis(30);
     proxy.set(NetworkConditions { delay, single_bytes: true, ..NetworkConditions::default() });
     let mut bert = Player::arrive(&proxy.address.to_string(), "Bert").await;
@@ -94,17 +47,17 @@ async fn a_client_behind_a_hostile_network_sees_what_there_is() {
     assert_eq!(bert.session.view.gaps(), 0);
     proxy.set(NetworkConditions { half_open: true, ..NetworkConditions::default() });
     // The old connection stands as far as the node knows; the new one supersedes it.
-    let mut again = Player::arrive(&cluster.nodes[1].tcp.to_string(), "Bert").await;
+    let mut again = Player::arrive(&address(&cluster.nodes[1]), "Bert").await;
     assert_eq!(again.session.avatar, bert.session.avatar);
     assert!(again.session.welcome.epoch > bert.session.welcome.epoch);
     is_seen(&mut again, &mut anna).await;
-    stop(cluster).await;
+    cluster.stop().await;
 }
 
 #[tokio::test]
 async fn commands_that_a_cut_left_unanswered_happened_once_or_not_at_all() {
     let (cluster, _direct) = start().await;
-    let proxy = Proxy::toward(cluster.nodes[0].tcp).await;
+    let proxy = Proxy::toward(cluster.nodes[0].addresses().tcp).await;
     proxy
         .set(NetworkConditions { delay: Duration::from_millis(5), ..NetworkConditions::default() });
     let directory = tempfile::tempdir().unwrap();
@@ -121,18 +74,18 @@ async fn commands_that_a_cut_left_unanswered_happened_once_or_not_at_all() {
     sleep(Duration::from_millis(1500)).await;
     end.send_replace(true);
     bots.await.unwrap().unwrap();
-    let address = cluster.nodes[0].tcp.to_string();
+    let address = address(&cluster.nodes[0]);
     let verdict = bots::verify(&journal, &address, &Transport::Tcp).await.unwrap();
     assert!(verdict.objections.is_empty(), "{:?}", verdict.objections);
     assert!(verdict.acknowledged > 10, "{} commands at all", verdict.acknowledged);
-    stop(cluster).await;
+    cluster.stop().await;
 }
 
 #[tokio::test]
 async fn nodes_with_a_hostile_network_between_them_show_each_other_what_there_is() {
     let (cluster, proxy) = start().await;
-    let mut anna = Player::arrive(&cluster.nodes[0].tcp.to_string(), "Anna").await;
-    let mut bert = Player::arrive(&cluster.nodes[1].tcp.to_string(), "Bert").await;
+    let mut anna = Player::arrive(&address(&cluster.nodes[0]), "Anna").await;
+    let mut bert = Player::arrive(&address(&cluster.nodes[1]), "Bert").await;
     is_seen(&mut anna, &mut bert).await;
     proxy.set(NetworkConditions {
         delay: Duration::from_millis(50),
@@ -149,12 +102,14 @@ async fn nodes_with_a_hostile_network_between_them_show_each_other_what_there_is
     }
     // Both believe in a link that is none, until the silence lasts too long.
     proxy.set(NetworkConditions { half_open: true, ..NetworkConditions::default() });
-    until("the silence is noticed", || !cluster.nodes[0].is_ready()).await;
-    until("on both sides", || !cluster.nodes[1].is_ready()).await;
+    let alarmed = |node: usize| cluster.nodes[node].alarms() == [Alarm::PeersUnreachable];
+    until("the silence is noticed", || alarmed(0)).await;
+    until("on both sides", || alarmed(1)).await;
+    assert!(cluster.nodes.iter().all(|node| node.is_ready()), "each serves its players");
     anna.walk().await;
     proxy.set(NetworkConditions::default());
     proxy.cut();
     is_seen(&mut anna, &mut bert).await;
     is_seen(&mut bert, &mut anna).await;
-    stop(cluster).await;
+    cluster.stop().await;
 }

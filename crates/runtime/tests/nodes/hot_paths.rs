@@ -1,9 +1,7 @@
 //! What players wait for asks for keys: no login, walk, command or goodbye scans the store or reads its feed.
 
-use super::Cluster;
-use super::hostile_network::{settings, stop, until};
+use crate::harness::Cluster;
 use pelago_client::bots::{self, Behavior, Plan};
-use pelago_frontier::Frontier;
 use pelago_model::{Document, Key};
 use pelago_store::{Change, FeedError, FeedPosition, Memory, ReadError, Store, StoreLayer};
 use std::ops::ControlFlow;
@@ -49,9 +47,8 @@ impl StoreLayer for Watched {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_players_do_scans_the_store() {
     let store = Arc::new(Watched::default());
-    let cluster = Cluster::start(&settings(), Arc::new(Frontier), store.clone()).unwrap();
-    until("the nodes are linked", || cluster.is_ready()).await;
-    let addresses: Vec<String> = cluster.nodes.iter().map(|node| node.tcp.to_string()).collect();
+    let cluster = Cluster::start(store.clone()).await;
+    let addresses = cluster.addresses();
     // They arrive, walk, gather, are cut off, come back, and say goodbye; those who come again are known already.
     let (_stop, stopped) = watch::channel(false);
     let mut acknowledged = 0;
@@ -75,5 +72,5 @@ async fn nothing_that_players_do_scans_the_store() {
         (0, 0),
         "something that players do depends on the size of the world"
     );
-    stop(cluster).await;
+    cluster.stop().await;
 }
