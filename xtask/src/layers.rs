@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// The rooms of the architecture: a package, and those of the workspace that it may use.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("pelago-model", &[]),
     ("pelago-wire", &["pelago-model"]),
     ("pelago-game", &["pelago-model"]),
@@ -18,10 +18,37 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("pelago-net", &["pelago-model", "pelago-wire"]),
     ("pelago-client", &["pelago-model", "pelago-wire", "pelago-net"]),
     ("pelago-frontier", &["pelago-model", "pelago-game"]),
+    (
+        "pelago-runtime",
+        &[
+            "pelago-model",
+            "pelago-wire",
+            "pelago-game",
+            "pelago-world",
+            "pelago-cluster",
+            "pelago-node",
+            "pelago-store",
+            "pelago-net",
+        ],
+    ),
+    // Sees nodes through the calls of the runtime: no lane, link or message of theirs.
+    (
+        "pelago-admin",
+        &[
+            "pelago-model",
+            "pelago-game",
+            "pelago-node",
+            "pelago-store",
+            "pelago-net",
+            "pelago-runtime",
+        ],
+    ),
     // The binary carries the reference game and the bots: one file to hand out.
     (
         "pelago-server",
         &[
+            "pelago-runtime",
+            "pelago-admin",
             "pelago-model",
             "pelago-wire",
             "pelago-game",

@@ -5,15 +5,14 @@
 use anyhow::{Context, Result, bail};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
+use pelago_admin::SinkConfig;
 use pelago_model::Allowance;
 use pelago_node::{ClientLimits, MAX_BATCH_TURNS};
+use pelago_runtime::{ConnectionLimits, NodeLimits};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
-
-use crate::shell::ConnectionLimits;
-use crate::sink::SinkConfig;
 
 /// The configuration of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -52,7 +51,7 @@ pub(crate) struct LimitsConfig {
     message_ms: u32,
     send_buffer_bytes: u32,
     /// Turns of one commit of a steward.
-    pub(crate) batch_turns: u32,
+    batch_turns: u32,
     messages: Rate,
     durable: Rate,
     live: Rate,
@@ -84,24 +83,23 @@ impl From<Allowance> for Rate {
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        let limits = ClientLimits::default();
+        let NodeLimits { max_clients, batch_turns, clients, connections } = NodeLimits::default();
         let ms = |ms: i64| u32::try_from(ms).unwrap_or(u32::MAX);
         Self {
-            clients: 20_000,
-            hello_ms: ms(limits.hello_ms),
-            idle_ms: ms(limits.idle_ms),
-            blocked_ms: ms(limits.blocked_ms),
-            message_ms: ms(pelago_net::connection::MESSAGE_TIMEOUT.as_millis() as i64),
-            // A second of a crowd, and less than what a game can be behind and still be played.
-            send_buffer_bytes: 64 * 1024,
-            batch_turns: MAX_BATCH_TURNS as u32,
-            messages: Rate { per_second: 100, burst: 400 },
-            durable: limits.durable.into(),
-            live: limits.live.into(),
-            speech: limits.speech.into(),
-            moves: limits.moves.into(),
-            pings: limits.pings.into(),
-            fetches: limits.fetches.into(),
+            clients: max_clients,
+            hello_ms: ms(clients.hello_ms),
+            idle_ms: ms(clients.idle_ms),
+            blocked_ms: ms(clients.blocked_ms),
+            message_ms: ms(connections.message_timeout.as_millis() as i64),
+            send_buffer_bytes: u32::try_from(connections.send_buffer_bytes).unwrap_or(u32::MAX),
+            batch_turns: batch_turns as u32,
+            messages: connections.messages.into(),
+            durable: clients.durable.into(),
+            live: clients.live.into(),
+            speech: clients.speech.into(),
+            moves: clients.moves.into(),
+            pings: clients.pings.into(),
+            fetches: clients.fetches.into(),
         }
     }
 }
@@ -154,27 +152,27 @@ impl LimitsConfig {
         Ok(())
     }
 
-    /// Those on each client.
-    pub(crate) fn of_clients(&self) -> ClientLimits {
-        ClientLimits {
-            hello_ms: self.hello_ms.into(),
-            idle_ms: self.idle_ms.into(),
-            blocked_ms: self.blocked_ms.into(),
-            durable: self.durable.allowance(),
-            live: self.live.allowance(),
-            speech: self.speech.allowance(),
-            moves: self.moves.allowance(),
-            pings: self.pings.allowance(),
-            fetches: self.fetches.allowance(),
-        }
-    }
-
-    /// Those on each connection.
-    pub(crate) fn of_connections(&self) -> ConnectionLimits {
-        ConnectionLimits {
-            messages: self.messages.allowance(),
-            message_timeout: Duration::from_millis(self.message_ms.into()),
-            send_buffer_bytes: self.send_buffer_bytes as usize,
+    /// Those of a node.
+    pub(crate) fn of_node(&self) -> NodeLimits {
+        NodeLimits {
+            max_clients: self.clients,
+            batch_turns: self.batch_turns as usize,
+            clients: ClientLimits {
+                hello_ms: self.hello_ms.into(),
+                idle_ms: self.idle_ms.into(),
+                blocked_ms: self.blocked_ms.into(),
+                durable: self.durable.allowance(),
+                live: self.live.allowance(),
+                speech: self.speech.allowance(),
+                moves: self.moves.allowance(),
+                pings: self.pings.allowance(),
+                fetches: self.fetches.allowance(),
+            },
+            connections: ConnectionLimits {
+                messages: self.messages.allowance(),
+                message_timeout: Duration::from_millis(self.message_ms.into()),
+                send_buffer_bytes: self.send_buffer_bytes as usize,
+            },
         }
     }
 }
@@ -193,7 +191,7 @@ mod tests {
     #[test]
     fn what_a_file_does_not_name_is_as_by_default() {
         let config = read("[limits]\nidle_ms = 5\nmoves = { burst = 3 }\n").unwrap();
-        let limits = config.limits.of_clients();
+        let limits = config.limits.of_node().clients;
         let default = ClientLimits::default();
         assert_eq!((limits.idle_ms, limits.hello_ms), (5, default.hello_ms));
         assert_eq!(limits.moves, Allowance::new(default.moves.per_second, 3));

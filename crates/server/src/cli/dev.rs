@@ -1,20 +1,22 @@
 //! `pelago dev`: a whole world in one process.
 #![allow(clippy::print_stdout, reason = "a command prints")]
 
+mod nodes;
+mod recording;
+
 use crate::certificate::Certificate;
-use crate::cluster::{Cluster, ClusterSettings, MAX_NODES};
 use crate::config::Config;
-use crate::measured_store::MeasuredStore;
-use crate::sink::Sink;
-use crate::world::{NEW_ISLAND_SIZE, NewWorld};
-use crate::{http, metrics};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use nodes::{MAX_NODES, Nodes, NodesSettings};
+use pelago_admin::api::ApiSettings;
+use pelago_admin::{MeasuredStore, Sink, api, metrics};
 use pelago_client::Transport;
 use pelago_client::bots::{self, Behavior, Plan};
 use pelago_game::Game;
-use pelago_net::recording::Passage;
 use pelago_net::{Listener, OpenFiles, ServerTls, Trust};
+use pelago_runtime::bootstrap::NEW_ISLAND_SIZE;
+use pelago_runtime::{NewWorld, Node};
 use pelago_store::Store;
 use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
@@ -24,10 +26,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-/// How long the world may take until its streams flow.
-const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often it is looked whether the store has come to an end of its own.
 const LOOK_AT_STORE_EVERY: Duration = Duration::from_millis(250);
 
@@ -116,7 +117,7 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
     if arguments.reset {
         reset(&arguments.data)?;
     }
-    let access = http::Access::choose(arguments.http, arguments.admin_token_file.as_deref())?;
+    let access = api::Access::choose(arguments.http, arguments.admin_token_file.as_deref())?;
     if arguments.plain_http && !arguments.http.ip().is_loopback() {
         bail!("--plain-http: --http {} is open to others", arguments.http);
     }
@@ -130,7 +131,7 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
     let store: Arc<dyn Store> = Arc::new(MeasuredStore::new(store));
     let listener = Listener::bind(arguments.http).context("--http")?;
     let http_address = listener.address();
-    let settings = ClusterSettings {
+    let settings = NodesSettings {
         nodes: arguments.nodes,
         lanes: arguments.lanes,
         spread: arguments.spread,
@@ -138,24 +139,31 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
         links: arguments.listen_links,
         tls: tls.clone(),
         new_world: NewWorld { seed: arguments.seed, island_size: arguments.island_size },
-        limits,
+        limits: limits.of_node(),
         files: files.clone(),
     };
-    let cluster = Arc::new(Cluster::start(&settings, game, store.clone()).context("--listen")?);
+    let nodes = Nodes::start(settings, game, store.clone()).await?;
     let engine = address.split(':').next().unwrap_or_default().to_owned();
-    let router = http::router(cluster.clone(), engine, metrics, access);
+    let router = api::router(ApiSettings {
+        calls: nodes.calls.clone(),
+        store: store.clone(),
+        engine,
+        content: nodes.content.clone(),
+        metrics,
+        access,
+    });
     let (stopping, stop) = watch::channel(false);
     let http_tls = tls.clone().filter(|_| !arguments.plain_http);
-    let (reserve, time) = (files.reserve(), http::CONNECTION_TIME);
-    let server = tokio::spawn(http::serve(listener, router, http_tls, reserve, time, stop));
-    let sink = sink.map(|sink| tokio::spawn(sink.run(stopping.subscribe())));
-    wait_until_ready(&cluster).await?;
+    let (reserve, time) = (files.reserve(), api::CONNECTION_TIME);
+    let mut server = tokio::spawn(api::serve(listener, router, http_tls, reserve, time, stop));
+    let mut sink = sink.map(|sink| tokio::spawn(sink.run(stopping.subscribe())));
+    nodes.wait_until_ready().await?;
     // Whoever reads the announcement may signal at once.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    announce(&arguments, &cluster, http_address, tls.as_ref());
+    announce(&arguments, &nodes.nodes, http_address, tls.as_ref());
     let players = (arguments.bots > 0).then(|| {
-        let addresses = cluster.nodes.iter().map(|node| node.tcp.to_string()).collect();
+        let addresses = nodes.nodes.iter().map(|node| node.addresses().tcp.to_string()).collect();
         let plan = Plan::new(addresses, arguments.bots, Behavior::Mixed);
         let transport = match &tls {
             Some(tls) => Transport::Tls(Trust::fingerprint(tls.fingerprint())?),
@@ -166,11 +174,17 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
     });
     let players = players.transpose()?;
 
-    let recording = arguments.record.map(|file| tokio::spawn(record(cluster.clone(), file)));
-    let broken = tokio::select! {
+    let recording =
+        arguments.record.map(|file| tokio::spawn(recording::record(nodes.calls.clone(), file)));
+    let failure = tokio::select! {
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,
-        reason = broken(&*store) => Some(reason),
+        reason = broken(&*store) => {
+            Some(format!("{reason}; start again to go on with what is on the disk"))
+        }
+        reason = nodes.failure() => Some(reason),
+        reason = unexpected("the HTTP server", Some(&mut server)) => Some(reason),
+        reason = unexpected("the sink", sink.as_mut()) => Some(reason),
     };
     tracing::info!("stopping");
     stopping.send_replace(true);
@@ -178,25 +192,39 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
         recording.abort();
         drop(recording.await);
     }
-    if let Some(players) = players {
-        players.await.context("the bots")??;
-    }
-    server.await.context("the HTTP server")?;
-    if let Some(sink) = sink {
-        sink.await.context("the sink")?;
-    }
-    let Some(cluster) = Arc::into_inner(cluster) else {
-        bail!("the world is still in use");
+    let others = async {
+        if let Some(players) = players {
+            players.await.context("the bots")??;
+        }
+        // One that has ended already is the failure.
+        if !server.is_finished() {
+            server.await.context("the HTTP server")?;
+        }
+        if let Some(sink) = sink.filter(|sink| !sink.is_finished()) {
+            sink.await.context("the sink")?;
+        }
+        anyhow::Ok(())
     };
-    for node in cluster.nodes {
-        node.stop().await;
-    }
+    let others = others.await;
+    nodes.stop().await;
     tokio::task::spawn_blocking(move || store.close()).await?;
-    if let Some(reason) = broken {
-        bail!("{reason}; start again to go on with what is on the disk");
+    if let Some(reason) = failure {
+        bail!("{reason}");
     }
+    others?;
     tracing::info!("stopped; the world is kept");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until a task has ended that should not, and tells how; for ever if there is no such task.
+async fn unexpected(what: &str, task: Option<&mut JoinHandle<()>>) -> String {
+    match task {
+        None => std::future::pending().await,
+        Some(task) => match task.await {
+            Ok(()) => format!("{what} has ended"),
+            Err(error) => format!("{what} has ended: {error}"),
+        },
+    }
 }
 
 /// Waits until the store has come to an end of its own.
@@ -232,27 +260,12 @@ fn reset(data: &Path) -> Result<()> {
     std::fs::remove_dir_all(&store).with_context(|| format!("--reset: {}", store.display()))
 }
 
-async fn wait_until_ready(cluster: &Cluster) -> Result<()> {
-    let ready = async {
-        let mut pause = tokio::time::interval(Duration::from_millis(20));
-        while !cluster.is_ready() {
-            pause.tick().await;
-        }
-    };
-    tokio::time::timeout(READY_TIMEOUT, ready).await.context("the nodes did not get ready")
-}
-
-fn announce(
-    arguments: &DevArguments,
-    cluster: &Cluster,
-    http: SocketAddr,
-    tls: Option<&ServerTls>,
-) {
+fn announce(arguments: &DevArguments, nodes: &[Node], http: SocketAddr, tls: Option<&ServerTls>) {
     let scheme = if tls.is_some() && !arguments.plain_http { "https" } else { "http" };
     let fingerprint = tls.map(|tls| tls.fingerprint().to_string());
     if arguments.json {
-        let tcp: Vec<String> = cluster.nodes.iter().map(|node| node.tcp.to_string()).collect();
-        let ws: Vec<String> = cluster.nodes.iter().map(|node| node.websocket_url()).collect();
+        let tcp: Vec<String> = nodes.iter().map(|node| node.addresses().tcp.to_string()).collect();
+        let ws: Vec<String> = nodes.iter().map(|node| node.addresses().websocket_url()).collect();
         let http = format!("{scheme}://{http}");
         println!("{}", json!({"http": http, "tcp": tcp, "ws": ws, "fingerprint": fingerprint}));
     } else {
@@ -261,24 +274,5 @@ fn announce(
             println!("  SHA-256 of the certificate: {fingerprint}\n");
         }
         println!("  {} nodes, {} bots; Ctrl-C stops it.\n", arguments.nodes, arguments.bots);
-    }
-}
-
-/// Records from one SIGUSR1 to the next, again and again.
-async fn record(cluster: Arc<Cluster>, file: PathBuf) -> Result<()> {
-    let mut toggle = signal(SignalKind::user_defined1())?;
-    loop {
-        toggle.recv().await;
-        cluster.begin_recording();
-        toggle.recv().await;
-        let passages = cluster.end_recording();
-        let bytes: Vec<u8> = passages.iter().flat_map(Passage::encode).collect();
-        // Whole or not at all: whoever waits for the file may read it at once.
-        let part = file.with_extension("part");
-        let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, &file));
-        match written {
-            Ok(()) => tracing::info!(passages = passages.len(), "recorded"),
-            Err(error) => tracing::error!(%error, file = %file.display(), "--record"),
-        }
     }
 }

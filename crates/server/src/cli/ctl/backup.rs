@@ -3,9 +3,9 @@
 
 use super::meter::MeterArguments;
 use super::origin::OriginArguments;
-use crate::clock::unix_ms;
 use anyhow::Result;
 use clap::Args;
+use pelago_runtime::unix_ms;
 use pelago_store::archive::{self, Event, Kind, Plan};
 use serde_json::json;
 use std::path::PathBuf;

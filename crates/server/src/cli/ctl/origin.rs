@@ -2,9 +2,9 @@
 
 use super::remote::Remote;
 use crate::config::Config;
-use crate::http_client::{HttpClient, trust};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use pelago_admin::http_client::{HttpClient, trust};
 use pelago_net::Fingerprint;
 use pelago_store::Store;
 use pelago_store::archive::Source;
@@ -44,7 +44,7 @@ impl OriginArguments {
         let Some(url) = &self.server else {
             return Ok(Origin::Store(open_existing(&address(self.store.as_deref())?)?));
         };
-        let authorization = crate::http::bearer_of(self.token_file.as_deref())?;
+        let authorization = pelago_admin::api::bearer_of(self.token_file.as_deref())?;
         let trust = trust(self.ca.as_deref(), self.fingerprint)?;
         let client = HttpClient::new(url, trust, authorization).context("--server")?;
         Ok(Origin::Server(Remote::new(client, runtime.clone())))

@@ -1,10 +1,10 @@
 //! A world that is read through the API of the server that runs it.
 
 use super::document::Shown;
-use crate::http::store::UnderWay;
-use crate::http_client::{HttpClient, Question};
 use axum::http::{Method, StatusCode};
 use bytes::Bytes;
+use pelago_admin::api::store_routes::UnderWay;
+use pelago_admin::http_client::{HttpClient, Question};
 use pelago_model::edit::Edit;
 use pelago_model::{Key, Revision};
 use pelago_store::archive::{About, Page, Source, SourceError, WorldIdentity, part};
@@ -191,7 +191,7 @@ impl Source for Remote {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http;
+    use pelago_admin::api;
     use pelago_model::{CommitOutcome, Document, Revision};
     use pelago_net::Listener;
     use pelago_store::archive::{Event, Kind, Plan, backup};
@@ -228,9 +228,9 @@ mod tests {
         let _entered = runtime.enter();
         let listener = Listener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let url = format!("http://{}", listener.address());
-        let routes = http::store::routes(store.clone(), "memory".to_owned(), HASH_WAIT);
+        let routes = api::store_routes::routes(store.clone(), "memory".to_owned(), HASH_WAIT);
         let (served, stop) = watch::channel(false);
-        runtime.spawn(http::serve(listener, routes, None, 100, CONNECTION_TIME, stop));
+        runtime.spawn(api::serve(listener, routes, None, 100, CONNECTION_TIME, stop));
         let client = HttpClient::new(&url, None, None).unwrap();
         Served { store, remote: Remote::new(client, runtime.clone()), _served: served }
     }

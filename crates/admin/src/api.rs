@@ -1,0 +1,169 @@
+//! HTTP: the page, content by hash, health, metrics and the API.
+//!
+//! The API and the metrics ask for [`Access`]; all else is open to whoever reaches the listener. What is told of nodes they were
+//! asked for, through [`AdminCalls`]: nobody here holds one.
+
+mod access;
+mod body;
+mod document;
+mod grants;
+mod nodes;
+mod page;
+mod serve;
+pub mod store_routes;
+
+pub use access::{Access, bearer_of};
+pub use serve::{CONNECTION_TIME, serve};
+
+use crate::metrics::Metrics;
+use axum::extract::{Path, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use pelago_game::ContentHash;
+use pelago_model::{EntityId, Key};
+use pelago_node::avatar::{AvatarDocument, PlaceDocument, read};
+use pelago_runtime::AdminCalls;
+use pelago_store::{Store, load_now};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+/// What the API stands on.
+pub struct ApiSettings {
+    /// The way to the nodes.
+    pub calls: Arc<dyn AdminCalls>,
+    /// Where documents are.
+    pub store: Arc<dyn Store>,
+    /// The name of the store's engine.
+    pub engine: String,
+    /// What clients may fetch by hash.
+    pub content: BTreeMap<ContentHash, Bytes>,
+    /// The numbers of this process.
+    pub metrics: Metrics,
+    /// Who may ask.
+    pub access: Access,
+}
+
+struct App {
+    calls: Arc<dyn AdminCalls>,
+    store: Arc<dyn Store>,
+    content: BTreeMap<ContentHash, Bytes>,
+    metrics: Metrics,
+    /// Which node the next grant goes through: nodes take turns.
+    next_node: AtomicUsize,
+}
+
+/// The paths that take a body, in a `POST` and a `PATCH`.
+const GRANTS: &str = "/api/v1/grants";
+const DOCUMENT: &str = "/api/v1/store/document/";
+
+/// All routes.
+pub fn router(settings: ApiSettings) -> Router {
+    let ApiSettings { calls, store, engine, content, metrics, access } = settings;
+    let kept = store_routes::routes(store.clone(), engine, store_routes::HASH_WAIT);
+    let next_node = AtomicUsize::new(0);
+    let app = Arc::new(App { calls, store, content, metrics, next_node });
+    let guarded = Router::new()
+        .route("/metrics", get(metrics_page))
+        .route("/api/v1/cluster", get(nodes::cluster))
+        .route("/api/v1/islands", get(nodes::islands))
+        .route("/api/v1/avatars/{id}", get(avatar))
+        .route(&format!("{DOCUMENT}{{*key}}"), get(document::get).patch(document::patch))
+        .route("/api/v1/audit/{avatar}", get(grants::audit))
+        .route(GRANTS, post(grants::grant))
+        .merge(kept)
+        .route("/api/{*rest}", any(unknown))
+        .route_layer(from_fn_with_state(access, access::guard));
+    Router::new()
+        .merge(guarded)
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(nodes::ready))
+        .route("/nodes", get(nodes::doors))
+        .route("/content/{hash}", get(content_by_hash))
+        .fallback(page::page)
+        .layer(from_fn(without_body))
+        .with_state(app)
+}
+
+async fn metrics_page(State(app): State<Arc<App>>) -> String {
+    app.metrics.render(&app.calls, app.store.counters()).await
+}
+
+/// Nothing but grants and edits takes a body: no other is read.
+async fn without_body(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let takes_one = match *request.method() {
+        Method::POST => path == GRANTS,
+        Method::PATCH => path.starts_with(DOCUMENT),
+        _ => false,
+    };
+    if takes_one {
+        return next.run(request).await;
+    }
+    let headers = request.headers();
+    let length = headers.get(header::CONTENT_LENGTH);
+    if length.is_some_and(|length| length != "0") || headers.contains_key(header::TRANSFER_ENCODING)
+    {
+        return problem(StatusCode::PAYLOAD_TOO_LARGE, "body", "a request has no body here");
+    }
+    next.run(request).await
+}
+
+async fn unknown() -> Response {
+    problem(StatusCode::NOT_FOUND, "not_found", "the API has no such path")
+}
+
+async fn avatar(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
+    let Ok(id) = id.parse::<EntityId>() else {
+        return problem(StatusCode::BAD_REQUEST, "malformed", "an id is 16 hexadecimal digits");
+    };
+    let store = app.store.clone();
+    let found = tokio::task::spawn_blocking(move || {
+        load_now(&*store, vec![Key::avatar(id), Key::place(id)])
+    });
+    let Ok(Ok(found)) = found.await else {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the store cannot read");
+    };
+    let [document, place] = found.as_slice() else {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the store cannot read");
+    };
+    match (read::<AvatarDocument>(document), read::<PlaceDocument>(place)) {
+        (Ok(Some(avatar)), Ok(place)) => Json(json!({
+            "id": id,
+            "name": avatar.name,
+            "epoch": avatar.epoch,
+            "owner": avatar.owner,
+            "sequence": avatar.sequence,
+            "chain": avatar.chain,
+            "place": place.map_or(avatar.place, |place| place.place),
+            "state": avatar.game,
+            "revision": document.revision,
+        }))
+        .into_response(),
+        (Ok(None), _) => problem(StatusCode::NOT_FOUND, "not_found", "there is no such avatar"),
+        _ => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the document is damaged"),
+    }
+}
+
+fn problem(status: StatusCode, code: &str, sentence: &str) -> Response {
+    (status, Json(json!({"code": code, "sentence": sentence}))).into_response()
+}
+
+async fn content_by_hash(State(app): State<Arc<App>>, Path(hash): Path<String>) -> Response {
+    let found = hash.parse().ok().and_then(|hash: ContentHash| app.content.get(&hash).cloned());
+    match found {
+        Some(bytes) => {
+            let headers = [
+                (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+                (header::CONTENT_TYPE, "application/octet-stream"),
+            ];
+            (headers, bytes).into_response()
+        }
+        None => problem(StatusCode::NOT_FOUND, "not_found", "there is no such content"),
+    }
+}

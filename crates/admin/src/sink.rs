@@ -1,0 +1,177 @@
+//! The sink: a follower of the store's feed that hands documents on, for search and for numbers.
+//!
+//! It only reads the store, on threads of its own, a page at a time, and nobody waits for it. What it hands on is
+//! handed on at least once: its place in the feed is kept in a file after every page. Where the feed does not reach
+//! back that far, or at first, it reads all documents instead.
+
+mod bulk;
+mod lines;
+mod place;
+mod settings;
+
+pub use settings::SinkConfig;
+
+use anyhow::{Context, Result, bail};
+use bulk::Bulk;
+use lines::Lines;
+use metrics::{counter, gauge};
+use pelago_model::{Document, Key};
+use pelago_store::archive::Page;
+use pelago_store::{FeedError, Store};
+use place::{Phase, Place};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+/// How often the feed is looked at when nothing was there.
+const POLL: Duration = Duration::from_millis(500);
+/// The pause after a failure, doubled by every further one up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A sink and where it is.
+pub struct Sink {
+    store: Arc<dyn Store>,
+    target: Target,
+    kinds: BTreeSet<String>,
+    batch: usize,
+    file: PathBuf,
+    place: Place,
+    /// When there was nothing more to hand on.
+    caught_up: Instant,
+}
+
+/// Where documents go.
+enum Target {
+    Lines(Lines),
+    Bulk(Box<Bulk>),
+}
+
+impl Target {
+    /// Hands documents on; says how many were not taken and never will be.
+    async fn deliver(&mut self, documents: Vec<(Key, Document)>) -> Result<u64> {
+        match self {
+            Self::Lines(lines) => lines.deliver(documents).await.map(|()| 0),
+            Self::Bulk(bulk) => bulk.deliver(&documents).await,
+        }
+    }
+}
+
+impl Sink {
+    /// A sink as it is configured; its place is kept in the directory of the world unless told otherwise.
+    ///
+    /// # Errors
+    /// If the store has no feed, or a file or URL of the configuration cannot be used.
+    pub fn new(config: SinkConfig, store: Arc<dyn Store>, data: &Path) -> Result<Self> {
+        if !store.capabilities().feed {
+            bail!("sink: the store's engine has no feed of changes");
+        }
+        metrics::describe_counter!("pelago_sink_documents_total", "Documents, by their end.");
+        metrics::describe_counter!("pelago_sink_failures_total", "Pages that were not taken.");
+        metrics::describe_gauge!("pelago_sink_lag_changes", "Changes not yet handed on.");
+        metrics::describe_gauge!("pelago_sink_behind_seconds", "Since nothing was left to tell.");
+        let target = match config.http_url() {
+            Some(url) => Target::Bulk(Box::new(Bulk::new(&config, url).context("sink.http")?)),
+            None => Target::Lines(Lines::new(config.file_path())),
+        };
+        let file = config.state.clone().unwrap_or_else(|| data.join("sink.json"));
+        let end = store.feed_end().context("sink")?;
+        if let Some(parent) = file.parent() {
+            std::fs::create_dir_all(parent)
+                .with_context(|| format!("sink.state {}", file.display()))?;
+        }
+        let found = Place::read(&file).with_context(|| format!("sink.state {}", file.display()))?;
+        // A place beyond the end is of another store, or of one that was put back since.
+        let place = found.filter(|place| place.position <= end).unwrap_or(Place::first(end));
+        let kinds = config.kinds.into_iter().collect();
+        let batch = config.batch;
+        Ok(Self { store, target, kinds, batch, file, place, caught_up: Instant::now() })
+    }
+
+    /// Follows the feed until `stop` becomes true.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let step = tokio::select! {
+                step = self.step() => step,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            let wait = match step {
+                Ok(more) => {
+                    pause = FIRST_PAUSE;
+                    if more { Duration::ZERO } else { POLL }
+                }
+                Err(error) => {
+                    counter!("pelago_sink_failures_total").increment(1);
+                    tracing::warn!(error = format!("{error:#}"), ?pause, "the sink takes nothing");
+                    let wait = pause;
+                    pause = (2 * pause).min(LONGEST_PAUSE);
+                    wait
+                }
+            };
+            gauge!("pelago_sink_behind_seconds").set(self.caught_up.elapsed().as_secs_f64());
+            tokio::select! {
+                () = sleep(wait) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Hands the next page on; says whether there is more.
+    async fn step(&mut self) -> Result<bool> {
+        let (store, place, batch) = (self.store.clone(), self.place.clone(), self.batch);
+        let read = move || {
+            let page = match &place.phase {
+                Phase::Scanning { after } => Page::of_documents(&*store, after.as_ref())?,
+                Phase::Following => Page::of_changes(&*store, place.position, batch)?,
+            };
+            let end = store.feed_end()?;
+            Ok::<_, FeedError>((page, end))
+        };
+        let (page, end) = match tokio::task::spawn_blocking(read).await? {
+            Ok(read) => read,
+            Err(FeedError::Forgotten { oldest }) => {
+                tracing::warn!(%oldest, "the feed does not reach back: the sink reads all documents");
+                self.move_to(Place::first(self.store.feed_end()?)).await?;
+                return Ok(true);
+            }
+            Err(error) => return Err(error).context("the store"),
+        };
+        let next = self.place.after(&page);
+        let is_last = page.is_last;
+        let wanted = |key: &Key| self.kinds.contains(key.kind());
+        let documents: Vec<_> = page.documents.into_iter().filter(|(key, _)| wanted(key)).collect();
+        if !documents.is_empty() {
+            let count = documents.len() as u64;
+            let rejected = self.target.deliver(documents).await?;
+            let count_of = |end| counter!("pelago_sink_documents_total", "end" => end);
+            count_of("delivered").increment(count - rejected);
+            count_of("rejected").increment(rejected);
+        }
+        self.move_to(next).await?;
+        let following = self.place.phase == Phase::Following;
+        if following && is_last {
+            self.caught_up = Instant::now();
+        }
+        // Engines count changes by it, if not one by one.
+        gauge!("pelago_sink_lag_changes")
+            .set(end.major.saturating_sub(self.place.position.major) as f64);
+        Ok(!(following && is_last))
+    }
+
+    /// Keeps a place, durably.
+    async fn move_to(&mut self, place: Place) -> Result<()> {
+        if place == self.place {
+            return Ok(());
+        }
+        let (file, kept) = (self.file.clone(), place.clone());
+        tokio::task::spawn_blocking(move || kept.write(&file))
+            .await?
+            .with_context(|| format!("sink.state {}", self.file.display()))?;
+        self.place = place;
+        Ok(())
+    }
+}

@@ -1,0 +1,226 @@
+//! The task that keeps a node in the address book, and tells the node who else is there.
+
+use super::{AddressBook, BookView, Lease};
+use pelago_cluster::Member;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// How long a registration may take; then it is tried again.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long leaving may take; then the lease runs out by itself.
+pub(crate) const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The pause after a failure, doubled by every further one up to the longest, and up to a quarter longer by chance. It is
+/// tried for as long as the node lives: a node plays on without a book.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How a node stands with its book, for operators.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    /// Whether its lease holds.
+    pub(crate) registered: AtomicBool,
+    /// Whether what it knows of the others is fresh.
+    pub(crate) fresh: AtomicBool,
+    /// Members that it knows, itself included.
+    pub(crate) members: AtomicUsize,
+}
+
+/// Keeps `member` registered, and hands on who is there, whenever that changes. Never ends.
+pub(crate) async fn run(
+    book: Arc<dyn AddressBook>,
+    member: Member,
+    standing: Arc<Standing>,
+    tell: impl Fn(Vec<Member>) + Send,
+) {
+    tokio::select! {
+        never = register(&*book, &member, &standing) => match never {},
+        never = watch(&*book, &member, &standing, tell) => match never {},
+    }
+}
+
+/// What does not happen.
+enum Never {}
+
+async fn register(book: &dyn AddressBook, member: &Member, standing: &Standing) -> Never {
+    let mut pause = Pause::default();
+    loop {
+        match timeout(REGISTER_TIMEOUT, book.register(member.clone())).await {
+            Ok(Ok(lease)) => {
+                standing.registered.store(true, Relaxed);
+                pause = Pause::default();
+                hold(lease).await;
+                standing.registered.store(false, Relaxed);
+                tracing::warn!(node = member.node.0, "the lease in the address book was lost");
+            }
+            Ok(Err(error)) => tracing::warn!(node = member.node.0, %error, "not registered"),
+            Err(_) => tracing::warn!(node = member.node.0, "the address book is slow"),
+        }
+        pause.wait().await;
+    }
+}
+
+async fn hold(mut lease: Lease) {
+    lease.lost().await;
+}
+
+async fn watch(
+    book: &dyn AddressBook,
+    member: &Member,
+    standing: &Standing,
+    tell: impl Fn(Vec<Member>) + Send,
+) -> Never {
+    let mut told = None;
+    let mut pause = Pause::default();
+    loop {
+        let mut views = book.watch();
+        loop {
+            let view = views.borrow_and_update().clone();
+            standing.fresh.store(!view.stale, Relaxed);
+            let members = with(member, view);
+            if told.as_ref() != Some(&members) {
+                standing.members.store(members.len(), Relaxed);
+                tell(members.clone());
+                told = Some(members);
+                pause = Pause::default();
+            }
+            if views.changed().await.is_err() {
+                break;
+            }
+        }
+        // Whoever told has gone. What is known remains in force.
+        standing.fresh.store(false, Relaxed);
+        pause.wait().await;
+    }
+}
+
+/// The members of a view and the node itself, which is there whether the book has heard of it or not.
+fn with(member: &Member, view: BookView) -> Vec<Member> {
+    let mut members = view.members;
+    members.retain(|other| other.node != member.node);
+    members.push(member.clone());
+    members.sort_by_key(|member| member.node);
+    members
+}
+
+struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+impl Pause {
+    async fn wait(&mut self) {
+        let quarter = self.0.as_millis() as u64 / 4;
+        let chance = RandomState::new().hash_one(quarter) % (quarter + 1);
+        sleep(self.0 + Duration::from_millis(chance)).await;
+        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{BookError, BookFuture, InProcessBook};
+    use super::*;
+    use pelago_cluster::Roles;
+    use pelago_model::{Incarnation, NodeId};
+    use std::sync::Mutex;
+    use tokio::sync::watch;
+
+    fn member(node: u16) -> Member {
+        let (node, incarnation) = (NodeId(node), Incarnation(1));
+        Member { node, incarnation, address: "127.0.0.1:1".to_owned(), roles: Roles::ALL }
+    }
+
+    /// A book that answers late at first, is out of reach then, and works at last; nobody tells of its views any more.
+    #[derive(Default)]
+    struct Shaky {
+        book: InProcessBook,
+        asked: AtomicUsize,
+        view: Mutex<Option<watch::Sender<BookView>>>,
+    }
+
+    impl AddressBook for Shaky {
+        fn register(&self, member: Member) -> BookFuture<'_, Lease> {
+            match self.asked.fetch_add(1, Relaxed) {
+                0 => Box::pin(std::future::pending()),
+                1 => Box::pin(async { Err(BookError::Unavailable("gone".to_owned())) }),
+                _ => self.book.register(member),
+            }
+        }
+
+        fn watch(&self) -> watch::Receiver<BookView> {
+            let (sender, view) =
+                watch::channel(BookView { members: vec![member(2)], stale: false });
+            *self.view.lock().unwrap() = Some(sender);
+            view
+        }
+
+        fn leave(&self, node: NodeId, incarnation: Incarnation) -> BookFuture<'_, ()> {
+            self.book.leave(node, incarnation)
+        }
+    }
+
+    struct Node {
+        standing: Arc<Standing>,
+        told: Arc<Mutex<Vec<Vec<u16>>>>,
+    }
+
+    fn start(book: Arc<dyn AddressBook>) -> Node {
+        let (standing, told) = (Arc::<Standing>::default(), Arc::<Mutex<Vec<_>>>::default());
+        let tell = {
+            let told = told.clone();
+            move |members: Vec<Member>| {
+                told.lock().unwrap().push(members.iter().map(|member| member.node.0).collect());
+            }
+        };
+        drop(tokio::spawn(run(book, member(1), standing.clone(), tell)));
+        Node { standing, told }
+    }
+
+    async fn until(holds: impl Fn() -> bool) {
+        let waited = async {
+            while !holds() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), waited).await.expect("it happens");
+    }
+
+    #[tokio::test]
+    async fn a_lost_lease_is_taken_again() {
+        let book = InProcessBook::default();
+        let node = start(Arc::new(book.clone()));
+        until(|| node.standing.registered.load(Relaxed)).await;
+        book.expire(NodeId(1));
+        until(|| !node.standing.registered.load(Relaxed)).await;
+        until(|| node.standing.registered.load(Relaxed)).await;
+        // Its own loss is nothing to a node: it is a member of what it knows.
+        assert_eq!(*node.told.lock().unwrap(), [[1]]);
+        assert_eq!(book.watch().borrow().members.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_slow_book_is_asked_again_and_a_lost_watch_leaves_what_was_known() {
+        let book = Arc::new(Shaky::default());
+        let node = start(book.clone());
+        until(|| node.standing.fresh.load(Relaxed)).await;
+        assert_eq!(
+            *node.told.lock().unwrap(),
+            [[1, 2]],
+            "others are known before it is registered"
+        );
+        until(|| node.standing.registered.load(Relaxed)).await;
+        assert_eq!(book.asked.load(Relaxed), 3);
+        *book.view.lock().unwrap() = None;
+        until(|| !node.standing.fresh.load(Relaxed)).await;
+        until(|| node.standing.fresh.load(Relaxed)).await;
+        assert_eq!(*node.told.lock().unwrap(), [[1, 2]]);
+        assert_eq!(node.standing.members.load(Relaxed), 2);
+    }
+}

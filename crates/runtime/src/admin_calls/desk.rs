@@ -1,0 +1,246 @@
+//! The task of a node that answers the questions of operators.
+
+use super::answers::{
+    CountersAnswer, GrantAnswer, HeldAnswer, IslandAnswer, LaneCounts, StatusAnswer, WorldAnswer,
+};
+use super::{Answer, AskError, GrantQuestion, Question};
+use crate::mailbox::{Mailbox, MailboxSender, mailbox};
+use crate::task_meter::{TaskMeter, TaskReport};
+use crate::tasks::Shared;
+use bytes::{BufMut, BytesMut};
+use pelago_game::Land;
+use pelago_model::{IslandClock, IslandId, Limit, NodeId, Size};
+use pelago_net::recording::Passage;
+use pelago_node::DurableResult;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+/// Questions that wait; one more is refused as [`AskError::Busy`].
+const MAX_QUESTIONS: usize = 256;
+
+/// A question, and where its answer goes.
+struct Asked {
+    question: Question,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// The way to a node for questions. It may outlive the node.
+#[derive(Clone)]
+pub struct NodeHandle {
+    node: NodeId,
+    questions: MailboxSender<Asked>,
+}
+
+impl NodeHandle {
+    /// The number of the node.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Asks, and waits for the answer for as long as it takes.
+    ///
+    /// # Errors
+    /// If the node is busy or has ended.
+    pub async fn ask(&self, question: Question) -> Result<Answer, AskError> {
+        let (answer, answered) = oneshot::channel();
+        match self.questions.try_send(Asked { question, answer }) {
+            Ok(()) => answered.await.map_err(|_| AskError::Ended(self.node)),
+            Err(TrySendError::Full(_)) => Err(AskError::Busy(self.node)),
+            Err(TrySendError::Closed(_)) => Err(AskError::Ended(self.node)),
+        }
+    }
+}
+
+/// What the desk knows of its node.
+pub(crate) struct Desk {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) meters: Vec<Arc<TaskMeter>>,
+    pub(crate) tcp: String,
+    pub(crate) websocket_url: String,
+    pub(crate) world: u32,
+    pub(crate) lands: BTreeMap<IslandId, Arc<Land>>,
+    pub(crate) clock: IslandClock,
+}
+
+/// The questions to a node, on their way.
+pub(crate) struct Questions(Mailbox<Asked>);
+
+/// A way to the node, and its end. The task with this meter answers.
+pub(crate) fn questions(node: NodeId, meter: &Arc<TaskMeter>) -> (NodeHandle, Questions) {
+    let (questions, mailbox) = mailbox(MAX_QUESTIONS, meter);
+    (NodeHandle { node, questions }, Questions(mailbox))
+}
+
+/// Answers until the node ends.
+pub(crate) async fn run(desk: Desk, Questions(mut mailbox): Questions) {
+    // As many as the node grants at once, which it bounds itself.
+    let mut grants = JoinSet::new();
+    loop {
+        tokio::select! {
+            asked = mailbox.recv() => {
+                let Some(Asked { question, answer }) = asked else {
+                    // Nobody holds a handle any more; whoever owns the node still may.
+                    return std::future::pending().await;
+                };
+                if let Question::Grant(grant) = question {
+                    let (shared, clock) = (desk.shared.clone(), desk.clock);
+                    grants.spawn(async move {
+                        let granted = grant_now(&shared, clock, grant).await;
+                        // Whoever asked may have gone.
+                        drop(answer.send(json(&granted)));
+                    });
+                } else {
+                    drop(answer.send(desk.answer(&question)));
+                }
+            }
+            Some(ended) = grants.join_next() => {
+                // A bug in a grant is one of this node.
+                if let Err(Ok(panic)) = ended.map_err(JoinError::try_into_panic) {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
+    }
+}
+
+async fn grant_now(shared: &Shared, clock: IslandClock, grant: GrantQuestion) -> GrantAnswer {
+    let GrantQuestion { key, avatar, what, reason } = grant;
+    let received = clock.at(shared.clock.now());
+    match shared.grant((key, avatar), what, reason, received).await {
+        DurableResult::Done { effects, .. } => {
+            GrantAnswer::Done { effects: serde_json::from_slice(&effects).unwrap_or(Value::Null) }
+        }
+        DurableResult::Refused(refusal) => GrantAnswer::Refused {
+            code: refusal.code.into_owned(),
+            sentence: refusal.sentence.into_owned(),
+        },
+    }
+}
+
+/// An answer in JSON. The types of answers all fit it.
+fn json(answer: &impl Serialize) -> Answer {
+    Answer::Json(serde_json::to_value(answer).unwrap_or(Value::Null))
+}
+
+impl Desk {
+    fn answer(&self, question: &Question) -> Answer {
+        match question {
+            Question::Status => json(&self.status()),
+            Question::Islands => json(&self.islands()),
+            Question::Tasks => {
+                let reports: Vec<TaskReport> =
+                    self.meters.iter().map(|meter| meter.report()).collect();
+                json(&reports)
+            }
+            Question::Sizes => json(&self.sizes()),
+            Question::Limits => json(&self.limits()),
+            Question::Counters => json(&self.counters()),
+            Question::BeginRecording => {
+                self.shared.status.traffic.recorder.begin(Instant::now());
+                Answer::Json(Value::Null)
+            }
+            Question::EndRecording => {
+                let mut bytes = BytesMut::new();
+                let passages = self.shared.status.traffic.recorder.end();
+                passages.iter().for_each(|passage| bytes.put_slice(&Passage::encode(passage)));
+                Answer::Recording(bytes.freeze())
+            }
+            // The loop carries these out.
+            Question::Grant(_) => Answer::Json(Value::Null),
+        }
+    }
+
+    fn status(&self) -> StatusAnswer {
+        let status = &self.shared.status;
+        let now = self.shared.clock.now();
+        let readiness = status.readiness(now);
+        StatusAnswer {
+            id: self.shared.node,
+            tcp: self.tcp.clone(),
+            ws: self.websocket_url.clone(),
+            ready: readiness.is_ready(),
+            readiness,
+            alarms: status.alarms(),
+            lanes: status.lanes.len(),
+            connections: status.connections.load(Relaxed),
+            players: status.lanes.iter().map(|lane| lane.players.load(Relaxed)).sum(),
+            members: status.standing.members.load(Relaxed),
+            world: WorldAnswer {
+                number: self.world,
+                game: self.shared.game.name().to_owned(),
+                time_ms: now,
+            },
+        }
+    }
+
+    fn islands(&self) -> Vec<IslandAnswer> {
+        let island = |land: &Arc<Land>| {
+            let spec = land.spec();
+            IslandAnswer {
+                id: spec.id,
+                seed: spec.seed,
+                chunks: spec.size,
+                generator: spec.generator,
+                manifest: land.manifest().to_string(),
+            }
+        };
+        self.lands.values().map(island).collect()
+    }
+
+    fn sizes(&self) -> Vec<HeldAnswer> {
+        let status = &self.shared.status;
+        let mut all = held(None, &status.sizes);
+        for (number, lane) in (0u8..).zip(&status.lanes) {
+            all.extend(held(Some(number), &lane.sizes));
+        }
+        all
+    }
+
+    fn limits(&self) -> BTreeMap<String, u64> {
+        let status = &self.shared.status;
+        let mut counts = *locked(&status.limits);
+        for lane in &status.lanes {
+            counts.merge(&locked(&lane.counters).limits);
+        }
+        counts.merge(&status.traffic.limits());
+        counts.merge(&status.peer_traffic.limits());
+        Limit::ALL.iter().map(|limit| (limit.name().to_owned(), counts.of(*limit))).collect()
+    }
+
+    fn counters(&self) -> CountersAnswer {
+        let status = &self.shared.status;
+        let lanes = status.lanes.iter().map(|lane| {
+            let (players, busy_ns) = (lane.players.load(Relaxed), lane.busy_ns.load(Relaxed));
+            LaneCounts::new(players, busy_ns, &locked(&lane.counters))
+        });
+        CountersAnswer {
+            connections: status.connections.load(Relaxed),
+            backlog: status.backlog.load(Relaxed),
+            stewards: (*locked(&status.stewards)).into(),
+            links: (&*locked(&status.links)).into(),
+            lanes: lanes.collect(),
+            clients: (&*status.traffic).into(),
+            peers: (&*status.peer_traffic).into(),
+        }
+    }
+}
+
+fn held(lane: Option<u8>, sizes: &Mutex<Vec<Size>>) -> Vec<HeldAnswer> {
+    let answer = |size: &Size| {
+        let Size { of, held, limit, .. } = *size;
+        HeldAnswer { lane, of: of.to_owned(), held, limit }
+    };
+    locked(sizes).iter().map(answer).collect()
+}
+
+/// What is kept under these locks is replaced whole.
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,202 @@
+//! The world of a store: opened, or begun if there is none.
+
+use crate::clock::unix_ms;
+use bytes::Bytes;
+use pelago_game::{ContentHash, Game, IslandSpec, Land, json};
+use pelago_model::{CommitOutcome, Document, IslandId, Key, WorldNumber};
+use pelago_node::bootstrap;
+use pelago_node::node::WorldDocument;
+use pelago_node::schema::{self, Stored};
+use pelago_store::{ReadError, Store, commit_now, load_now};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Chunks along the side of a new island, unless told otherwise: 720 m.
+pub const NEW_ISLAND_SIZE: u16 = 24;
+/// The seed of a new world, unless told otherwise.
+const NEW_WORLD_SEED: u64 = 7;
+/// The version of the game's generator that makes new islands.
+const NEW_ISLAND_GENERATOR: u32 = 1;
+/// The number of a world that was given none.
+const DEFAULT_WORLD: u32 = 1;
+
+/// A world as its nodes need it. Nodes of one process share it, since its land is large.
+#[derive(Clone)]
+pub struct World {
+    /// Its document.
+    pub document: WorldDocument,
+    /// Its number.
+    pub number: WorldNumber,
+    /// The land of every island.
+    pub lands: BTreeMap<IslandId, Arc<Land>>,
+}
+
+/// From what a new world is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewWorld {
+    /// Of its land.
+    pub seed: u64,
+    /// Chunks along the side of its island.
+    pub island_size: u16,
+}
+
+impl Default for NewWorld {
+    fn default() -> Self {
+        Self { seed: NEW_WORLD_SEED, island_size: NEW_ISLAND_SIZE }
+    }
+}
+
+/// Why a world was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenWorldError {
+    /// The store does not answer.
+    #[error("the store cannot be read: {0}")]
+    Read(#[from] ReadError),
+    /// A document cannot be used: it is damaged, or a newer build has written it.
+    #[error("the document {key}: {problem}")]
+    Document {
+        /// Of the document.
+        key: Key,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The document of an island is not there.
+    #[error("the store has a world without its island: {0} is missing")]
+    NoIsland(Key),
+    /// A new world was not taken by the store.
+    #[error("a new world could not be stored: {0:?}")]
+    NotStored(CommitOutcome),
+    /// A new world does not fit JSON, which is a bug.
+    #[error("a new world cannot be encoded: {0}")]
+    Encode(#[from] json::EncodeError),
+}
+
+impl World {
+    /// Reads the world of a store, and begins a new one if there is none. Not for threads that others wait for.
+    ///
+    /// # Errors
+    /// If the store cannot be read or written, or holds something else.
+    pub fn open(store: &dyn Store, game: &dyn Game, new: NewWorld) -> Result<Self, OpenWorldError> {
+        let document = match load(store, Key::world())? {
+            Some(document) => document,
+            None => begin(store, new)?,
+        };
+        let document: WorldDocument = document;
+        let number = world_number(document.world)?;
+        let key = Key::island(document.home);
+        let Some(island) = load::<IslandSpec>(store, key.clone())? else {
+            return Err(OpenWorldError::NoIsland(key));
+        };
+        let land = Arc::new(Land::new(game, island));
+        Ok(Self { number, lands: BTreeMap::from([(document.home, land)]), document })
+    }
+
+    /// What clients may fetch by hash: the game's own content and the tiles of all islands.
+    pub fn content(&self, game: &dyn Game) -> BTreeMap<ContentHash, Bytes> {
+        let game = game.content();
+        let tiles = self.lands.values().flat_map(|land| land.content());
+        tiles.chain([(ContentHash::of(&game), game.clone())]).collect()
+    }
+
+    /// The secret from which durable turns get their randomness.
+    pub(crate) fn secret(&self) -> [u8; 32] {
+        *blake3::hash(self.document.secret.as_bytes()).as_bytes()
+    }
+}
+
+fn world_number(number: u32) -> Result<WorldNumber, OpenWorldError> {
+    let too_large = || OpenWorldError::Document {
+        key: Key::world(),
+        problem: "the world's number is too large".to_owned(),
+    };
+    WorldNumber::new(number).ok_or_else(too_large)
+}
+
+fn load<T: Stored>(store: &dyn Store, key: Key) -> Result<Option<T>, OpenWorldError> {
+    let found = load_now(store, vec![key.clone()])?.pop().unwrap_or(Document::ABSENT);
+    schema::read(&found)
+        .map_err(|problem| OpenWorldError::Document { key, problem: problem.to_string() })
+}
+
+fn begin(store: &dyn Store, new: NewWorld) -> Result<WorldDocument, OpenWorldError> {
+    let home = IslandId::new(world_number(DEFAULT_WORLD)?, 1);
+    let secret = format!("{:?}{:?}", std::time::SystemTime::now(), std::process::id());
+    let document = WorldDocument {
+        world: DEFAULT_WORLD,
+        seed: new.seed,
+        epoch_unix_ms: unix_ms(),
+        secret: blake3::hash(secret.as_bytes()).to_hex().to_string(),
+        home,
+    };
+    let NewWorld { seed, island_size: size } = new;
+    let island = IslandSpec { id: home, seed, size, generator: NEW_ISLAND_GENERATOR };
+    let outcome = commit_now(store, bootstrap(&document, &island)?);
+    if outcome == CommitOutcome::Committed {
+        return Ok(document);
+    }
+    // Another node may have begun it at the same moment, or this commit has happened although nobody knows.
+    load(store, Key::world())?.ok_or(OpenWorldError::NotStored(outcome))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pelago_frontier::Frontier;
+    use pelago_model::{Transaction, Write};
+    use pelago_store::{CommitDone, Memory, StoreLayer};
+    use std::sync::Mutex;
+
+    #[test]
+    fn a_world_of_a_newer_build_is_not_opened_and_stays_as_it_is() {
+        let new = NewWorld { seed: 7, island_size: 3 };
+        for kind in ["world", "island"] {
+            let store = Memory::default();
+            let world = World::open(&store, &Frontier, new).unwrap();
+            let key = match kind {
+                "world" => Key::world(),
+                _ => Key::island(world.document.home),
+            };
+            let found = store.get(&key);
+            let write = Write { key, expected: found.revision, schema: 2, value: found.value };
+            store.apply(Transaction { checks: Vec::new(), writes: vec![write] });
+            let before = store.snapshot();
+            let error = format!("{:#}", World::open(&store, &Frontier, new).err().unwrap());
+            assert!(
+                error.contains(&format!("{kind} documents are read up to schema 1")),
+                "{error}"
+            );
+            assert_eq!(store.snapshot(), before);
+        }
+    }
+
+    /// A store in which somebody else begins a world between our look and our commit.
+    struct Raced {
+        store: Memory,
+        theirs: Mutex<Option<Transaction>>,
+    }
+
+    impl StoreLayer for Raced {
+        fn beneath(&self) -> &dyn Store {
+            &self.store
+        }
+
+        fn commit(&self, transaction: Transaction, done: CommitDone) {
+            if let Some(theirs) = self.theirs.lock().unwrap().take() {
+                self.store.apply(theirs);
+            }
+            self.store.commit(transaction, done);
+        }
+    }
+
+    #[test]
+    fn of_two_nodes_that_begin_a_world_both_run_the_same() {
+        let new = NewWorld { seed: 7, island_size: 3 };
+        let other = Memory::default();
+        let theirs = World::open(&other, &Frontier, NewWorld { seed: 8, ..new }).unwrap();
+        let island = theirs.lands[&theirs.document.home].spec().clone();
+        let raced = Mutex::new(Some(bootstrap(&theirs.document, &island).unwrap()));
+        let store = Raced { store: Memory::default(), theirs: raced };
+        let ours = World::open(&store, &Frontier, new).unwrap();
+        assert_eq!(ours.document, theirs.document);
+    }
+}

@@ -1,0 +1,318 @@
+//! How a node is started.
+
+use crate::address_book::membership;
+use crate::address_book::{AddressBook, InProcessBook};
+use crate::admin_calls::desk::{self, Desk};
+use crate::bootstrap::{NewWorld, OpenWorldError, World};
+use crate::clock::WorldClock;
+use crate::limits::NodeLimits;
+use crate::running::{Addresses, Node};
+use crate::status::Status;
+use crate::store_probe;
+use crate::supervisor::Supervisor;
+use crate::tasks;
+use pelago_cluster::{Member, Roles};
+use pelago_game::Game;
+use pelago_model::{Incarnation, IslandClock, NodeId};
+use pelago_net::listener::BindError;
+use pelago_net::{Listener, OpenFiles, ServerTls};
+use pelago_node::NodeConfig;
+use pelago_node::placement::DEFAULT_SPREAD;
+use pelago_store::Store;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// The sockets on which a node listens.
+#[derive(Debug)]
+pub struct Listeners {
+    tcp: Listener,
+    websocket: Listener,
+    links: Listener,
+}
+
+impl Listeners {
+    /// Listens for clients on a port and on a free one of the same address, and for nodes on a free one. Port 0 is a free one.
+    ///
+    /// # Errors
+    /// If one cannot be listened on.
+    pub fn bind(tcp: SocketAddr, links: IpAddr) -> Result<Self, BindError> {
+        let free = SocketAddr::new(tcp.ip(), 0);
+        Ok(Self {
+            tcp: Listener::bind(tcp)?,
+            websocket: Listener::bind(free)?,
+            links: Listener::bind(SocketAddr::new(links, 0))?,
+        })
+    }
+
+    /// Where other nodes are listened for.
+    pub fn links_address(&self) -> SocketAddr {
+        self.links.address()
+    }
+}
+
+/// A node to be started. A game and a store it has to be given; all else has a default.
+pub struct NodeBuilder {
+    number: NodeId,
+    game: Option<Arc<dyn Game>>,
+    store: Option<Arc<dyn Store>>,
+    world: Option<World>,
+    new_world: NewWorld,
+    book: Arc<dyn AddressBook>,
+    listen: (SocketAddr, IpAddr),
+    listeners: Option<Listeners>,
+    advertised: Option<String>,
+    lanes: u8,
+    spread: u8,
+    limits: NodeLimits,
+    tls: Option<ServerTls>,
+    files: OpenFiles,
+    audit: bool,
+}
+
+/// Why a node was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It was not given all that it needs.
+    #[error("a node needs a {0}")]
+    Incomplete(&'static str),
+    /// It cannot listen.
+    #[error(transparent)]
+    Listen(#[from] BindError),
+    /// Its world cannot be opened.
+    #[error(transparent)]
+    World(#[from] OpenWorldError),
+    /// Opening its world broke off, which is a bug.
+    #[error("opening the world broke off")]
+    BrokeOff,
+}
+
+impl Default for NodeBuilder {
+    fn default() -> Self {
+        Self {
+            number: NodeId(1),
+            game: None,
+            store: None,
+            world: None,
+            new_world: NewWorld::default(),
+            book: Arc::new(InProcessBook::default()),
+            listen: (SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Ipv4Addr::LOCALHOST.into()),
+            listeners: None,
+            advertised: None,
+            lanes: 1,
+            spread: DEFAULT_SPREAD,
+            limits: NodeLimits::default(),
+            tls: None,
+            files: OpenFiles::new(None),
+            audit: false,
+        }
+    }
+}
+
+impl NodeBuilder {
+    /// Its number, unique in the cluster. The default is 1.
+    #[must_use]
+    pub fn number(mut self, number: NodeId) -> Self {
+        self.number = number;
+        self
+    }
+
+    /// The rules.
+    #[must_use]
+    pub fn game(mut self, game: Arc<dyn Game>) -> Self {
+        self.game = Some(game);
+        self
+    }
+
+    /// Where documents are.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// The world of that store, if it has been opened already. By default the node opens it.
+    #[must_use]
+    pub fn world(mut self, world: World) -> Self {
+        self.world = Some(world);
+        self
+    }
+
+    /// From what a world is made if the store has none.
+    #[must_use]
+    pub fn new_world(mut self, new: NewWorld) -> Self {
+        self.new_world = new;
+        self
+    }
+
+    /// Where the nodes of the cluster find each other. By default a node is alone.
+    #[must_use]
+    pub fn address_book(mut self, book: Arc<dyn AddressBook>) -> Self {
+        self.book = book;
+        self
+    }
+
+    /// Where it listens for clients over TCP, and at which address for other nodes: see [`Listeners::bind`]. The default is
+    /// loopback.
+    #[must_use]
+    pub fn listen(mut self, tcp: SocketAddr, links: IpAddr) -> Self {
+        self.listen = (tcp, links);
+        self
+    }
+
+    /// Sockets that listen already.
+    #[must_use]
+    pub fn listeners(mut self, listeners: Listeners) -> Self {
+        self.listeners = Some(listeners);
+        self
+    }
+
+    /// Where other nodes find it, if not where it listens for them: a translated address, or a proxy.
+    #[must_use]
+    pub fn advertise(mut self, links: impl Into<String>) -> Self {
+        self.advertised = Some(links.into());
+        self
+    }
+
+    /// How many lanes it has, at least one, and how many of them share the players who arrive in one chunk.
+    #[must_use]
+    pub fn lanes(mut self, lanes: u8, spread: u8) -> Self {
+        (self.lanes, self.spread) = (lanes.max(1), spread.max(1));
+        self
+    }
+
+    /// Its limits.
+    #[must_use]
+    pub fn limits(mut self, limits: NodeLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Encrypts what passes between it and its clients.
+    #[must_use]
+    pub fn tls(mut self, tls: Option<ServerTls>) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// The files that the connections of its clients share with those of other nodes.
+    #[must_use]
+    pub fn files(mut self, files: OpenFiles) -> Self {
+        self.files = files;
+        self
+    }
+
+    /// Whether clients may read the books.
+    #[must_use]
+    pub fn audit(mut self, audit: bool) -> Self {
+        self.audit = audit;
+        self
+    }
+
+    /// Listens, opens the world and starts the tasks. It is ready a moment later, and registers itself in the address book
+    /// without anybody waiting for that: [`Node::readiness`] and [`Node::alarms`] tell.
+    ///
+    /// # Errors
+    /// [`StartError`] says what is missing or does not work; nothing is left running.
+    pub async fn start(self) -> Result<Node, StartError> {
+        let game = self.game.ok_or(StartError::Incomplete("game"))?;
+        let store = self.store.ok_or(StartError::Incomplete("store"))?;
+        let listeners = match self.listeners {
+            Some(listeners) => listeners,
+            None => Listeners::bind(self.listen.0, self.listen.1)?,
+        };
+        let world = match self.world {
+            Some(world) => world,
+            None => open(store.clone(), game.clone(), self.new_world).await?,
+        };
+        let Listeners { tcp, websocket, links } = listeners;
+        for listener in [&tcp, &websocket] {
+            let set = listener.set_send_buffer_bytes(self.limits.connections.send_buffer_bytes);
+            if let Err(error) = set {
+                tracing::warn!(%error, "send_buffer_bytes");
+            }
+        }
+        let addresses = Addresses {
+            tcp: tcp.address(),
+            websocket: websocket.address(),
+            links: links.address(),
+            encrypted: self.tls.is_some(),
+        };
+        let clock = Arc::new(WorldClock::new(world.document.epoch_unix_ms));
+        let config = NodeConfig {
+            node: self.number,
+            incarnation: Incarnation(clock.now().0.unsigned_abs()),
+            lanes: self.lanes,
+            spread: self.spread,
+            world: world.number,
+            home: world.document.home,
+            lands: world.lands.clone(),
+            game,
+            clock: IslandClock::IDENTITY,
+            secret: world.secret(),
+            batch_turns: self.limits.batch_turns,
+            max_clients: self.limits.max_clients,
+            limits: self.limits.clients,
+            audit: self.audit,
+            build: concat!("pelago ", env!("CARGO_PKG_VERSION")).to_owned(),
+            sabotage: pelago_node::node::Sabotage::default(),
+        };
+        let status = Arc::new(Status::new(self.lanes, self.files));
+        let mut supervisor = Supervisor::default();
+        let start = tasks::Start {
+            clock: clock.clone(),
+            store: store.clone(),
+            status: status.clone(),
+            connections: self.limits.connections,
+            tls: self.tls,
+            listeners: (tcp, websocket, links),
+        };
+        let shared = tasks::start(start, &config, &mut supervisor);
+
+        let meter = supervisor.meter("store_probe");
+        supervisor.spawn(meter, store_probe::run(status.store.clone(), store, clock));
+
+        let member = Member {
+            node: self.number,
+            incarnation: config.incarnation,
+            address: self.advertised.unwrap_or_else(|| addresses.links.to_string()),
+            roles: Roles::ALL,
+        };
+        let tell = {
+            let shared = shared.clone();
+            move |members: Vec<Member>| {
+                // Until the links have looked at them, nobody knows whether all are within reach.
+                shared.status.linked.store(false, Relaxed);
+                shared.set_members(members);
+            }
+        };
+        let meter = supervisor.meter("membership");
+        let standing = status.standing.clone();
+        supervisor.spawn(meter, membership::run(self.book.clone(), member.clone(), standing, tell));
+
+        let meter = supervisor.meter("desk");
+        let (handle, questions) = desk::questions(self.number, &meter);
+        let answering = Desk {
+            shared: shared.clone(),
+            meters: supervisor.meters(),
+            tcp: addresses.tcp.to_string(),
+            websocket_url: addresses.websocket_url(),
+            world: world.document.world,
+            lands: world.lands,
+            clock: config.clock,
+        };
+        supervisor.spawn(meter, desk::run(answering, questions));
+
+        let supervised = supervisor.watch(self.number);
+        Ok(Node { member, addresses, shared, book: self.book, handle, supervised })
+    }
+}
+
+async fn open(
+    store: Arc<dyn Store>,
+    game: Arc<dyn Game>,
+    new: NewWorld,
+) -> Result<World, StartError> {
+    let opening = tokio::task::spawn_blocking(move || World::open(&*store, &*game, new));
+    Ok(opening.await.map_err(|_| StartError::BrokeOff)??)
+}

@@ -1,0 +1,40 @@
+//! A node as a library: tasks, sockets and a clock around the machines of `pelago-node`.
+//!
+//! ```no_run
+//! # async fn start(game: std::sync::Arc<dyn pelago_game::Game>) -> Result<(), Box<dyn std::error::Error>> {
+//! use pelago_runtime::Node;
+//!
+//! let node = Node::builder().game(game).store(pelago_store::open("memory:")?).start().await?;
+//! println!("clients connect to {}", node.addresses().tcp);
+//! node.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Nodes of one cluster share an [`AddressBook`]. Those who operate nodes ask them by [`AdminCalls`].
+#![allow(clippy::disallowed_methods, reason = "the runtime owns the clocks")]
+
+pub mod address_book;
+pub mod admin_calls;
+pub mod bootstrap;
+mod builder;
+mod clock;
+mod limits;
+mod mailbox;
+mod readiness;
+mod running;
+mod status;
+mod store_probe;
+mod supervisor;
+mod task_meter;
+mod tasks;
+
+pub use address_book::{AddressBook, InProcessBook};
+pub use admin_calls::{AdminCalls, NodeHandle, ProcessCalls};
+pub use bootstrap::{NewWorld, World};
+pub use builder::{Listeners, NodeBuilder, StartError};
+pub use clock::unix_ms;
+pub use limits::{ConnectionLimits, NodeLimits};
+pub use readiness::{Alarm, Readiness};
+pub use running::{Addresses, Node};
+pub use task_meter::TaskReport;

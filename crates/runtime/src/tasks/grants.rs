@@ -1,0 +1,87 @@
+//! Grants of an operator, on their way through this node.
+
+use super::Shared;
+use pelago_game::Refusal;
+use pelago_model::{EntityId, GrantKey, IslandTime};
+use pelago_node::{ControlInput, DurableResult, Grant, Message};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// Grants that one node works on at once; more are refused as `busy`.
+const MAX_GRANTS: usize = 1024;
+/// How long a node may take, longer than the call between nodes; then nobody knows how it ended.
+const GRANT_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Those who wait for the end of a grant.
+#[derive(Default)]
+pub(crate) struct Grants {
+    /// Guards who waits, by the number of the request.
+    waiting: Mutex<HashMap<u64, oneshot::Sender<DurableResult>>>,
+}
+
+impl Grants {
+    /// Keeps a place for a request; `None` if there are too many.
+    fn begin(&self, number: u64) -> Option<oneshot::Receiver<DurableResult>> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= MAX_GRANTS {
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
+        waiting.insert(number, sender);
+        Some(receiver)
+    }
+
+    fn end(&self, number: u64) -> Option<oneshot::Sender<DurableResult>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&number)
+    }
+}
+
+/// A grant has ended.
+pub(super) fn ended(shared: &Shared, number: u64, result: DurableResult) {
+    if let Some(waiting) = shared.grants.end(number) {
+        // Whoever asked may have gone.
+        drop(waiting.send(result));
+    }
+}
+
+impl Shared {
+    /// Grants something to an avatar. A refusal as `unknown` means that it may have happened: the same grant is to be asked for
+    /// again, here or at another node.
+    pub(crate) async fn grant(
+        &self,
+        (key, avatar): (GrantKey, EntityId),
+        what: String,
+        reason: String,
+        received: IslandTime,
+    ) -> DurableResult {
+        let number = self.next_connection();
+        let grant = Grant { key, avatar, what, reason, received, trace: number };
+        let refused = |refusal| DurableResult::Refused(refusal);
+        if !grant.fits() {
+            return refused(Refusal::malformed());
+        }
+        let Some(receiver) = self.grants.begin(number) else {
+            return refused(Refusal::new("busy", "Too much is granted at once: ask again later."));
+        };
+        self.hub.tell(Message::Control(ControlInput::Grant { number, grant }));
+        let ended = timeout(GRANT_TIMEOUT, receiver).await;
+        self.grants.end(number);
+        match ended {
+            Ok(Ok(DurableResult::Refused(refusal))) if refusal.code == "unavailable" => {
+                refused(unknown())
+            }
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => refused(unknown()),
+        }
+    }
+}
+
+fn unknown() -> Refusal {
+    Refusal::new(
+        "unknown",
+        "It may have been granted or not: ask again with the same key to find out.",
+    )
+}

@@ -1,0 +1,18 @@
+//! Ring 2: several nodes in one process, with real sockets and in real time, through the public API alone.
+//!
+//! Everything here has to happen at last; nothing depends on how long it takes.
+#![allow(clippy::disallowed_methods, reason = "real sockets live in real time")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod faulty_store;
+mod harness;
+mod hostile_network;
+mod hostile_peers;
+mod hot_paths;
+mod membership;
+mod operators;
+#[path = "../../../server/tests/process/player.rs"]
+#[allow(dead_code, reason = "shared with the tests of real processes")]
+mod player;
+#[path = "../../../server/tests/process/proxy.rs"]
+mod proxy;

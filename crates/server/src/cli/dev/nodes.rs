@@ -1,0 +1,140 @@
+//! The nodes of a whole world in one process: started together, in one address book.
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use pelago_game::{ContentHash, Game};
+use pelago_model::NodeId;
+use pelago_net::{OpenFiles, ServerTls};
+use pelago_runtime::admin_calls::{Question, StatusAnswer, ask_all};
+use pelago_runtime::{
+    AdminCalls, InProcessBook, Listeners, NewWorld, Node, NodeLimits, ProcessCalls, World,
+};
+use pelago_store::Store;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// The most nodes of one process.
+pub(super) const MAX_NODES: u16 = 64;
+/// How long the nodes may take until they are ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often they are asked meanwhile.
+const ASK_EVERY: Duration = Duration::from_millis(20);
+
+/// How many nodes, and where.
+pub(super) struct NodesSettings {
+    pub(super) nodes: u16,
+    pub(super) lanes: u8,
+    pub(super) spread: u8,
+    pub(super) listen: SocketAddr,
+    /// Where nodes listen for each other: links are not encrypted.
+    pub(super) links: IpAddr,
+    /// Encrypts what passes between clients and nodes.
+    pub(super) tls: Option<ServerTls>,
+    pub(super) new_world: NewWorld,
+    pub(super) limits: NodeLimits,
+    /// The files of all connections of clients.
+    pub(super) files: OpenFiles,
+}
+
+/// The nodes of this process.
+pub(super) struct Nodes {
+    pub(super) nodes: Vec<Node>,
+    /// The way to them for operators.
+    pub(super) calls: Arc<dyn AdminCalls>,
+    /// What clients may fetch by hash.
+    pub(super) content: BTreeMap<ContentHash, Bytes>,
+}
+
+impl Nodes {
+    /// Opens the world and starts its nodes.
+    pub(super) async fn start(
+        settings: NodesSettings,
+        game: Arc<dyn Game>,
+        store: Arc<dyn Store>,
+    ) -> Result<Self> {
+        let world = {
+            let (store, game) = (store.clone(), game.clone());
+            let new = settings.new_world;
+            tokio::task::spawn_blocking(move || World::open(&*store, &*game, new)).await??
+        };
+        let book = Arc::new(InProcessBook::default());
+        let mut nodes = Vec::new();
+        for number in 0..settings.nodes {
+            // The first node has the port that was asked for, the others those that follow.
+            let port = match settings.listen.port() {
+                0 => 0,
+                first => first.saturating_add(number),
+            };
+            let listen = SocketAddr::new(settings.listen.ip(), port);
+            let listeners = Listeners::bind(listen, settings.links).context("--listen")?;
+            let node = Node::builder()
+                .number(NodeId(number + 1))
+                .game(game.clone())
+                .store(store.clone())
+                .world(world.clone())
+                .address_book(book.clone())
+                .listeners(listeners)
+                .lanes(settings.lanes, settings.spread)
+                .limits(settings.limits.clone())
+                .tls(settings.tls.clone())
+                .files(settings.files.clone())
+                // The books are opened to those on this machine only.
+                .audit(settings.listen.ip().is_loopback());
+            nodes.push(node.start().await?);
+        }
+        let calls = Arc::new(ProcessCalls::new(nodes.iter().map(Node::handle)));
+        Ok(Self { nodes, calls, content: world.content(&*game) })
+    }
+
+    /// Waits until all nodes are ready and have each other within reach.
+    pub(super) async fn wait_until_ready(&self) -> Result<()> {
+        let all_is_well = async {
+            while !self.are(is_well).await {
+                sleep(ASK_EVERY).await;
+            }
+        };
+        if timeout(READY_TIMEOUT, all_is_well).await.is_ok() {
+            return Ok(());
+        }
+        if !self.are(|status, _| status.ready).await {
+            bail!("the nodes did not get ready");
+        }
+        tracing::warn!("the nodes are ready, but not all of them reach each other");
+        Ok(())
+    }
+
+    async fn are(&self, so: impl Fn(&StatusAnswer, usize) -> bool) -> bool {
+        let answers = ask_all(&self.calls, &Question::Status).await;
+        answers.into_iter().all(|(node, answer)| {
+            let status = answer.and_then(|answer| answer.read::<StatusAnswer>(node));
+            status.is_ok_and(|status| so(&status, self.nodes.len()))
+        })
+    }
+
+    /// Waits until a node has ended by itself, and tells why.
+    pub(super) async fn failure(&self) -> String {
+        let mut failures = JoinSet::new();
+        for node in &self.nodes {
+            failures.spawn(node.failure());
+        }
+        match failures.join_next().await {
+            Some(Ok(reason)) => reason,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Says goodbye to all players, keeps their places, and ends.
+    pub(super) async fn stop(self) {
+        for node in self.nodes {
+            node.stop().await;
+        }
+    }
+}
+
+fn is_well(status: &StatusAnswer, nodes: usize) -> bool {
+    status.ready && status.alarms.is_empty() && status.members == nodes
+}

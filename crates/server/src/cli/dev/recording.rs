@@ -1,0 +1,62 @@
+//! `--record`: when how much passed through clients' sockets, into a file.
+
+use anyhow::Result;
+use pelago_net::recording::Passage;
+use pelago_runtime::AdminCalls;
+use pelago_runtime::admin_calls::{Answer, AskError, Question, ask_all};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Where in the number of a recorded connection its node begins.
+const NODE_SHIFT: u32 = 24;
+
+/// Records from one SIGUSR1 to the next, again and again.
+pub(super) async fn record(calls: Arc<dyn AdminCalls>, file: PathBuf) -> Result<()> {
+    let mut toggle = signal(SignalKind::user_defined1())?;
+    loop {
+        toggle.recv().await;
+        for (_, began) in ask_all(&calls, &Question::BeginRecording).await {
+            if let Err(error) = began {
+                tracing::error!(%error, "--record");
+            }
+        }
+        toggle.recv().await;
+        let passages = match recorded(&calls).await {
+            Ok(passages) => passages,
+            Err(error) => {
+                tracing::error!(%error, "--record");
+                continue;
+            }
+        };
+        match write(&passages, &file) {
+            Ok(()) => tracing::info!(passages = passages.len(), "recorded"),
+            Err(error) => tracing::error!(%error, file = %file.display(), "--record"),
+        }
+    }
+}
+
+/// What all nodes have recorded, in order. The node's place is in the highest bits of a connection's number.
+async fn recorded(calls: &Arc<dyn AdminCalls>) -> Result<Vec<Passage>, AskError> {
+    let mut all = Vec::new();
+    for (place, (node, answer)) in (0u32..).zip(ask_all(calls, &Question::EndRecording).await) {
+        let Answer::Recording(bytes) = answer? else {
+            return Err(AskError::Malformed(node, "it is no recording".to_owned()));
+        };
+        let numbered = |passage: Passage| Passage {
+            connection: place << NODE_SHIFT | passage.connection & ((1 << NODE_SHIFT) - 1),
+            ..passage
+        };
+        all.extend(Passage::decode_all(&bytes).into_iter().map(numbered));
+    }
+    all.sort_by_key(|passage| passage.at_us);
+    Ok(all)
+}
+
+/// Whole or not at all: whoever waits for the file may read it at once.
+fn write(passages: &[Passage], file: &Path) -> std::io::Result<()> {
+    let bytes: Vec<u8> = passages.iter().flat_map(Passage::encode).collect();
+    let part = file.with_extension("part");
+    std::fs::write(&part, bytes)?;
+    std::fs::rename(&part, file)
+}
