@@ -11,13 +11,14 @@ use crate::status::Status;
 use crate::store_probe;
 use crate::supervisor::Supervisor;
 use crate::tasks;
-use pelago_cluster::{Member, Roles};
+use pelago_cluster::Member;
 use pelago_game::Game;
 use pelago_model::{Incarnation, IslandClock, NodeId};
 use pelago_net::listener::BindError;
 use pelago_net::{Listener, OpenFiles, ServerTls};
 use pelago_node::NodeConfig;
 use pelago_node::placement::DEFAULT_SPREAD;
+use pelago_node::service::ServiceKind;
 use pelago_store::Store;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -202,10 +203,17 @@ impl NodeBuilder {
         self
     }
 
-    /// Whether clients may read the books.
+    /// Over how many tasks durable turns and other services are spread by key, at least one.
     #[must_use]
-    pub fn audit(mut self, audit: bool) -> Self {
-        self.audit = audit;
+    pub fn services(mut self, services: u8) -> Self {
+        self.services = services.max(1);
+        self
+    }
+
+    /// A service of the studio, beside those of the platform: see `docs/services.md`.
+    #[must_use]
+    pub fn service(mut self, kind: ServiceKind) -> Self {
+        self.more_services.push(kind);
         self
     }
 
@@ -243,19 +251,20 @@ impl NodeBuilder {
             node: self.number,
             incarnation: Incarnation(clock.now().0.unsigned_abs()),
             lanes: self.lanes,
+            services: self.services,
             spread: self.spread,
             world: world.number,
             home: world.document.home,
-            lands: world.lands.clone(),
+            lands: Arc::new(world.lands.clone()),
             game,
             clock: IslandClock::IDENTITY,
             secret: world.secret(),
             batch_turns: self.limits.batch_turns,
             max_clients: self.limits.max_clients,
             limits: self.limits.clients,
-            audit: self.audit,
+            more_services: self.more_services,
             build: concat!("pelago ", env!("CARGO_PKG_VERSION")).to_owned(),
-            sabotage: pelago_node::node::Sabotage::default(),
+            sabotage: pelago_node::Sabotage::default(),
         };
         let status = Arc::new(Status::new(self.lanes, self.files));
         let mut supervisor = Supervisor::default();
@@ -276,7 +285,7 @@ impl NodeBuilder {
             node: self.number,
             incarnation: config.incarnation,
             address: self.advertised.unwrap_or_else(|| addresses.links.to_string()),
-            roles: Roles::ALL,
+            roles: config.roles(),
         };
         let tell = {
             let shared = shared.clone();

@@ -24,31 +24,12 @@ pub(crate) struct Mailbox<T> {
     meter: Arc<TaskMeter>,
 }
 
-/// The way into a mailbox that is bounded by what its senders do.
-pub(crate) struct UnboundedSender<T> {
-    sender: mpsc::UnboundedSender<Waiting<T>>,
-    meter: Arc<TaskMeter>,
-}
-
-/// A mailbox that is bounded by what its senders do.
-pub(crate) struct UnboundedMailbox<T> {
-    receiver: mpsc::UnboundedReceiver<Waiting<T>>,
-    meter: Arc<TaskMeter>,
-}
-
 /// A mailbox of the task with this meter, for `limit` inputs.
 pub(crate) fn mailbox<T>(limit: usize, meter: &Arc<TaskMeter>) -> (MailboxSender<T>, Mailbox<T>) {
     meter.set_limit(limit);
     let (sender, receiver) = mpsc::channel(limit);
     let meter = meter.clone();
     (MailboxSender { sender, meter: meter.clone() }, Mailbox { receiver, meter })
-}
-
-/// A mailbox of the task with this meter, without a limit of its own.
-pub(crate) fn unbounded<T>(meter: &Arc<TaskMeter>) -> (UnboundedSender<T>, UnboundedMailbox<T>) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let meter = meter.clone();
-    (UnboundedSender { sender, meter: meter.clone() }, UnboundedMailbox { receiver, meter })
 }
 
 impl<T> Clone for MailboxSender<T> {
@@ -86,28 +67,6 @@ impl<T> MailboxSender<T> {
 }
 
 impl<T> Mailbox<T> {
-    /// The next input; `None` once nobody can send any more.
-    pub(crate) async fn recv(&mut self) -> Option<T> {
-        let waiting = self.receiver.recv().await?;
-        Some(take(&self.meter, waiting))
-    }
-
-    /// The next input, if it waits already.
-    pub(crate) fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        self.receiver.try_recv().map(|waiting| take(&self.meter, waiting))
-    }
-}
-
-impl<T> UnboundedSender<T> {
-    /// Hands over. What cannot be handed over since the task has ended comes back.
-    pub(crate) fn send(&self, input: T) -> Result<(), SendError<T>> {
-        self.meter.note_sent();
-        let waiting = Waiting { since: Instant::now(), input };
-        self.sender.send(waiting).map_err(|SendError(waiting)| SendError(waiting.input))
-    }
-}
-
-impl<T> UnboundedMailbox<T> {
     /// The next input; `None` once nobody can send any more.
     pub(crate) async fn recv(&mut self) -> Option<T> {
         let waiting = self.receiver.recv().await?;

@@ -3,30 +3,30 @@
 use crate::address_book::membership::Standing;
 use crate::store_probe::StoreProbe;
 use pelago_cluster::LinksCounters;
-use pelago_model::{LimitCounts, Size};
+use pelago_model::{LimitCounts, Role, Size, WorldTime};
 use pelago_net::{OpenFiles, Traffic};
-use pelago_node::StewardCounters;
 use pelago_node::lane::LaneCounters;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex};
+use pelago_node::{MachineId, NodeMachine};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a node tells operators.
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     /// Connections of clients.
     pub(crate) connections: AtomicUsize,
-    /// Commands that wait for the stewards.
-    pub(crate) backlog: AtomicUsize,
-    /// Numbers of the stewards.
-    pub(crate) stewards: Mutex<StewardCounters>,
+    /// What the services of each host count, by role and name.
+    pub(crate) services: Mutex<BTreeMap<u8, Vec<(Role, &'static str, u64)>>>,
     /// Whether every member is within reach.
     pub(crate) linked: AtomicBool,
-    /// How often limits were met by the hub.
-    pub(crate) limits: Mutex<LimitCounts>,
+    /// How often limits were met by machines that are no lanes.
+    pub(crate) limits: Mutex<BTreeMap<MachineId, LimitCounts>>,
     /// Numbers of the links.
     pub(crate) links: Mutex<LinksCounters>,
-    /// How full everything of the hub is.
-    pub(crate) sizes: Mutex<Vec<Size>>,
+    /// How full everything of machines that are no lanes is.
+    pub(crate) sizes: Mutex<BTreeMap<MachineId, Vec<Size>>>,
     /// Of each lane.
     pub(crate) lanes: Vec<LaneStatus>,
     /// Bytes to and from clients.
@@ -46,8 +46,6 @@ pub(crate) struct LaneStatus {
     pub(crate) ticked: AtomicI64,
     /// Players on it.
     pub(crate) players: AtomicUsize,
-    /// Nanoseconds it has worked.
-    pub(crate) busy_ns: AtomicU64,
     /// Its numbers.
     pub(crate) counters: Mutex<LaneCounters>,
     /// How full everything of it is.
@@ -63,4 +61,51 @@ impl Status {
             ..Self::default()
         }
     }
+
+    /// Notes what a machine shows after a batch of inputs. `woken`: the clock was told.
+    pub(crate) fn note(&self, machine: &NodeMachine, now: WorldTime, woken: bool) {
+        if let Some(links) = machine.as_links() {
+            self.linked.store(links.is_complete(), Relaxed);
+            *lock(&self.links) = links.counters();
+        } else if let Some(arrivals) = machine.as_arrivals() {
+            self.connections.store(arrivals.connections(), Relaxed);
+        } else if let (MachineId::Lane(number), Some(lane)) = (machine.id(), machine.as_lane())
+            && let Some(status) = self.lanes.get(usize::from(number)).filter(|_| woken)
+        {
+            status.ticked.store(now.0, Relaxed);
+            status.players.store(lane.population(), Relaxed);
+            *lock(&status.counters) = lane.counters();
+        }
+    }
+
+    /// Notes what it takes longer to find out: how full everything of a machine and of its mailbox is.
+    pub(crate) fn look(&self, machine: &NodeMachine, mailbox: Vec<Size>) {
+        let sizes = [machine.sizes(), mailbox].concat();
+        match machine.id() {
+            MachineId::Lane(lane) => {
+                if let Some(status) = self.lanes.get(usize::from(lane)) {
+                    *lock(&status.sizes) = sizes;
+                }
+            }
+            id => {
+                lock(&self.sizes).insert(id, sizes);
+                lock(&self.limits).insert(id, machine.limits());
+            }
+        }
+        if let (MachineId::Service(number), Some(host)) = (machine.id(), machine.as_service()) {
+            lock(&self.services).insert(number, host.counters().collect());
+        }
+    }
+
+    /// What a service counts under a name, over all its instances.
+    pub(crate) fn count_of(&self, role: Role, name: &str) -> u64 {
+        let services = lock(&self.services);
+        let counters = services.values().flatten();
+        counters.filter(|(of, named, _)| (*of, *named) == (role, name)).map(|(.., count)| count).sum()
+    }
+}
+
+/// What is kept under these locks is replaced whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

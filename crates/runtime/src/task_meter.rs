@@ -77,6 +77,16 @@ impl TaskMeter {
         self.sent.fetch_add(1, Relaxed);
     }
 
+    /// The task has taken so many inputs at once, of which one has waited so long. Only the task itself calls this.
+    pub(crate) fn note_taken_many(&self, count: usize, longest_ms: i64) {
+        if count > 0 {
+            let now = Instant::now();
+            let waited = Duration::from_millis(longest_ms.unsigned_abs());
+            self.note_taken_at(now.checked_sub(waited).unwrap_or(now), now);
+            self.taken.fetch_add(count as u64 - 1, Relaxed);
+        }
+    }
+
     /// The task has taken an input that was put there `since`. Only the task itself calls this.
     pub(crate) fn note_taken(&self, since: Instant) {
         self.note_taken_at(since, Instant::now());

@@ -1,20 +1,18 @@
 //! The tasks of a node: sockets, store and clock around its machines.
 //!
-//! The hub (control, stewards, login) and every lane are tasks with two mailboxes: what machines and the store tell each
-//! other, which is bounded by what they do, and what strangers send, which is bounded by its size and waits.
+//! Every machine is a task with a mailbox ([`post`]). A client's connection holds the way into the mailbox of its lane; what
+//! other nodes send goes into that of the links. Rules run on threads of their own ([`rules`]).
 
-mod audit;
 mod clients;
 pub(crate) mod grants;
 mod links;
 mod machines;
+mod post;
+mod rules;
 mod throttle;
 
 use crate::clock::WorldClock;
 use crate::limits::ConnectionLimits;
-use crate::mailbox::{
-    Mailbox, MailboxSender, UnboundedMailbox, UnboundedSender, mailbox, unbounded,
-};
 use crate::status::Status;
 use crate::supervisor::Supervisor;
 use crate::task_meter::TaskMeter;
@@ -22,17 +20,18 @@ use pelago_cluster::{LinkId, Member};
 use pelago_game::Game;
 use pelago_model::NodeId;
 use pelago_net::{Listener, Sender, ServerTls, Transport};
-use pelago_node::{ControlInput, LaneInput, Message, NodeConfig};
+use pelago_node::lane::LaneInput;
+use pelago_node::{MachineId, MachineInput, NodeConfig, NodeMachine};
 use pelago_store::Store;
 use pelago_world::ClientId;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use post::Post;
+use rules::Rules;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use throttle::Throttle;
 
-/// Inputs from strangers that wait for one machine; beyond it their connections are not read.
-const MAX_INBOX: usize = 4096;
 /// How long players may take to leave a node that stops; then their connections are cut.
 const LEAVING_TIME: Duration = Duration::from_secs(3);
 /// How often it is looked whether all have left.
@@ -45,10 +44,9 @@ pub(crate) struct Shared {
     store: Arc<dyn Store>,
     pub(crate) game: Arc<dyn Game>,
     pub(crate) status: Arc<Status>,
-    hub: Inbox<Message>,
-    lanes: Vec<Inbox<LaneInput>>,
-    /// Guards the senders of clients.
-    clients: Mutex<HashMap<ClientId, Sender>>,
+    post: Arc<Post>,
+    /// Guards the connections of clients.
+    clients: Mutex<HashMap<ClientId, Client>>,
     /// Guards the senders of links.
     links: Mutex<HashMap<LinkId, Sender>>,
     /// The next number of a connection.
@@ -60,36 +58,58 @@ pub(crate) struct Shared {
     stopping: AtomicBool,
 }
 
-/// The ways into the two mailboxes of a machine.
-struct Inbox<T> {
-    /// From machines and the store.
-    inner: UnboundedSender<T>,
-    /// From strangers.
-    outer: MailboxSender<T>,
-}
+/// Which lane has a client: read by the task of its connection for every message.
+#[derive(Clone)]
+pub(crate) struct LaneOf(Arc<AtomicU16>);
 
-/// The two mailboxes of a machine.
-struct Outlet<T> {
-    inner: UnboundedMailbox<T>,
-    outer: Mailbox<T>,
-}
+impl LaneOf {
+    /// No lane has this index.
+    const NONE: u16 = u16::MAX;
 
-fn inbox<T>(meter: &Arc<TaskMeter>) -> (Inbox<T>, Outlet<T>) {
-    let (inner, inner_outlet) = unbounded(meter);
-    let (outer, outer_outlet) = mailbox(MAX_INBOX, meter);
-    (Inbox { inner, outer }, Outlet { inner: inner_outlet, outer: outer_outlet })
-}
+    fn none() -> Self {
+        Self(Arc::new(AtomicU16::new(Self::NONE)))
+    }
 
-impl<T> Inbox<T> {
-    /// From machines and the store. After the machine has ended, nobody listens.
-    fn tell(&self, input: T) {
-        drop(self.inner.send(input));
+    fn set(&self, lane: Option<u8>) {
+        self.0.store(lane.map_or(Self::NONE, u16::from), Ordering::Release);
+    }
+
+    pub(crate) fn get(&self) -> Option<u8> {
+        u8::try_from(self.0.load(Ordering::Acquire)).ok()
     }
 }
 
+/// A client's connection: how to write to it, and which lane has it.
+struct Client {
+    sender: Sender,
+    lane: LaneOf,
+}
+
 impl Shared {
+    fn clients(&self) -> MutexGuard<'_, HashMap<ClientId, Client>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn client(&self, client: ClientId) -> Option<Sender> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&client).cloned()
+        self.clients().get(&client).map(|client| client.sender.clone())
+    }
+
+    /// A client has connected: nobody has it but the arrivals.
+    fn connected(&self, client: ClientId, sender: Sender) -> LaneOf {
+        let lane = LaneOf::none();
+        self.clients().insert(client, Client { sender, lane: lane.clone() });
+        lane
+    }
+
+    fn disconnected(&self, client: ClientId) {
+        self.clients().remove(&client);
+    }
+
+    /// From now on a client's connection is for a lane, or for none any more.
+    fn set_lane(&self, client: ClientId, lane: Option<u8>) {
+        if let Some(client) = self.clients().get(&client) {
+            client.lane.set(lane);
+        }
     }
 
     fn link(&self, link: LinkId) -> Option<Sender> {
@@ -102,18 +122,17 @@ impl Shared {
 
     /// Tells the links who is in the cluster.
     pub(crate) fn set_members(&self, members: Vec<Member>) {
-        self.hub.tell(Message::Control(ControlInput::Book(members)));
+        self.post.set_members(members);
     }
 
     /// Says goodbye to all players, keeps their places, and waits until they have gone, for a while.
     pub(crate) async fn say_goodbye(&self) {
         self.stopping.store(true, Ordering::Relaxed);
-        for lane in &self.lanes {
-            lane.tell(LaneInput::Shutdown);
+        for lane in 0..self.post.composer().lanes {
+            self.post.tell(MachineInput::Lane(lane, LaneInput::Shutdown), &mut |_| ());
         }
-        let clients = || self.clients.lock().unwrap_or_else(PoisonError::into_inner).len();
         let gone = async {
-            while clients() > 0 {
+            while !self.clients().is_empty() {
                 tokio::time::sleep(LOOK_FOR_CLIENTS_EVERY).await;
             }
         };
@@ -136,24 +155,17 @@ pub(crate) struct Start {
 /// Starts the tasks of the machines and of the sockets.
 pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervisor) -> Arc<Shared> {
     let Start { clock, store, status, connections, tls, listeners } = start;
-    let hub_meter = supervisor.meter("hub");
-    let (hub, hub_outlet) = inbox(&hub_meter);
-    let mut lanes = Vec::new();
-    let mut lane_outlets = Vec::new();
-    for lane in 0..config.lanes {
-        let meter = supervisor.meter(format!("lane_{lane}"));
-        let (inbox, outlet) = inbox(&meter);
-        lanes.push(inbox);
-        lane_outlets.push((lane, meter, outlet));
-    }
+    let meters: BTreeMap<MachineId, Arc<TaskMeter>> =
+        config.machines().map(|id| (id, supervisor.meter(name_of(id)))).collect();
+    let metered = meters.iter().map(|(id, meter)| (*id, meter.clone()));
+    let post = Arc::new(Post::new(clock.clone(), config.composer(), metered));
     let shared = Arc::new(Shared {
         node: config.node,
         clock,
         store,
         game: config.game.clone(),
         status,
-        hub,
-        lanes,
+        post: post.clone(),
         clients: Mutex::default(),
         links: Mutex::default(),
         next_connection: AtomicU64::new(0),
@@ -162,10 +174,18 @@ pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervis
         failed_loads: Throttle::default(),
         stopping: AtomicBool::new(false),
     });
-    supervisor.spawn(hub_meter, machines::run_hub(shared.clone(), config.hub(), hub_outlet));
-    for (lane, meter, outlet) in lane_outlets {
-        supervisor
-            .spawn(meter, machines::run_lane(shared.clone(), lane, config.lane(lane), outlet));
+    for (id, meter) in meters {
+        let rules = match id {
+            MachineId::Service(host) => {
+                let (rules, lives) = Rules::start(post.clone());
+                let meter = supervisor.meter(format!("rules_{host}"));
+                supervisor.spawn(meter, lives);
+                Some(rules)
+            }
+            _ => None,
+        };
+        let machine = NodeMachine::new(config, id);
+        supervisor.spawn(meter, machines::run(shared.clone(), machine, rules));
     }
     let (tcp, websocket, peer) = listeners;
     for (name, listener, transport) in
@@ -175,7 +195,12 @@ pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervis
         let listen = clients::listen(shared.clone(), listener, transport, tls.clone());
         supervisor.spawn(meter, listen);
     }
-    let meter = supervisor.meter("links");
+    let meter = supervisor.meter("peers");
     supervisor.spawn(meter, links::listen(shared.clone(), peer));
     shared
+}
+
+/// The name of a machine's task, in the words of metrics.
+fn name_of(machine: MachineId) -> String {
+    machine.to_string().replace('-', "_")
 }

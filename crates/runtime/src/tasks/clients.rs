@@ -1,14 +1,15 @@
 //! Connections of clients.
 
-use super::Shared;
+use super::{LaneOf, Shared};
 use pelago_model::Bucket;
 use pelago_model::limits::MAX_CLIENT_MESSAGE_BYTES;
 use pelago_net::{Connection, Event, Listener, Malformed, ReceiveError, ServerTls, Transport};
-use pelago_node::{ControlInput, Message, ProtocolViolation};
+use pelago_node::arrivals::ArrivalsInput;
+use pelago_node::{ClientEvent, MachineInput, ProtocolViolation};
 use pelago_world::ClientId;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -68,21 +69,27 @@ async fn serve(
         return;
     }
     let client = ClientId(shared.next_connection());
-    shared.clients.lock().unwrap_or_else(PoisonError::into_inner).insert(client, sender);
-    tell(&shared, ControlInput::Connected { client }).await;
-    if let Some(violation) = read(&shared, &mut connection, client).await {
-        tell(&shared, ControlInput::Violated { client, violation }).await;
+    let lane = shared.connected(client, sender);
+    let tell = async |event| tell(&shared, &lane, client, event).await;
+    tell(ClientEvent::Connected).await;
+    if let Some(violation) = read(&shared, &mut connection, &lane, client).await {
+        tell(ClientEvent::Violated(violation)).await;
         connection.closed(FAREWELL_TIMEOUT).await;
     }
-    tell(&shared, ControlInput::Disconnected { client }).await;
+    // First it is taken out: whoever gives it a lane from now on sees that it is gone.
+    shared.disconnected(client);
+    tell(ClientEvent::Disconnected).await;
+    if lane.get().is_some() {
+        shared.post.tell(MachineInput::Arrivals(ArrivalsInput::Left { client }), &mut |_| ());
+    }
     connection.finish().await;
-    shared.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&client);
 }
 
-/// Hands on what a client sends, until the end or an violation.
+/// Hands on what a client sends, until the end or a violation.
 async fn read(
     shared: &Shared,
     connection: &mut Connection,
+    lane: &LaneOf,
     client: ClientId,
 ) -> Option<ProtocolViolation> {
     let allowance = shared.connections.messages;
@@ -94,10 +101,10 @@ async fn read(
                 if !messages.take(shared.clock.now(), allowance, 1) {
                     return Some(ProtocolViolation::Flood);
                 }
-                tell(shared, ControlInput::Received { client, kind, payload }).await;
+                tell(shared, lane, client, ClientEvent::Received { kind, payload }).await;
             }
             Ok(Some(Event::Writable)) => {
-                tell(shared, ControlInput::ClientWritable { client }).await;
+                tell(shared, lane, client, ClientEvent::Writable).await;
             }
             Ok(None) => return None,
             Err(error) => {
@@ -125,7 +132,13 @@ fn violation(error: &ReceiveError) -> Option<ProtocolViolation> {
     }
 }
 
-async fn tell(shared: &Shared, input: ControlInput) {
-    // Once the hub has ended, nobody needs to know.
-    drop(shared.hub.outer.send(Message::Control(input)).await);
+/// The straight way: into the mailbox of the client's lane, once it has one. What comes from the socket waits for room.
+async fn tell(shared: &Shared, lane: &LaneOf, client: ClientId, event: ClientEvent) {
+    let is_of_the_socket = matches!(event, ClientEvent::Received { .. });
+    let input = MachineInput::of_client(lane.get(), client, event);
+    if is_of_the_socket {
+        shared.post.tell_from_socket(input).await;
+    } else {
+        shared.post.tell(input, &mut |_| ());
+    }
 }

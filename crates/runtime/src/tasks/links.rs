@@ -5,7 +5,7 @@ use pelago_cluster::{LinkId, LinksInput};
 use pelago_model::NodeId;
 use pelago_model::limits::MAX_MESSAGE_BYTES;
 use pelago_net::{Connection, Event, Listener};
-use pelago_node::{ControlInput, Message};
+use pelago_node::MachineInput;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -74,7 +74,13 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, toward: Option<NodeId>) {
     tell(&shared, LinksInput::Closed { link }).await;
 }
 
+/// What another node sent waits for room; what happens to the link itself does not.
 async fn tell(shared: &Shared, input: LinksInput) {
-    // Once the hub has ended, nobody needs to know.
-    drop(shared.hub.outer.send(Message::Control(ControlInput::Links(input))).await);
+    let is_of_the_socket = matches!(input, LinksInput::Received { .. });
+    let input = MachineInput::Links(input);
+    if is_of_the_socket {
+        shared.post.tell_from_socket(input).await;
+    } else {
+        shared.post.tell(input, &mut |_| ());
+    }
 }

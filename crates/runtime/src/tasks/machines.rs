@@ -1,20 +1,21 @@
-//! The tasks of the machines: inputs in, effects out.
+//! The tasks of the machines: what waits in, what comes of it out.
 
-use super::{Outlet, Shared, audit, grants, links};
+use super::rules::Rules;
+use super::{Shared, links};
 use bytes::BytesMut;
 use pelago_cluster::{LinkId, LinksInput};
-use pelago_model::{Machine, WorldTime};
+use pelago_model::WorldTime;
 use pelago_net::{SendOutcome, Sender};
+use pelago_node::arrivals::ArrivalsInput;
 use pelago_node::{
-    ControlInput, Effect, Hub, Lane, LaneInput, Level, LoginInput, Message, Part, RequestId,
-    StewardInput,
+    ClientEvent, Level, LogLine, MachineId, MachineInput, NodeMachine, Output, RequestId,
+    ShellEffect, StoreAnswer,
 };
+use pelago_store::ReadError;
 use pelago_world::ClientId;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 use tokio::time::sleep_until;
 
 /// Inputs that are handled before effects are carried out: writes to links gather meanwhile.
@@ -22,108 +23,47 @@ const BATCH: usize = 256;
 /// How often it is looked how full everything is.
 const LOOK_EVERY_MS: i64 = 1000;
 
-/// Runs control, stewards and login.
-pub(super) async fn run_hub(shared: Arc<Shared>, mut hub: Hub, mut outlet: Outlet<Message>) {
-    let mut effects = Vec::new();
+/// Runs a machine for as long as the node lives.
+pub(super) async fn run(shared: Arc<Shared>, mut machine: NodeMachine, rules: Option<Rules>) {
+    let id = machine.id();
+    let mut hands = Hands { shared: shared.clone(), id, rules, senders: Senders::default() };
+    let (mut inputs, mut outputs) = (Vec::with_capacity(BATCH), Vec::new());
     let mut look_at = WorldTime(i64::MIN);
-    while let Some(first) = next(&shared, hub.next_wake(), &mut outlet).await {
+    loop {
+        let wake = shared.clock.instant(machine.next_wake().unwrap_or(WorldTime(i64::MAX)));
+        tokio::select! {
+            biased;
+            () = sleep_until(wake) => {}
+            () = shared.post.came(id) => {}
+        }
         let now = shared.clock.now();
-        hub.handle(now, first.unwrap_or(Message::Control(ControlInput::Wake)), &mut effects);
-        for _ in 0..BATCH {
-            let Some(message) = more(&mut outlet) else { break };
-            hub.handle(now, message, &mut effects);
+        let directory = shared.post.directory();
+        let woken = machine.next_wake().is_some_and(|at| at <= now);
+        if woken {
+            machine.handle(now, &directory, MachineInput::wake(id), &mut outputs);
+        }
+        shared.post.take(id, BATCH, &mut inputs);
+        for input in inputs.drain(..) {
+            machine.handle(now, &directory, input, &mut outputs);
         }
         // A write that blocks is an input at once, and may have effects of its own.
-        while !effects.is_empty() {
-            let mut answers = Vec::new();
-            perform(&shared, effects.drain(..), &mut Senders::default(), &mut answers);
-            for answer in answers {
-                hub.handle(now, answer, &mut effects);
+        while !outputs.is_empty() {
+            for input in hands.carry_out(&mut outputs) {
+                machine.handle(now, &directory, input, &mut outputs);
             }
         }
-        let status = &shared.status;
-        status.connections.store(hub.control.connections(), Ordering::Relaxed);
-        status.backlog.store(hub.steward.backlog(), Ordering::Relaxed);
-        *status.stewards.lock().unwrap_or_else(PoisonError::into_inner) = hub.steward.counters();
-        status.linked.store(hub.control.links().is_complete(), Ordering::Relaxed);
-        *status.limits.lock().unwrap_or_else(PoisonError::into_inner) = hub.limits();
-        *status.links.lock().unwrap_or_else(PoisonError::into_inner) =
-            hub.control.links().counters();
+        shared.status.note(&machine, now, woken);
         if now >= look_at {
             look_at = now.plus(LOOK_EVERY_MS);
-            *status.sizes.lock().unwrap_or_else(PoisonError::into_inner) = hub.sizes();
+            shared.status.look(&machine, shared.post.sizes(id));
         }
+        // Whatever else waits: the other tasks of this thread have their turn.
+        tokio::task::yield_now().await;
     }
 }
 
-/// Runs a lane.
-pub(super) async fn run_lane(
-    shared: Arc<Shared>,
-    number: u8,
-    mut lane: Lane,
-    mut outlet: Outlet<LaneInput>,
-) {
-    let mut effects = Vec::new();
-    let mut senders = Senders::default();
-    let status = &shared.status.lanes[usize::from(number)];
-    let mut look_at = WorldTime(i64::MIN);
-    while let Some(first) = next(&shared, lane.next_wake(), &mut outlet).await {
-        let began = Instant::now();
-        let now = shared.clock.now();
-        let woken = first.is_none();
-        lane.handle(now, first.unwrap_or(LaneInput::Wake), &mut effects);
-        for _ in 0..BATCH {
-            let Some(input) = more(&mut outlet) else { break };
-            lane.handle(now, input, &mut effects);
-        }
-        while !effects.is_empty() {
-            let mut answers = Vec::new();
-            perform(&shared, effects.drain(..), &mut senders, &mut answers);
-            for answer in answers {
-                match answer {
-                    Message::Control(ControlInput::ClientBlocked { client }) => {
-                        lane.handle(now, LaneInput::Blocked { client }, &mut effects);
-                    }
-                    answer => shared.hub.tell(answer),
-                }
-            }
-        }
-        let worked = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        status.busy_ns.fetch_add(worked, Ordering::Relaxed);
-        if woken {
-            status.ticked.store(now.0, Ordering::Relaxed);
-            status.players.store(lane.population(), Ordering::Relaxed);
-            *status.counters.lock().unwrap_or_else(PoisonError::into_inner) = lane.counters();
-            if now >= look_at {
-                look_at = now.plus(LOOK_EVERY_MS);
-                *status.sizes.lock().unwrap_or_else(PoisonError::into_inner) = lane.sizes();
-            }
-        }
-    }
-}
-
-/// Waits for an input (`Some(Some)`), the clock (`Some(None)`) or the end (`None`).
-async fn next<T>(
-    shared: &Shared,
-    wake: Option<WorldTime>,
-    outlet: &mut Outlet<T>,
-) -> Option<Option<T>> {
-    let wake = shared.clock.instant(wake.unwrap_or(WorldTime(i64::MAX)));
-    tokio::select! {
-        biased;
-        () = sleep_until(wake) => Some(None),
-        inner = outlet.inner.recv() => inner.map(Some),
-        outer = outlet.outer.recv() => outer.map(Some),
-    }
-}
-
-/// What waits already.
-fn more<T>(outlet: &mut Outlet<T>) -> Option<T> {
-    outlet.inner.try_recv().or_else(|_| outlet.outer.try_recv()).ok()
-}
-
-/// Senders of the players of a lane, so that writing to them takes no lock that others take. A player who leaves the
-/// lane is taken out: a sender keeps its connection open.
+/// Senders of the clients that a machine writes to, so that writing to them takes no lock that others take. A client that
+/// is closed is taken out: a sender keeps its connection open.
 #[derive(Default)]
 struct Senders(HashMap<ClientId, Sender>);
 
@@ -136,128 +76,133 @@ impl Senders {
     }
 }
 
-/// Carries out effects. What is to be known at once is appended to `answers`.
-fn perform(
-    shared: &Arc<Shared>,
-    effects: impl Iterator<Item = Effect>,
-    senders: &mut Senders,
-    answers: &mut Vec<Message>,
-) {
-    let node = shared.node.0;
-    let mut writes: BTreeMap<LinkId, BytesMut> = BTreeMap::new();
-    for effect in effects {
+/// What carries out what a machine asks for.
+struct Hands {
+    shared: Arc<Shared>,
+    id: MachineId,
+    /// Where rules run, for a host of services.
+    rules: Option<Rules>,
+    senders: Senders,
+}
+
+impl Hands {
+    /// Carries out what came of a machine. Returns what it is to be told at once.
+    fn carry_out(&mut self, outputs: &mut Vec<Output>) -> Vec<MachineInput> {
+        let mut at_once = Vec::new();
+        let mut writes: BTreeMap<LinkId, BytesMut> = BTreeMap::new();
+        let mut placed: Vec<(ClientId, u8)> = Vec::new();
+        for output in outputs.drain(..) {
+            match output {
+                Output::Machine(input) => self.tell(input),
+                Output::Shell(ShellEffect::SendLink { link, bytes }) => {
+                    writes.entry(link).or_default().extend_from_slice(&bytes);
+                }
+                Output::Shell(ShellEffect::SendClient { client, bytes }) => {
+                    if self.write(client, &bytes) == Some(SendOutcome::Blocked) {
+                        at_once.push(self.of_client(client, ClientEvent::Blocked));
+                    }
+                }
+                Output::Shell(ShellEffect::Placed { client, lane }) => {
+                    placed.push((client, lane));
+                    // From now on the lane writes to it.
+                    self.senders.0.remove(&client);
+                }
+                Output::Shell(effect) => self.perform(effect),
+            }
+        }
+        // Only now that the lane has been told of the session: until then the arrivals hand on what happens.
+        placed.into_iter().for_each(|(client, lane)| self.shared.set_lane(client, Some(lane)));
+        for (link, bytes) in writes {
+            if let Some(sender) = self.shared.link(link)
+                && sender.send(&bytes.freeze()) == SendOutcome::Blocked
+            {
+                at_once.push(MachineInput::Links(LinksInput::Blocked { link }));
+            }
+        }
+        at_once
+    }
+
+    fn tell(&self, input: MachineInput) {
+        if let MachineInput::Arrivals(ArrivalsInput::Left { client }) = &input {
+            self.shared.set_lane(*client, None);
+        }
+        let shared = &self.shared;
+        shared.post.tell(input, &mut |effect| shared.answer_operator(effect));
+    }
+
+    fn write(&mut self, client: ClientId, bytes: &bytes::Bytes) -> Option<SendOutcome> {
+        Some(self.senders.of(&self.shared, client)?.send(bytes))
+    }
+
+    /// Something about a client that this very machine writes to.
+    fn of_client(&self, client: ClientId, event: ClientEvent) -> MachineInput {
+        let lane = match self.id {
+            MachineId::Lane(lane) => Some(lane),
+            _ => None,
+        };
+        MachineInput::of_client(lane, client, event)
+    }
+
+    fn perform(&mut self, effect: ShellEffect) {
+        let shared = &self.shared;
         match effect {
-            Effect::To(Message::Lane(lane, input)) => {
-                if let Some(inbox) = shared.lanes.get(usize::from(lane)) {
-                    inbox.tell(input);
-                }
-            }
-            Effect::To(message) => {
-                if let Message::Control(ControlInput::Left { client }) = &message {
-                    senders.0.remove(client);
-                }
-                shared.hub.tell(message);
-            }
-            Effect::Dial { node, address } => links::dial(shared.clone(), node, address),
-            Effect::Hangup { link, reason } => {
-                tracing::warn!(node, link = link.0, %reason, "link hung up");
+            ShellEffect::Dial { node, address } => links::dial(shared.clone(), node, address),
+            ShellEffect::Hangup { link, reason } => {
+                tracing::warn!(node = shared.node.0, link = link.0, %reason, "link hung up");
                 if let Some(sender) = shared.link(link) {
                     sender.close();
                 }
             }
-            Effect::SendLink { link, bytes } => {
-                writes.entry(link).or_default().extend_from_slice(&bytes);
-            }
-            Effect::SendClient { client, bytes } => {
-                if let Some(sender) = senders.of(shared, client)
-                    && sender.send(&bytes) == SendOutcome::Blocked
-                {
-                    answers.push(Message::Control(ControlInput::ClientBlocked { client }));
-                }
-            }
-            Effect::CloseClient { client } => {
-                senders.0.remove(&client);
+            ShellEffect::CloseClient { client } => {
+                self.senders.0.remove(&client);
                 if let Some(sender) = shared.client(client) {
                     sender.close();
                 }
             }
-            Effect::Load { part, request_id, keys } => {
+            ShellEffect::Load { machine, request, keys } => {
                 let to = shared.clone();
-                let done = move |result: Result<_, pelago_store::ReadError>| {
+                let done = move |result: Result<_, ReadError>| {
                     if let Err(error) = &result
                         && let Some(before) = to.failed_loads.pass(to.clock.now())
                     {
                         tracing::error!(%error, before, "documents could not be loaded");
                     }
-                    loaded(&to, part, request_id, result.ok());
+                    stored(&to, machine, request, StoreAnswer::Loaded(result.ok()));
                 };
                 shared.store.load(keys, Box::new(done));
             }
-            Effect::Commit { part, request_id, transaction } => {
+            ShellEffect::Commit { machine, request, transaction } => {
                 let to = shared.clone();
-                let done = move |outcome| committed(&to, part, request_id, outcome);
+                let done =
+                    move |outcome| stored(&to, machine, request, StoreAnswer::Committed(outcome));
                 shared.store.commit(transaction, Box::new(done));
             }
-            Effect::GrantEnded { number, result } => grants::ended(shared, number, result),
-            Effect::Audit { client, name } => audit::answer(shared.clone(), client, name),
-            Effect::Log { level, trace, text } => match level {
-                Level::Debug => tracing::debug!(node, trace, "{text}"),
-                Level::Info => tracing::info!(node, trace, "{text}"),
-                Level::Warn => tracing::warn!(node, trace, "{text}"),
-                Level::Error => tracing::error!(node, trace, "{text}"),
-            },
-        }
-    }
-    for (link, bytes) in writes {
-        if let Some(sender) = shared.link(link)
-            && sender.send(&bytes.freeze()) == SendOutcome::Blocked
-        {
-            let blocked = LinksInput::Blocked { link };
-            answers.push(Message::Control(ControlInput::Links(blocked)));
+            ShellEffect::Run { machine, request, run } => {
+                if let Some(rules) = &self.rules {
+                    rules.run(machine, request, run);
+                }
+            }
+            ShellEffect::Log(line) => log(shared.node.0, &line),
+            effect @ ShellEffect::OperatorAnswered { .. } => shared.answer_operator(effect),
+            // Gathered before.
+            ShellEffect::SendLink { .. }
+            | ShellEffect::SendClient { .. }
+            | ShellEffect::Placed { .. } => {}
         }
     }
 }
 
-fn loaded(
-    shared: &Shared,
-    part: Part,
-    request_id: RequestId,
-    documents: Option<Vec<pelago_model::Document>>,
-) {
-    match part {
-        Part::Lane(lane) => {
-            if let Some(inbox) = shared.lanes.get(usize::from(lane)) {
-                inbox.tell(LaneInput::Loaded { request_id, documents });
-            }
-        }
-        Part::Steward => {
-            shared.hub.tell(Message::Steward(StewardInput::Loaded { request_id, documents }));
-        }
-        Part::Login => {
-            shared.hub.tell(Message::Login(LoginInput::Loaded { request_id, documents }))
-        }
-        Part::Control => {}
+fn stored(shared: &Shared, machine: MachineId, request: RequestId, answer: StoreAnswer) {
+    if let Some(input) = MachineInput::stored(machine, request, answer) {
+        shared.post.tell(input, &mut |_| ());
     }
 }
 
-fn committed(
-    shared: &Shared,
-    part: Part,
-    request_id: RequestId,
-    outcome: pelago_model::CommitOutcome,
-) {
-    match part {
-        Part::Lane(lane) => {
-            if let Some(inbox) = shared.lanes.get(usize::from(lane)) {
-                inbox.tell(LaneInput::Committed { request_id, outcome });
-            }
-        }
-        Part::Steward => {
-            shared.hub.tell(Message::Steward(StewardInput::Committed { request_id, outcome }));
-        }
-        Part::Login => {
-            shared.hub.tell(Message::Login(LoginInput::Committed { request_id, outcome }))
-        }
-        Part::Control => {}
+fn log(node: u16, LogLine { level, trace, text }: &LogLine) {
+    match level {
+        Level::Debug => tracing::debug!(node, trace, "{text}"),
+        Level::Info => tracing::info!(node, trace, "{text}"),
+        Level::Warn => tracing::warn!(node, trace, "{text}"),
+        Level::Error => tracing::error!(node, trace, "{text}"),
     }
 }
