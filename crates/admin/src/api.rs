@@ -25,7 +25,7 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use pelago_game::ContentHash;
 use pelago_model::{EntityId, Key};
-use pelago_node::avatar::{AvatarDocument, PlaceDocument, read};
+use pelago_node::documents::avatar::{AvatarDocument, PlaceDocument, read};
 use pelago_runtime::AdminCalls;
 use pelago_store::{Store, load_now};
 use serde_json::json;

@@ -68,7 +68,8 @@ pub struct NodeBuilder {
     limits: NodeLimits,
     tls: Option<ServerTls>,
     files: OpenFiles,
-    audit: bool,
+    services: u8,
+    more_services: Vec<ServiceKind>,
 }
 
 /// Why a node was not started.
@@ -105,7 +106,8 @@ impl Default for NodeBuilder {
             limits: NodeLimits::default(),
             tls: None,
             files: OpenFiles::new(None),
-            audit: false,
+            services: 1,
+            more_services: Vec::new(),
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::task_meter::TaskMeter;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::{SendError, TryRecvError, TrySendError};
+use tokio::sync::mpsc::error::TrySendError;
 
 /// An input, and since when it waits.
 struct Waiting<T> {
@@ -39,19 +39,6 @@ impl<T> Clone for MailboxSender<T> {
 }
 
 impl<T> MailboxSender<T> {
-    /// Waits for a place. What cannot be handed over since the task has ended comes back.
-    pub(crate) async fn send(&self, input: T) -> Result<(), SendError<T>> {
-        // The time for which a sender waits for its place is not the task's.
-        match self.sender.reserve().await {
-            Ok(place) => {
-                self.meter.note_sent();
-                place.send(Waiting { since: Instant::now(), input });
-                Ok(())
-            }
-            Err(_) => Err(SendError(input)),
-        }
-    }
-
     /// Hands over if there is a place.
     pub(crate) fn try_send(&self, input: T) -> Result<(), TrySendError<T>> {
         match self.sender.try_reserve() {
@@ -71,11 +58,6 @@ impl<T> Mailbox<T> {
     pub(crate) async fn recv(&mut self) -> Option<T> {
         let waiting = self.receiver.recv().await?;
         Some(take(&self.meter, waiting))
-    }
-
-    /// The next input, if it waits already.
-    pub(crate) fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        self.receiver.try_recv().map(|waiting| take(&self.meter, waiting))
     }
 }
 
@@ -103,8 +85,8 @@ mod tests {
         let report = meter.report();
         assert_eq!((report.mailbox, report.mailbox_limit), (1, Some(2)));
         assert!(report.longest_wait_ns >= 20_000_000, "{report:?}");
-        assert!(sender.send(3).await.is_ok());
+        assert!(sender.try_send(3).is_ok());
         drop(mailbox);
-        assert!(sender.send(4).await.is_err());
+        assert!(matches!(sender.try_send(4), Err(TrySendError::Closed(4))));
     }
 }

@@ -101,7 +101,10 @@ impl Status {
     pub(crate) fn count_of(&self, role: Role, name: &str) -> u64 {
         let services = lock(&self.services);
         let counters = services.values().flatten();
-        counters.filter(|(of, named, _)| (*of, *named) == (role, name)).map(|(.., count)| count).sum()
+        counters
+            .filter(|(of, named, _)| (*of, *named) == (role, name))
+            .map(|(.., count)| count)
+            .sum()
     }
 }
 

@@ -4,7 +4,6 @@ use crate::readiness::{Alarm, Readiness};
 use pelago_cluster::LinksCounters;
 use pelago_model::{IslandId, NodeId, WorldTime};
 use pelago_net::Traffic;
-use pelago_node::StewardCounters;
 use pelago_node::lane::LaneCounters;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -171,12 +170,6 @@ pub enum GrantAnswer {
         /// A sentence for the operator.
         sentence: String,
     },
-}
-
-impl From<StewardCounters> for StewardCounts {
-    fn from(StewardCounters { commits, turns }: StewardCounters) -> Self {
-        Self { commits, turns }
-    }
 }
 
 impl From<&LinksCounters> for LinkCounts {

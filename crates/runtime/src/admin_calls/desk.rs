@@ -1,7 +1,8 @@
 //! The task of a node that answers the questions of operators.
 
 use super::answers::{
-    CountersAnswer, GrantAnswer, HeldAnswer, IslandAnswer, LaneCounts, StatusAnswer, WorldAnswer,
+    CountersAnswer, GrantAnswer, HeldAnswer, IslandAnswer, LaneCounts, StatusAnswer, StewardCounts,
+    WorldAnswer,
 };
 use super::{Answer, AskError, GrantQuestion, Question};
 use crate::mailbox::{Mailbox, MailboxSender, mailbox};
@@ -9,9 +10,9 @@ use crate::task_meter::{TaskMeter, TaskReport};
 use crate::tasks::Shared;
 use bytes::{BufMut, BytesMut};
 use pelago_game::Land;
-use pelago_model::{IslandClock, IslandId, Limit, NodeId, Size};
+use pelago_model::{IslandClock, IslandId, Limit, LimitCounts, NodeId, Role, Size};
 use pelago_net::recording::Passage;
-use pelago_node::DurableResult;
+use pelago_node::{DurableResult, MachineId};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -196,7 +197,7 @@ impl Desk {
 
     fn sizes(&self) -> Vec<HeldAnswer> {
         let status = &self.shared.status;
-        let mut all = held(None, &status.sizes);
+        let mut all = held_by_others(&status.sizes);
         for (number, lane) in (0u8..).zip(&status.lanes) {
             all.extend(held(Some(number), &lane.sizes));
         }
@@ -205,7 +206,8 @@ impl Desk {
 
     fn limits(&self) -> BTreeMap<String, u64> {
         let status = &self.shared.status;
-        let mut counts = *locked(&status.limits);
+        let mut counts = LimitCounts::default();
+        locked(&status.limits).values().for_each(|met| counts.merge(met));
         for lane in &status.lanes {
             counts.merge(&locked(&lane.counters).limits);
         }
@@ -216,20 +218,44 @@ impl Desk {
 
     fn counters(&self) -> CountersAnswer {
         let status = &self.shared.status;
-        let lanes = status.lanes.iter().map(|lane| {
-            let (players, busy_ns) = (lane.players.load(Relaxed), lane.busy_ns.load(Relaxed));
-            LaneCounts::new(players, busy_ns, &locked(&lane.counters))
+        let busy_ns = |lane: usize| {
+            let name = format!("lane_{lane}");
+            let meter = self.meters.iter().find(|meter| meter.name() == name);
+            meter.map_or(0, |meter| meter.report().busy_ns)
+        };
+        let lanes = status.lanes.iter().enumerate().map(|(number, lane)| {
+            let players = lane.players.load(Relaxed);
+            LaneCounts::new(players, busy_ns(number), &locked(&lane.counters))
         });
         CountersAnswer {
             connections: status.connections.load(Relaxed),
-            backlog: status.backlog.load(Relaxed),
-            stewards: (*locked(&status.stewards)).into(),
+            backlog: status.count_of(Role::steward(), "backlog") as usize,
+            stewards: StewardCounts {
+                commits: status.count_of(Role::steward(), "commits"),
+                turns: status.count_of(Role::steward(), "turns"),
+            },
             links: (&*locked(&status.links)).into(),
             lanes: lanes.collect(),
             clients: (&*status.traffic).into(),
             peers: (&*status.peer_traffic).into(),
         }
     }
+}
+
+/// Of machines that are no lanes, those of one kind together.
+fn held_by_others(sizes: &Mutex<BTreeMap<MachineId, Vec<Size>>>) -> Vec<HeldAnswer> {
+    let mut all: BTreeMap<&'static str, (usize, usize)> = BTreeMap::new();
+    for size in locked(sizes).values().flatten() {
+        let (held, limit) = all.entry(size.of).or_default();
+        (*held, *limit) = (*held + size.held, limit.saturating_add(size.limit));
+    }
+    let answer = |(of, (held, limit)): (&'static str, (usize, usize))| HeldAnswer {
+        lane: None,
+        of: of.to_owned(),
+        held,
+        limit,
+    };
+    all.into_iter().map(answer).collect()
 }
 
 fn held(lane: Option<u8>, sizes: &Mutex<Vec<Size>>) -> Vec<HeldAnswer> {
