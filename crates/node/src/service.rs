@@ -96,13 +96,16 @@ pub struct ServiceSeat {
     pub secret: [u8; 32],
 }
 
+/// What makes an instance of a service.
+type Make = dyn Fn(&ServiceSeat) -> Box<dyn Service> + Send + Sync;
+
 /// A service as it is registered: its role, and how an instance of it is made.
 #[derive(Clone)]
 pub struct ServiceKind {
     /// The role.
     pub role: Role,
     /// Makes an instance.
-    make: Arc<dyn Fn(&ServiceSeat) -> Box<dyn Service> + Send + Sync>,
+    make: Arc<Make>,
 }
 
 impl ServiceKind {

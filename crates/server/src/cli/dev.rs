@@ -40,6 +40,9 @@ pub(super) struct DevArguments {
     /// Lanes of each node
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     lanes: u8,
+    /// Tasks of each node over which durable turns and other services are spread by key
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    services: u8,
     /// How many lanes of a node share the players who arrive in one chunk
     #[arg(long, default_value_t = pelago_node::placement::DEFAULT_SPREAD, value_parser = clap::value_parser!(u8).range(1..=64))]
     spread: u8,
@@ -134,6 +137,7 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
     let settings = NodesSettings {
         nodes: arguments.nodes,
         lanes: arguments.lanes,
+        services: arguments.services,
         spread: arguments.spread,
         listen: arguments.listen,
         links: arguments.listen_links,

@@ -6,7 +6,7 @@ use super::origin::address;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pelago_model::{Document, Key};
-use pelago_node::schema;
+use pelago_node::documents::schema;
 use pelago_store::archive::{self, Archive, Kind};
 use serde_json::json;
 use std::path::PathBuf;

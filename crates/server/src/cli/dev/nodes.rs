@@ -28,6 +28,7 @@ const ASK_EVERY: Duration = Duration::from_millis(20);
 pub(super) struct NodesSettings {
     pub(super) nodes: u16,
     pub(super) lanes: u8,
+    pub(super) services: u8,
     pub(super) spread: u8,
     pub(super) listen: SocketAddr,
     /// Where nodes listen for each other: links are not encrypted.
@@ -82,8 +83,7 @@ impl Nodes {
                 .limits(settings.limits.clone())
                 .tls(settings.tls.clone())
                 .files(settings.files.clone())
-                // The books are opened to those on this machine only.
-                .audit(settings.listen.ip().is_loopback());
+                .services(settings.services);
             nodes.push(node.start().await?);
         }
         let calls = Arc::new(ProcessCalls::new(nodes.iter().map(Node::handle)));
