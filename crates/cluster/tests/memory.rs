@@ -180,8 +180,8 @@ fn held_of_subjects(count: u16) -> usize {
     nodes.held() - Nodes::new(count).held()
 }
 
-/// A node of three reads each subject of entities from the two others, and of objects from one of the three; as much is read
-/// from it. So the streams on a link are 4/3 of the chunks each way.
+/// A node of three reads each subject of entities from the two others, and of objects from one of the three; as much
+/// is read from it. So the streams on a link are 4/3 of the chunks each way.
 #[test]
 fn a_subject_costs_little_more_than_its_name_and_its_numbers() {
     let chunks = usize::from(CHUNKS as u16);
