@@ -17,8 +17,8 @@
 //! read it. A further lane that begins to read entities changes nothing on the links: one that reads them already is
 //! asked to show it what it knows (`Introduce`). Of objects nothing has to be shown, since the lane reads the
 //! documents. What lanes of this node publish for each other does not come here. Objects of this node's own steward
-//! are all that a node reads from itself: its lanes are made readers of the steward (`Subscribe` with `Reader::Lane`),
-//! and made readers of a link, or back, when the steward changes.
+//! are all that a node reads from itself: its lanes become readers of the steward (`Subscribe` with `Reader::Lane`), and
+//! cease to be when another node becomes the steward, which is then read over its link.
 //!
 //! **Subjects** have numbers at a node, by which all tables of all links know them: a node with many players holds
 //! every subject in each of them. A subject has its number for as long as a lane of this node is interested in it or
@@ -36,8 +36,8 @@
 //!
 //! **Calls** name a role, a key and a body that is opaque here. They end once: with an answer, or by the caller's
 //! deadline. A call goes to a certain node, or to the one that the directory prefers for its key in its role. Of the
-//! latter, one that may be repeated goes on to the next in order when one rejects it, is lost, or takes longer than 1
-//! s; when all were asked it goes round again. A call that must not be repeated ends when its link is lost. A node
+//! latter, one that may be repeated goes on to the next in order when one rejects it, is lost, or takes longer than a
+//! second; when all were asked it goes round again. A call that must not be repeated ends when its link is lost. A node
 //! that is asked again while it works on a call begins it once. A link may have 4096 calls unanswered; more are
 //! rejected as `busy`, and a call whose role is no role as `role`.
 //!
