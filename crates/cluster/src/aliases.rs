@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn streams_take_no_more_memory_than_they_have_to() {
-        assert_eq!((size_of::<Stream>(), size_of::<Option<InStream>>()), (5, 16));
+        assert_eq!((size_of::<Stream>(), size_of::<Option<InStream>>()), (6, 16));
     }
 
     #[test]

@@ -1,35 +1,45 @@
 //! The machine of links: a full mesh, one link to every other member of the address book.
 //!
 //! **Links.** The node with the smaller number dials, and dials again after 100 ms, doubled up to 2 s, for as long as
-//! the other is in the book. Both begin with a hello. Who is not in the book, claims this node's number or is of an
-//! older life than the book or the present link says is hung up. Of two links with the same life of a node the newer
-//! one stays; a newer life replaces the older one, whose state is dropped first (`Unserve`, `PeerLost`). A heartbeat
-//! goes out every 500 ms when nothing else does; 3 s of silence end a link, so a partition is seen after 3 to 3.1 s.
+//! the other is in the book. Both begin with a hello. A node that is not in the book, claims this node's number or is
+//! of an older life than the book or the present link says is hung up. Of two links with the same life of a node the
+//! newer one stays; a newer life replaces the older one, whose state is dropped first (`Unsubscribe`, `PeerLost`). A
+//! heartbeat goes out every 500 ms when nothing else does; 3 s of silence end a link, so a partition is seen after 3
+//! to 3.1 s.
 //!
-//! **Subscriptions** are state. What is to be read on a link follows from three things: what this node is interested
-//! in, where the other has anybody (entities), which chunks it is the steward of (objects). Each link is told the
-//! changes, in versions, at the end of every `handle`, and the whole set when it is new. A change from a version that
-//! the publisher does not hold ends the link; the same message twice, or the removal of what is not there, changes
-//! nothing. What comes on a subject before the snapshot that answers its last subscription is ignored. This node reads
-//! from itself in the same way, without a link.
+//! **Subscriptions** are state. What is to be read on a link follows from three things: what lanes of this node are
+//! interested in, where the other has anybody (entities), which chunks it is the steward of (objects). Each link is
+//! told the changes, in versions, at the end of every `handle`, and the whole set when it is new. A change from a
+//! version that the publisher does not hold ends the link; the same message twice, or the removal of what is not
+//! there, changes nothing. What comes on a subject before the snapshot that answers its last subscription is ignored.
 //!
-//! **Subjects** have numbers at a node, by which all tables of all links know them: a node with many players holds every
-//! subject in each of them. A subject has its number for as long as this node is interested in it or serves it to
-//! anybody, and all that names it on a link ends before that. Effects of what happens to many subjects at once come in the
-//! order of subjects or of numbers.
+//! **Lanes.** A node reads a subject once, for all its lanes, and hands frames and snapshots to exactly those that
+//! read it. A further lane that begins to read entities changes nothing on the links: one that reads them already is
+//! asked to show it what it knows (`Introduce`). Of objects nothing has to be shown, since the lane reads the
+//! documents. What lanes of this node publish for each other does not come here. Objects of this node's own steward
+//! are all that a node reads from itself: its lanes become readers of the steward (`Subscribe` with `Reader::Lane`), and
+//! cease to be when another node becomes the steward, which is then read over its link.
+//!
+//! **Subjects** have numbers at a node, by which all tables of all links know them: a node with many players holds
+//! every subject in each of them. A subject has its number for as long as a lane of this node is interested in it or
+//! it is served on any link, and all that names it on a link ends before that. Effects of what happens to many
+//! subjects at once come in the order of subjects or of numbers.
 //!
 //! **Streams** have an alias per link, opened by a snapshot. A gap in one leads to a new subscription and thus to a
-//! fresh snapshot, before which nothing more is taken from it. Every `Serve` has a number of its own, so that the
+//! fresh snapshot, before which nothing more is taken from it. Every `Subscribe` has a version of its own, so that the
 //! late answer to what one link asked is not taken for the answer to the next. A frame or snapshot that does not fit a
 //! message is not sent, and its stream goes on with the next snapshot that does.
 //!
-//! **A blocked link** leaves out frames and snapshots. When it takes bytes again, exactly the subjects of which
-//! something was left out are served anew. Calls, answers and subscriptions wait for it, up to 4 MiB; then it is hung up.
+//! **A blocked link** leaves out frames and snapshots. When it takes bytes again, the publishers of exactly the
+//! subjects of which something was left out are asked to answer anew. Calls, answers and subscriptions wait for it, up
+//! to 4 MiB; then it is hung up.
 //!
-//! **Calls** end once: with an answer, or by the caller's deadline. A call that may be repeated goes on to the next
-//! steward in order when one rejects it, is lost, or takes longer than 1 s; when all were asked it goes round again.
-//! A call that must not be repeated ends when its link is lost. Who is asked again while it works on a call begins it
-//! once. A link may have 4096 calls unanswered; more are rejected as `busy`.
+//! **Calls** name a role, a key and a body that is opaque here. They end once: with an answer, or by the caller's
+//! deadline. A call goes to a certain node, or to the one that the directory prefers for its key in its role. Of the
+//! latter, one that may be repeated goes on to the next in order when one rejects it, is lost, or takes longer than a
+//! second; when all were asked it goes round again. A call that must not be repeated ends when its link is lost. A node
+//! that is asked again while it works on a call begins it once. A link may have 4096 calls unanswered; more are
+//! rejected as `busy`, and a call whose role is no role as `role`.
 //!
 //! **Bytes** of another node are decoded or end its link, and nothing else.
 

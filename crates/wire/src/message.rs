@@ -65,6 +65,7 @@ pub fn put_control(out: &mut BytesMut, message: &impl Message) {
 pub fn decode_control<M: Message + Default>(payload: &Bytes) -> Result<M, Malformed> {
     M::decode(payload.clone()).map_err(|_| Malformed::Control)
 }
+
 /// Encodes the body of a call or of an answer.
 pub fn encode_body(message: &impl Message) -> Bytes {
     // A BytesMut grows, so that encoding cannot run out of room.

@@ -1,5 +1,6 @@
 //! What holds for everything that is written and read here.
 
+mod calls;
 mod control;
 mod frozen;
 mod json;

@@ -1,55 +1,60 @@
 //! Calls.
 
-use crate::harness::{Cluster, ISLAND};
-use pelago_cluster::{CallError, CallTarget, LinksInput};
-use pelago_model::{ChunkId, Key, NodeId};
-use pelago_wire::peer::{Done, DurableCall, Rejected, Superseded, answer, call};
+use crate::harness::{Cluster, ISLAND, control, messages, question};
+use bytes::Bytes;
+use pelago_cluster::{CallError, CallTarget, LinksEffect, LinksInput, Rejection};
+use pelago_model::{ChunkId, Key, NodeId, Role};
+use pelago_wire::message::decode_control;
+use pelago_wire::peer::{Call, PeerMessage, answer, peer_message};
 
-fn done() -> answer::Body {
-    answer::Body::Done(Done {})
+/// What those say who were asked.
+type Reply = Result<Bytes, Rejection>;
+
+fn done() -> Reply {
+    Ok(fine())
 }
 
-fn rejected(code: &str) -> answer::Body {
-    answer::Body::Rejected(Rejected { code: code.into() })
+fn fine() -> Bytes {
+    Bytes::from_static(b"fine")
 }
 
-fn body() -> call::Body {
-    call::Body::Superseded(Superseded { avatar: 1, epoch: 2 })
+fn rejected(code: &str) -> Reply {
+    Err(Rejection(code.into()))
 }
 
 /// A key with these first stewards.
 fn key_of(cluster: &Cluster, first: &[u16]) -> Key {
     let mut keys = (0..1000).map(|x| Key::chunk(ISLAND, ChunkId::new(x, 9)));
+    let directory = cluster.links(1).directory();
     let stewards = |key: &Key| -> Vec<u16> {
-        cluster.links(1).stewards(key).into_iter().map(|node| node.0).collect()
+        directory.preferred(Role::steward(), key).into_iter().map(|node| node.0).collect()
     };
     keys.find(|key| stewards(key).starts_with(first)).unwrap()
 }
 
 fn ask_steward(cluster: &mut Cluster, number: u64, first: &[u16], deadline_ms: u32) {
     let key = key_of(cluster, first);
-    let body = call::Body::Durable(DurableCall { key: key.to_string(), ..DurableCall::default() });
-    cluster.call(number, CallTarget::Steward(key), body, (deadline_ms, true));
+    cluster.call(number, CallTarget::Preferred(key), (deadline_ms, true));
 }
 
 fn asked(cluster: &Cluster) -> Vec<u16> {
     cluster.incoming().into_iter().map(|(node, _)| node).collect()
 }
 
-fn reply(cluster: &mut Cluster, which: usize, body: answer::Body) {
+fn reply(cluster: &mut Cluster, which: usize, reply: Reply) {
     let (node, call) = cluster.incoming()[which];
-    cluster.tell(node, LinksInput::Reply { call, body });
+    cluster.tell(node, LinksInput::Reply { call, reply });
     cluster.pass(200);
 }
 
 #[test]
 fn an_answer_ends_a_call_once() {
     let mut cluster = Cluster::new(2, 1);
-    cluster.call(3, CallTarget::Node(NodeId(2)), body(), (5000, false));
+    cluster.call(3, CallTarget::Node(NodeId(2)), (5000, false));
     cluster.pass(100);
     reply(&mut cluster, 0, done());
     reply(&mut cluster, 0, rejected("late"));
-    assert_eq!(cluster.ended(), [(3, Ok(done()))]);
+    assert_eq!(cluster.ended(), [(3, Ok(fine()))]);
     assert_eq!(cluster.links(2).counters().late_answers, 1);
 }
 
@@ -64,7 +69,7 @@ fn a_call_that_is_not_answered_is_also_tried_at_the_next_steward() {
     // The answer of the one that was given up is as good; the other comes too late.
     reply(&mut cluster, 0, done());
     reply(&mut cluster, 1, done());
-    assert_eq!(cluster.ended(), [(7, Ok(done()))]);
+    assert_eq!(cluster.ended(), [(7, Ok(fine()))]);
     assert_eq!(cluster.links(1).counters().late_answers, 1);
 }
 
@@ -82,11 +87,11 @@ fn a_call_that_nobody_answers_ends_at_its_deadline() {
 fn a_slow_node_that_nobody_can_stand_in_for_has_until_the_deadline() {
     for repeatable in [false, true] {
         let mut cluster = Cluster::new(2, 1);
-        cluster.call(1, CallTarget::Node(NodeId(2)), body(), (5000, repeatable));
+        cluster.call(1, CallTarget::Node(NodeId(2)), (5000, repeatable));
         cluster.pass(4000);
         assert_eq!((asked(&cluster), cluster.ended()), (vec![2], vec![]));
         reply(&mut cluster, 0, done());
-        assert_eq!(cluster.ended(), [(1, Ok(done()))]);
+        assert_eq!(cluster.ended(), [(1, Ok(fine()))]);
     }
 }
 
@@ -103,7 +108,7 @@ fn a_rejected_call_is_tried_at_the_next_steward_and_then_from_the_front() {
     cluster.pass(400);
     assert_eq!(asked(&cluster), [2, 1, 3, 2]);
     reply(&mut cluster, 3, done());
-    assert_eq!(cluster.ended(), [(7, Ok(done()))]);
+    assert_eq!(cluster.ended(), [(7, Ok(fine()))]);
     assert_eq!(cluster.links(1).counters().retried, 3);
 }
 
@@ -116,7 +121,7 @@ fn a_call_that_all_reject_says_so_at_its_deadline_and_one_to_a_single_node_at_on
         cluster.pass(200);
     }
     assert_eq!(cluster.ended(), [(7, Err(CallError::Rejected("busy".into())))]);
-    cluster.call(8, CallTarget::Node(NodeId(1)), body(), (1000, true));
+    cluster.call(8, CallTarget::Node(NodeId(1)), (1000, true));
     reply(&mut cluster, 3, rejected("lane"));
     assert_eq!(cluster.ended()[1], (8, Err(CallError::Rejected("lane".into()))));
 }
@@ -131,15 +136,15 @@ fn a_call_that_is_worked_on_is_not_begun_again() {
     cluster.pass(700);
     assert_eq!((asked(&cluster), cluster.links(1).counters().retried), (vec![2, 3, 1], 3));
     reply(&mut cluster, 0, done());
-    assert_eq!(cluster.ended(), [(7, Ok(done()))]);
+    assert_eq!(cluster.ended(), [(7, Ok(fine()))]);
 }
 
 #[test]
 fn a_lost_link_moves_a_call_on_if_it_may_be_repeated_and_ends_it_otherwise() {
     let mut cluster = Cluster::new(3, 1);
     ask_steward(&mut cluster, 7, &[2, 3], 5000);
-    cluster.call(8, CallTarget::Node(NodeId(2)), body(), (5000, false));
-    cluster.call(9, CallTarget::Node(NodeId(2)), body(), (5000, true));
+    cluster.call(8, CallTarget::Node(NodeId(2)), (5000, false));
+    cluster.call(9, CallTarget::Node(NodeId(2)), (5000, true));
     cluster.pass(100);
     assert_eq!(asked(&cluster), [2, 2, 2]);
     let link = cluster.link(1, 2);
@@ -153,9 +158,9 @@ fn a_lost_link_moves_a_call_on_if_it_may_be_repeated_and_ends_it_otherwise() {
 #[test]
 fn nobody_within_reach_is_said_at_once() {
     let mut cluster = Cluster::new(1, 1);
-    cluster.call(8, CallTarget::Node(NodeId(9)), body(), (5000, true));
+    cluster.call(8, CallTarget::Node(NodeId(9)), (5000, true));
     cluster.strike(1);
-    cluster.call(9, CallTarget::Steward(Key::world()), body(), (5000, true));
+    cluster.call(9, CallTarget::Preferred(Key::world()), (5000, true));
     assert_eq!(cluster.ended(), [8, 9].map(|number| (number, Err(CallError::Unreachable))));
 }
 
@@ -165,7 +170,7 @@ fn a_call_to_this_node_takes_the_same_way() {
     ask_steward(&mut cluster, 7, &[1], 5000);
     assert_eq!(cluster.incoming()[0].1.link, None);
     reply(&mut cluster, 0, done());
-    assert_eq!(cluster.ended(), [(7, Ok(done()))]);
+    assert_eq!(cluster.ended(), [(7, Ok(fine()))]);
 }
 
 #[test]
@@ -173,7 +178,7 @@ fn a_call_waits_for_a_blocked_link() {
     let mut cluster = Cluster::new(2, 1);
     let link = cluster.link(1, 2);
     cluster.tell(1, LinksInput::Blocked { link });
-    cluster.call(1, CallTarget::Node(NodeId(2)), body(), (5000, false));
+    cluster.call(1, CallTarget::Node(NodeId(2)), (5000, false));
     cluster.pass(300);
     assert!(asked(&cluster).is_empty());
     cluster.tell(1, LinksInput::Writable { link });
@@ -185,14 +190,79 @@ fn a_call_waits_for_a_blocked_link() {
 fn more_calls_than_a_link_may_have_are_rejected_until_some_are_over() {
     let mut cluster = Cluster::new(2, 1);
     for number in 0..4097 {
-        cluster.call(number, CallTarget::Node(NodeId(2)), body(), (1000, false));
+        cluster.call(number, CallTarget::Node(NodeId(2)), (1000, false));
     }
     cluster.pass(200);
     assert_eq!(cluster.ended(), [(4096, Err(CallError::Rejected("busy".into())))]);
     // Those that nobody answered count until their deadline.
     cluster.pass(1000);
     let before = asked(&cluster).len();
-    cluster.call(5000, CallTarget::Node(NodeId(2)), body(), (1000, false));
+    cluster.call(5000, CallTarget::Node(NodeId(2)), (1000, false));
     cluster.pass(100);
     assert_eq!(asked(&cluster).len(), before + 1);
+}
+
+#[test]
+fn what_is_asked_arrives_as_it_was_asked() {
+    let mut cluster = Cluster::new(3, 1);
+    ask_steward(&mut cluster, 7, &[2], 5000);
+    cluster.pass(100);
+    let asked = cluster.seen.iter().find_map(|(node, effect)| match effect {
+        LinksEffect::Incoming { role, key, body, trace, .. } => {
+            Some((node.0, *role, key.clone(), body.clone(), *trace))
+        }
+        _ => None,
+    });
+    let key = key_of(&cluster, &[2]).to_string();
+    assert_eq!(asked, Some((2, Role::steward(), key, question(), 1)));
+}
+
+#[test]
+fn only_those_with_the_role_are_asked() {
+    let mut cluster = Cluster::new(3, 1);
+    let key = key_of(&cluster, &[2, 1, 3]);
+    cluster.set_roles(3, &[Role::steward(), Role::chat()]);
+    cluster.call_role(7, Role::chat(), CallTarget::Preferred(key), (5000, true));
+    cluster.pass(2500);
+    // Nobody else can stand in for it.
+    assert_eq!((asked(&cluster), cluster.ended()), (vec![3], vec![]));
+}
+
+#[test]
+fn a_role_that_nobody_has_is_said_at_once() {
+    let mut cluster = Cluster::new(3, 1);
+    cluster.call_role(7, Role::chat(), CallTarget::Preferred(Key::world()), (5000, true));
+    assert_eq!(cluster.ended(), [(7, Err(CallError::Unreachable))]);
+    assert!(asked(&cluster).is_empty());
+}
+
+#[test]
+fn a_call_by_what_is_no_role_is_rejected_and_its_link_goes_on() {
+    let mut cluster = Cluster::new(2, 1);
+    let link = cluster.link(1, 2);
+    for (number, role) in
+        ["", "Steward", "a role", "a-role-of-more-than-24-bytes"].iter().enumerate()
+    {
+        let call = Call {
+            number: number as u64,
+            deadline_ms: 1000,
+            role: (*role).into(),
+            ..Call::default()
+        };
+        let payload = control(peer_message::Body::Call(call));
+        let sent = cluster.sent_by(1, LinksInput::Received { link, kind: 1, payload });
+        let answers: Vec<_> = sent.into_iter().flat_map(messages).map(|(_, it)| it).collect();
+        let [answer] = &answers[..] else { panic!("{} messages", answers.len()) };
+        let Some(peer_message::Body::Answer(answer)) =
+            decode_control::<PeerMessage>(answer).unwrap().body
+        else {
+            panic!("no answer")
+        };
+        let code = match answer.answer {
+            Some(answer::Answer::Rejected(rejected)) => rejected.code,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((answer.number, code.as_str()), (number as u64, "role"));
+    }
+    assert_eq!((asked(&cluster), cluster.hangups()), (vec![], vec![]));
 }

@@ -1,20 +1,23 @@
 //! Several machines of links, with a network, publishers and readers between them.
 
-use bytes::{Buf, Bytes};
+mod reading;
+
+pub(crate) use reading::{frame, snapshot};
+
+use bytes::{Buf, Bytes, BytesMut};
 use pelago_cluster::{
     CallError, CallTarget, HangupReason, IncomingCall, LinkId, Links, LinksConfig, LinksEffect,
-    LinksInput, LinksSabotage, Member, Roles, Subject,
+    LinksInput, LinksSabotage, Member, Subject,
 };
 use pelago_model::{
-    ChannelId, ChunkId, Incarnation, IslandClock, IslandId, Machine, NodeId, PublisherId, Tick,
-    WorldTime,
+    ChannelId, ChunkId, Incarnation, IslandClock, IslandId, Key, Machine, NodeId, PublisherId,
+    Reader, Role, WorldTime,
 };
-use pelago_wire::frame::{Frame, Snapshot, StreamKind};
-use pelago_wire::peer::{answer, call};
-use pelago_wire::peer_stream::{PeerFrame, PeerSnapshot};
-use pelago_wire::tick_stamp::TickStamp;
+use pelago_wire::frame::StreamKind;
+use pelago_wire::message::put_control;
+use pelago_wire::peer::{PeerMessage, peer_message};
+use reading::Voice;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 pub(crate) const ISLAND: IslandId = IslandId(1);
 
@@ -26,20 +29,12 @@ pub(crate) fn objects(x: i16) -> Subject {
     (ChannelId::whole(ISLAND, ChunkId::new(x, 0)), StreamKind::Objects)
 }
 
-/// What a node publishes: like a lane, it forgets a subject that nobody reads, and counts from 0 again.
-#[derive(Default)]
-struct Voice {
-    readers: BTreeMap<Subject, BTreeSet<NodeId>>,
-    sequences: BTreeMap<Subject, u64>,
-    answers: Vec<(NodeId, Subject, u64)>,
-}
-
 struct Host {
     links: Links,
     life: Incarnation,
     voice: Voice,
-    /// What its readers know: the number of the last frame.
-    view: BTreeMap<(Subject, PublisherId), u64>,
+    /// What its lanes know: the number of the last frame.
+    view: BTreeMap<(u8, Subject, PublisherId), u64>,
 }
 
 struct End {
@@ -109,8 +104,8 @@ impl Cluster {
         });
         let host = Host { links, life, voice: Voice::default(), view: BTreeMap::new() };
         self.hosts.insert(node, host);
-        let member =
-            Member { node, incarnation: life, address: node.to_string(), roles: Roles::ALL };
+        let roles = BTreeSet::from([Role::steward(), Role::lane()]);
+        let member = Member { node, incarnation: life, address: node.to_string(), roles };
         self.book.insert(node, member);
         self.tell(node.0, LinksInput::Present(BTreeSet::from([ISLAND])));
     }
@@ -120,6 +115,14 @@ impl Cluster {
         for node in self.hosts.keys().copied().collect::<Vec<_>>() {
             self.tell(node.0, LinksInput::Book(self.book.values().cloned().collect()));
         }
+    }
+
+    /// From now on a node has these roles and no others.
+    pub(crate) fn set_roles(&mut self, node: u16, roles: &[Role]) {
+        if let Some(member) = self.book.get_mut(&NodeId(node)) {
+            member.roles = roles.iter().copied().collect();
+        }
+        self.tell_book();
     }
 
     /// Takes a node out of the book.
@@ -134,17 +137,23 @@ impl Cluster {
 
     /// Hands an input to a node now.
     pub(crate) fn tell(&mut self, node: u16, input: LinksInput) {
+        self.sent_by(node, input);
+    }
+
+    /// Hands an input to a node now. Returns what it writes to links because of that.
+    pub(crate) fn sent_by(&mut self, node: u16, input: LinksInput) -> Vec<Bytes> {
         let node = NodeId(node);
         let mut effects = Vec::new();
-        let Some(host) = self.hosts.get_mut(&node) else { return };
+        let Some(host) = self.hosts.get_mut(&node) else { return Vec::new() };
         host.links.handle(self.now, input, &mut effects);
-        let mut written = BTreeSet::new();
+        let mut written = BTreeMap::new();
         for effect in effects {
-            if let LinksEffect::Send { link, .. } = &effect {
-                assert!(written.insert(*link), "two writes to one link");
+            if let LinksEffect::Send { link, bytes } = &effect {
+                assert!(written.insert(*link, bytes.clone()).is_none(), "two writes to one link");
             }
             self.perform(node, effect);
         }
+        written.into_values().collect()
     }
 
     fn perform(&mut self, node: NodeId, effect: LinksEffect) {
@@ -160,6 +169,9 @@ impl Cluster {
                 let Some(host) = self.hosts.get_mut(&node) else { return };
                 let voice = &mut host.voice;
                 voice.answers.retain(|(to, of, _)| (*to, *of) != (reader, subject));
+                if let Reader::Lane(lane) = reader {
+                    host.view.retain(|(by, of, _), _| (*by, *of) != (lane, subject));
+                }
                 let readers = voice.readers.entry(subject).or_default();
                 readers.remove(&reader);
                 if readers.is_empty() {
@@ -167,20 +179,17 @@ impl Cluster {
                     voice.sequences.remove(&subject);
                 }
             }
-            LinksEffect::Snapshot(snapshot) => {
-                let stream = ((snapshot.channel, snapshot.stream), snapshot.publisher);
-                let Some(host) = self.hosts.get_mut(&node) else { return };
-                host.view.insert(stream, snapshot.sequence);
-                self.seen.push((node, LinksEffect::Snapshot(snapshot)));
+            LinksEffect::Snapshot { lane, snapshot } => {
+                self.shown(node, lane, &snapshot);
+                self.seen.push((node, LinksEffect::Snapshot { lane, snapshot }));
             }
-            LinksEffect::Frames(frames) => {
-                let Some(host) = self.hosts.get_mut(&node) else { return };
-                for frame in &frames {
-                    let stream = ((frame.channel, frame.stream), frame.publisher);
-                    let known = host.view.insert(stream, frame.sequence);
-                    assert_eq!(known, Some(frame.sequence - 1), "a gap that nobody noticed");
-                }
-                self.seen.push((node, LinksEffect::Frames(frames)));
+            LinksEffect::Frames { lane, frames } => {
+                frames.iter().for_each(|frame| self.read_frame(node, lane, frame));
+                self.seen.push((node, LinksEffect::Frames { lane, frames }));
+            }
+            LinksEffect::Introduce { from, to, channel } => {
+                self.introduce(node, from, to, channel);
+                self.seen.push((node, LinksEffect::Introduce { from, to, channel }));
             }
             LinksEffect::Hangup { link, reason } => {
                 self.cut(node, link);
@@ -211,21 +220,13 @@ impl Cluster {
     }
 
     /// Cuts the bytes into messages, which arrive in order.
-    fn send(&mut self, node: NodeId, link: LinkId, mut bytes: Bytes) {
+    fn send(&mut self, node: NodeId, link: LinkId, bytes: Bytes) {
         let delay = 1 + i64::from(self.below(60));
         let Some(end) = self.ends.get_mut(&(node, link)) else { return };
         let (to, link) = end.peer;
         end.last_arrival = end.last_arrival.max(self.now.plus(delay));
         let arrival = end.last_arrival;
-        while bytes.has_remaining() {
-            let (mut length, mut shift) = (0, 0);
-            while bytes[0] >= 0x80 {
-                length |= usize::from(bytes.get_u8() & 0x7f) << shift;
-                shift += 7;
-            }
-            length |= usize::from(bytes.get_u8()) << shift;
-            let mut payload = bytes.split_to(length);
-            let kind = payload.get_u8();
+        for (kind, payload) in messages(bytes) {
             self.kinds.push(kind);
             if self.is_parted(node, to) {
                 self.held.push((to, link, kind, payload));
@@ -328,70 +329,6 @@ impl Cluster {
         }
     }
 
-    /// A node's publisher answers those who are new.
-    fn answer(&mut self, node: NodeId) {
-        let Some(host) = self.hosts.get_mut(&node) else { return };
-        let publisher = PublisherId::new(node, 0, host.life);
-        for (to, subject, version) in std::mem::take(&mut host.voice.answers) {
-            let host = &self.hosts[&node];
-            let sequence = host.voice.sequences.get(&subject).copied().unwrap_or(0);
-            let snapshot = Arc::new(snapshot(publisher, subject, sequence, version));
-            self.tell(node.0, LinksInput::Snapshot { to, snapshot });
-        }
-    }
-
-    pub(crate) fn want(&mut self, node: u16, subject: Subject, wanted: bool) {
-        self.tell(node, LinksInput::Interest { subject, wanted });
-    }
-
-    /// A node publishes one frame of each of these subjects that is read.
-    pub(crate) fn publish(&mut self, node: u16, subjects: &[Subject]) {
-        let Some(host) = self.hosts.get_mut(&NodeId(node)) else { return };
-        let publisher = PublisherId::new(NodeId(node), 0, host.life);
-        let mut frames = Vec::new();
-        for subject in subjects.iter().filter(|it| host.voice.readers.contains_key(it)) {
-            let sequence = host.voice.sequences.entry(*subject).or_default();
-            *sequence += 1;
-            frames.push(Arc::new(frame(publisher, *subject, *sequence, 1)));
-        }
-        self.tell(node, LinksInput::Publish(frames));
-    }
-
-    /// Whom a node's publishers serve with what.
-    pub(crate) fn serving(&self) -> BTreeSet<(NodeId, NodeId, Subject)> {
-        let mut serving = BTreeSet::new();
-        for (node, host) in &self.hosts {
-            for (subject, readers) in &host.voice.readers {
-                serving.extend(readers.iter().map(|reader| (*node, *reader, *subject)));
-            }
-        }
-        serving
-    }
-
-    /// Whether what a node's readers know of another's subject is the newest.
-    pub(crate) fn is_fresh(&self, to: u16, from: u16, subject: Subject) -> bool {
-        let host = &self.hosts[&NodeId(from)];
-        let publisher = PublisherId::new(NodeId(from), 0, host.life);
-        let newest = host.voice.sequences.get(&subject);
-        newest.is_some() && self.hosts[&NodeId(to)].view.get(&(subject, publisher)) == newest
-    }
-
-    /// How many frames and snapshots of `from` has `to` been given.
-    pub(crate) fn read(&self, to: u16, from: u16) -> (usize, usize) {
-        let of = |publisher: PublisherId| publisher.node() == NodeId(from);
-        let mut counts = (0, 0);
-        for (_, effect) in self.seen.iter().filter(|(node, _)| *node == NodeId(to)) {
-            match effect {
-                LinksEffect::Frames(frames) => {
-                    counts.0 += frames.iter().filter(|frame| of(frame.publisher)).count();
-                }
-                LinksEffect::Snapshot(it) if of(it.publisher) => counts.1 += 1,
-                _ => {}
-            }
-        }
-        counts
-    }
-
     /// Why links were hung up.
     pub(crate) fn hangups(&self) -> Vec<HangupReason> {
         let reasons = self.seen.iter().filter_map(|(_, effect)| match effect {
@@ -401,15 +338,40 @@ impl Cluster {
         reasons.collect()
     }
 
+    /// Node 1 asks something.
     pub(crate) fn call(
         &mut self,
         number: u64,
         target: CallTarget,
-        body: call::Body,
         (deadline_ms, repeatable): (u32, bool),
     ) {
-        let input = LinksInput::Call { number, target, body, deadline_ms, repeatable, trace: 1 };
-        self.tell(1, input);
+        self.call_role(number, Role::steward(), target, (deadline_ms, repeatable));
+    }
+
+    pub(crate) fn call_role(
+        &mut self,
+        number: u64,
+        role: Role,
+        target: CallTarget,
+        (deadline_ms, repeatable): (u32, bool),
+    ) {
+        let key = match &target {
+            CallTarget::Preferred(key) => key.clone(),
+            CallTarget::Node(_) => Key::world(),
+        };
+        self.tell(
+            1,
+            LinksInput::Call {
+                number,
+                target,
+                role,
+                key: key.to_string(),
+                body: question(),
+                deadline_ms,
+                repeatable,
+                trace: 1,
+            },
+        );
     }
 
     /// The calls that came, and to whom.
@@ -422,7 +384,7 @@ impl Cluster {
     }
 
     /// The calls that ended, and how.
-    pub(crate) fn ended(&self) -> Vec<(u64, Result<answer::Body, CallError>)> {
+    pub(crate) fn ended(&self) -> Vec<(u64, Result<Bytes, CallError>)> {
         let ended = self.seen.iter().filter_map(|(_, effect)| match effect {
             LinksEffect::Ended { number, result } => Some((*number, result.clone())),
             _ => None,
@@ -439,37 +401,35 @@ impl Cluster {
     }
 }
 
-/// A frame with this many records that say nothing much.
-pub(crate) fn frame(
-    publisher: PublisherId,
-    (channel, stream): Subject,
-    sequence: u64,
-    records: usize,
-) -> Frame {
-    let stamp = TickStamp::new(Tick(5), sequence).to_byte();
-    let leave = [0x01, 0x07].repeat(records);
-    let core = Bytes::from([vec![stamp], leave].concat());
-    let bytes = PeerFrame { alias: 0, sequence, core, sections: Default::default() };
-    let whose = (publisher, channel, stream);
-    Frame::decode(whose, Tick(5), &IslandClock::IDENTITY, bytes).unwrap()
+/// The messages that some bytes are: their kinds and payloads.
+pub(crate) fn messages(mut bytes: Bytes) -> Vec<(u8, Bytes)> {
+    let mut messages = Vec::new();
+    while bytes.has_remaining() {
+        let (mut length, mut shift) = (0, 0);
+        while bytes[0] >= 0x80 {
+            length |= usize::from(bytes.get_u8() & 0x7f) << shift;
+            shift += 7;
+        }
+        length |= usize::from(bytes.get_u8()) << shift;
+        let mut payload = bytes.split_to(length);
+        messages.push((payload.get_u8(), payload));
+    }
+    messages
 }
 
-pub(crate) fn snapshot(
-    publisher: PublisherId,
-    subject: Subject,
-    sequence: u64,
-    answers: u64,
-) -> Snapshot {
-    let bytes = PeerSnapshot {
-        alias: 0,
-        objects: subject.1 == StreamKind::Objects,
-        channel: subject.0,
-        publisher,
-        tick: Tick(5),
-        sequence,
-        answers,
-        stamp: TickStamp::new(Tick(5), sequence),
-        records: Bytes::new(),
-    };
-    Snapshot::decode(bytes, &IslandClock::IDENTITY).unwrap()
+/// The payload of a message.
+pub(crate) fn payload(message: BytesMut) -> Bytes {
+    messages(message.freeze()).remove(0).1
+}
+
+/// The payload of a control message.
+pub(crate) fn control(body: peer_message::Body) -> Bytes {
+    let mut message = BytesMut::new();
+    put_control(&mut message, &PeerMessage { body: Some(body) });
+    payload(message)
+}
+
+/// What is asked in every call.
+pub(crate) fn question() -> Bytes {
+    Bytes::from_static(b"how are you?")
 }

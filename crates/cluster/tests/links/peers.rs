@@ -1,28 +1,12 @@
 //! Links that come and go.
 
-use crate::harness::{Cluster, ISLAND, entities};
-use bytes::{Buf, Bytes, BytesMut};
+use crate::harness::{Cluster, ISLAND, control, entities, payload};
+use bytes::{Bytes, BytesMut};
 use pelago_cluster::{HangupReason, LinkId, LinksEffect, LinksInput};
 use pelago_model::{Incarnation, NodeId, PublisherId};
-use pelago_wire::message::put_control;
-use pelago_wire::peer::{
-    PeerHello, PeerMessage, Presence, Subscriptions, SubscriptionsHeld, peer_message,
-};
+use pelago_wire::peer::{PeerHello, Presence, Subscriptions, SubscriptionsHeld, peer_message};
 use pelago_wire::peer_stream::put_peer_snapshot;
 use proptest::prelude::*;
-
-/// The payload of a message.
-fn payload(mut message: BytesMut) -> Bytes {
-    while message.get_u8() >= 0x80 {}
-    message.advance(1);
-    message.freeze()
-}
-
-fn control(body: peer_message::Body) -> Bytes {
-    let mut message = BytesMut::new();
-    put_control(&mut message, &PeerMessage { body: Some(body) });
-    payload(message)
-}
 
 fn hello(node: u32, incarnation: u64) -> PeerHello {
     let build = "test".into();

@@ -135,8 +135,8 @@ impl Arrivals {
         self.begin_login(client, hello.name, &Secret::new(hello.token), arrival, effects);
     }
 
-    /// Sends content, if the client takes bytes and what it may have is not used up. For a stranger that takes none nothing
-    /// is kept.
+    /// Sends content, if the client takes bytes and what it may have is not used up. For a stranger that takes none
+    /// nothing is kept.
     fn fetch(
         &mut self,
         now: WorldTime,

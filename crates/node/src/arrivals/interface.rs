@@ -86,8 +86,8 @@ pub enum ArrivalsEffect {
         /// What the lane is told.
         session: Box<NewSession>,
     },
-    /// Something happened on the connection of a client before the connection knew of its lane: the lane is told after it has
-    /// been told of the session.
+    /// Something happened on the connection of a client before the connection knew of its lane: the lane is told after
+    /// it has been told of the session.
     Forward {
         /// The lane.
         lane: u8,

@@ -36,8 +36,8 @@ struct Revisions {
 }
 
 impl Opening {
-    /// The next session of an avatar that exists. `unbound` is the revision of its name if no token is bound to that yet, and
-    /// `documents` are its [`keys`](Self::keys).
+    /// The next session of an avatar that exists. `unbound` is the revision of its name if no token is bound to that
+    /// yet, and `documents` are its [`keys`](Self::keys).
     pub(super) fn of_avatar(
         config: &ArrivalsConfig,
         now: WorldTime,

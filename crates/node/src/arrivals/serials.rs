@@ -13,7 +13,8 @@ pub const SERIAL_LEASE: u64 = 256;
 /// How often a lease is tried anew after a commit that failed; then those who wait for it are refused.
 const MAX_ATTEMPTS: usize = 12;
 
-/// Serials that are leased and not given yet, and the logins that wait for one. There are no more of those than logins.
+/// Serials that are leased and not given yet, and the logins that wait for one. There are no more of those than
+/// logins.
 #[derive(Debug, Default)]
 pub(super) struct Serials {
     free: Range<u64>,
@@ -78,7 +79,8 @@ impl Serials {
         self.free = first..first.saturating_add(SERIAL_LEASE);
     }
 
-    /// The lease was not committed, or nobody knows whether it was: its serials are never used. Whether it is to be tried again.
+    /// The lease was not committed, or nobody knows whether it was: its serials are never used. Whether it is to be
+    /// tried again.
     pub(super) fn tries_again(&mut self) -> bool {
         let attempts = self.attempts.get_or_insert(0);
         *attempts += 1;

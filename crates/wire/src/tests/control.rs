@@ -1,24 +1,16 @@
 //! Control messages, and their parts as words of the model.
 
-use super::strategies::{channels, trajectories};
+use super::calls::{answers, calls};
+use super::strategies::{blobs, channels, texts, trajectories};
 use super::unframe;
 use crate::message::{Kind, decode_control, put_control};
 use crate::{Malformed, client, peer};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use client::client_message::Body as FromClient;
 use client::server_message::Body as FromServer;
 use peer::peer_message::Body as FromPeer;
-use peer::{answer, call};
 use pelago_model::{ChannelId, IslandClock, IslandTime, Trajectory, WorldTime};
 use proptest::prelude::*;
-
-fn blobs() -> impl Strategy<Value = Bytes> {
-    prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from)
-}
-
-fn texts() -> impl Strategy<Value = String> {
-    "\\PC{0,20}"
-}
 
 fn paths() -> impl Strategy<Value = client::Path> {
     trajectories().prop_map(|path| client::Path::from(&path))
@@ -126,66 +118,6 @@ fn from_servers() -> impl Strategy<Value = client::ServerMessage> {
         blobs().prop_map(|payload| FromServer::Notice(client::Notice { payload })),
     ]
     .prop_map(|body| client::ServerMessage { body: Some(body) })
-}
-
-fn calls() -> impl Strategy<Value = peer::Call> {
-    let durable = (texts(), any::<[u64; 4]>(), blobs(), any::<[i32; 2]>(), any::<i64>()).prop_map(
-        |(key, [avatar, epoch, sequence, island], payload, [x, y], received_ms)| {
-            call::Body::Durable(peer::DurableCall {
-                key,
-                avatar,
-                epoch,
-                sequence,
-                payload,
-                island,
-                x,
-                y,
-                received_ms,
-            })
-        },
-    );
-    let live = (any::<[u64; 3]>(), any::<u32>(), any::<[i32; 2]>(), blobs()).prop_map(
-        |([target, actor, actor_epoch], lane, [x, y], payload)| {
-            call::Body::Live(peer::LiveCall { target, lane, actor, actor_epoch, x, y, payload })
-        },
-    );
-    let superseded = any::<[u64; 2]>()
-        .prop_map(|[avatar, epoch]| call::Body::Superseded(peer::Superseded { avatar, epoch }));
-    let grant = (texts(), any::<u64>(), [texts(), texts()], any::<i64>()).prop_map(
-        |(key, avatar, [what, reason], received_ms)| {
-            call::Body::Grant(peer::GrantCall { key, avatar, what, reason, received_ms })
-        },
-    );
-    let notify = (any::<[u64; 2]>(), blobs()).prop_map(|([avatar, epoch], payload)| {
-        call::Body::Notify(peer::Notify { avatar, epoch, payload })
-    });
-    let body = prop::option::of(prop_oneof![durable, live, superseded, grant, notify]);
-    (any::<[u64; 2]>(), any::<u32>(), any::<bool>(), body).prop_map(
-        |([number, trace], deadline_ms, repeatable, body)| peer::Call {
-            number,
-            deadline_ms,
-            repeatable,
-            trace,
-            body,
-        },
-    )
-}
-
-fn answers() -> impl Strategy<Value = peer::Answer> {
-    let durable = ([texts(), texts()], [blobs(), blobs()]);
-    let durable = durable.prop_map(|([code, sentence], [effects, chain])| {
-        answer::Body::Durable(peer::DurableAnswer { code, sentence, effects, chain })
-    });
-    let live = (texts(), texts(), blobs()).prop_map(|(code, sentence, effects)| {
-        answer::Body::Live(peer::LiveAnswer { code, sentence, effects })
-    });
-    let body = prop_oneof![
-        durable,
-        live,
-        texts().prop_map(|code| answer::Body::Rejected(peer::Rejected { code })),
-        Just(answer::Body::Done(peer::Done {})),
-    ];
-    (any::<u64>(), prop::option::of(body)).prop_map(|(number, body)| peer::Answer { number, body })
 }
 
 fn from_peers() -> impl Strategy<Value = peer::PeerMessage> {

@@ -134,3 +134,11 @@ pub(super) fn records() -> impl Strategy<Value = Record> {
         any::<u32>().prop_map(|count| Record::HeadCount { count }),
     ]
 }
+
+pub(super) fn blobs() -> impl Strategy<Value = Bytes> {
+    prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from)
+}
+
+pub(super) fn texts() -> impl Strategy<Value = String> {
+    "\\PC{0,20}"
+}

@@ -4,7 +4,7 @@ use super::strategies::{bases, records};
 use super::streams::{peer_frames, peer_snapshots};
 use crate::client_stream::{decode_client_snapshot, decode_close, decode_frames};
 use crate::frame::{Frame, Snapshot, StreamKind};
-use crate::message::decode_control;
+use crate::message::{decode_body, decode_control};
 use crate::peer_stream::{
     decode_peer_frames, decode_peer_snapshot, put_peer_frame, put_peer_frames_message,
     put_peer_snapshot,
@@ -70,6 +70,10 @@ fn read_as_everything(bytes: &Bytes) {
     }
     let _ = decode_control::<client::ClientMessage>(bytes);
     let _ = decode_control::<peer::PeerMessage>(bytes);
+    let _ = decode_body::<peer::StewardCall>(bytes);
+    let _ = decode_body::<peer::LaneCall>(bytes);
+    let _ = decode_body::<peer::DurableAnswer>(bytes);
+    let _ = decode_body::<peer::LiveAnswer>(bytes);
 }
 
 /// Some bytes of a valid message are others, and its end may be missing.

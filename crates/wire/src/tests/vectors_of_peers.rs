@@ -4,21 +4,21 @@ use super::json::{Json, blob, list, number, object, text};
 use super::vectors_of_streams::{HOME, TICK, channel, message, vector};
 use super::{bytes, unframe};
 use crate::client_stream::{decode_frames, put_frames};
-use crate::message::{decode_control, put_control};
-use crate::peer::{self, peer_message};
+use crate::message::{decode_control, encode_body, put_control};
+use crate::peer::{self, answer, lane_call, peer_message};
 use crate::peer_stream::{PeerSnapshot, decode_peer_snapshot, put_peer_snapshot};
 use crate::tick_stamp::TickStamp;
-use pelago_model::{
-    Cell, ChannelId, ChunkId, Incarnation, IslandId, NodeId, PublisherId, Rate, Tick,
-};
+use bytes::Bytes;
+use pelago_model::{Cell, ChannelId, ChunkId, IslandId, PublisherId, Rate, Tick};
 
 pub(super) fn peer_snapshot(name: &str, of: ChannelId, objects: bool, records: &str) -> Json {
-    let part = if objects { PublisherId::STEWARD } else { 1 };
+    // What is inside of the id of a publisher is its node's business: these are as good as any.
+    let publisher = if objects { 0x0002_ff8b_cfe5_6800 } else { 0x0002_018b_cfe5_6800 };
     let snapshot = PeerSnapshot {
         alias: 9,
         objects,
         channel: of,
-        publisher: PublisherId::new(NodeId(2), part, Incarnation(1_700_000_000_000)),
+        publisher: PublisherId(publisher),
         tick: TICK,
         sequence: 300,
         answers: 12,
@@ -130,5 +130,41 @@ pub(super) fn between_nodes() -> [Json; 4] {
         control("subscriptions", subscriptions(12, 0, add, vec![]), all),
         control("subscriptions", subscriptions(13, 12, vec![], vec![remove]), less),
         control("held", peer_message::Body::Held(peer::SubscriptionsHeld { version: 13 }), held),
+    ]
+}
+
+/// A question of one node to another, and both ways in which it is answered.
+pub(super) fn calls() -> [Json; 3] {
+    let superseded = peer::Superseded { avatar: 42, epoch: 7 };
+    let body = peer::LaneCall { body: Some(lane_call::Body::Superseded(superseded)) };
+    let call = peer::Call {
+        number: 5,
+        deadline_ms: 5000,
+        repeatable: true,
+        trace: 77,
+        role: "lane".into(),
+        key: "lane/all".into(),
+        body: encode_body(&body),
+    };
+    let asked = object([
+        ("number", number(call.number)),
+        ("deadline_ms", number(call.deadline_ms)),
+        ("repeatable", Json::Bool(call.repeatable)),
+        ("trace", number(call.trace)),
+        ("role", text(&call.role)),
+        ("key", text(&call.key)),
+        ("body", blob(&call.body)),
+    ]);
+    let effects = Bytes::from_static(b"{}");
+    let body = encode_body(&peer::LiveAnswer { effects, ..peer::LiveAnswer::default() });
+    let said = object([("number", number(5)), ("body", blob(&body))]);
+    let code = "busy".to_owned();
+    let rejected = object([("number", number(5)), ("rejected", text(&code))]);
+    let answer =
+        |answer| peer_message::Body::Answer(peer::Answer { number: 5, answer: Some(answer) });
+    [
+        control("call", peer_message::Body::Call(call), asked),
+        control("answer", answer(answer::Answer::Body(body)), said),
+        control("answer", answer(answer::Answer::Rejected(peer::Rejected { code })), rejected),
     ]
 }

@@ -1,7 +1,7 @@
 //! `streams.json` of `docs/vectors/`: whole messages of both links.
 
 use super::json::{Json, blob, check, list, number, object, text};
-use super::vectors_of_peers::{between_nodes, frames_of_objects, peer_snapshot};
+use super::vectors_of_peers::{between_nodes, calls, frames_of_objects, peer_snapshot};
 use super::{bytes, unframe};
 use crate::client;
 use crate::client_stream::{
@@ -303,5 +303,6 @@ fn the_vectors_of_streams_are_what_the_code_does() {
         frames_of_objects(),
     ]);
     vectors.extend(between_nodes());
+    vectors.extend(calls());
     check("streams.json", &vectors);
 }
