@@ -4,7 +4,7 @@
 //! is free, so that aliases are small numbers. The reader counts the frames of each stream; after a gap it waits for the
 //! next snapshot.
 
-use crate::link::HangupReason;
+use crate::hangup::HangupReason;
 use crate::subjects::SubjectNumber;
 use crate::subscriptions::MAX_SUBSCRIPTIONS;
 use crate::table::Table;

@@ -5,6 +5,7 @@
 mod aliases;
 pub mod book;
 mod calls;
+mod hangup;
 mod link;
 mod links;
 pub mod rendezvous;
@@ -14,6 +15,7 @@ mod table;
 
 pub use book::{Member, Roles};
 pub use calls::{CallError, CallTarget, IncomingCall};
-pub use link::{HangupReason, LinkId};
+pub use hangup::HangupReason;
+pub use link::LinkId;
 pub use links::{Links, LinksConfig, LinksCounters, LinksEffect, LinksInput, LinksSabotage};
 pub use subjects::Subject;
