@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a program that talks to people")]
 
 mod bench;
+mod circles;
 mod dev;
 mod examples;
 mod fuzz;
@@ -34,7 +35,7 @@ usage: cargo xtask <command>
   bench report                      docs/benchmarks.md and its charts from bench/results
   bench soak [--minutes 60]         spread for an hour with kicks, blocked readers and garbage
   web                               check, test and build web/
-  layers                            compare the crates' dependencies with the layer table
+  layers                            compare the crates' dependencies with the layer table; find circles of modules
 ";
 
 fn main() -> ExitCode {
