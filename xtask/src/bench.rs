@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "\
 usage: cargo xtask bench load NAME [--keep] [--seconds S] [--no-baseline]
+                               [--pairs N] [--beside SHARE] [--server-before FILE]
        cargo xtask bench soak [--minutes 60] [--count 10000]
        cargo xtask bench store [--keep]
        cargo xtask bench postgres [--of commits|loads] [--keep]
