@@ -16,6 +16,7 @@ pub mod key;
 pub mod limit_counts;
 pub mod limits;
 pub mod machine;
+pub mod numbers;
 pub mod place;
 pub mod secret;
 pub mod size;
@@ -33,6 +34,7 @@ pub use id::{
 pub use key::{GrantKey, Key};
 pub use limit_counts::{Limit, LimitCounts};
 pub use machine::Machine;
+pub use numbers::Numbers;
 pub use place::{Cell, ChannelId, ChunkId, Direction, Position, Rate};
 pub use secret::Secret;
 pub use size::Size;
