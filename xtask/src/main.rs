@@ -8,6 +8,7 @@ mod dev;
 mod examples;
 mod fuzz;
 mod layers;
+mod markdown;
 mod run;
 mod sim;
 mod test;
@@ -36,6 +37,7 @@ usage: cargo xtask <command>
   bench soak [--minutes 60]         spread for an hour with kicks, blocked readers and garbage
   web                               check, test and build web/
   layers                            compare the crates' dependencies with the layer table; find circles of modules
+  markdown [--fix]                  find lines of Markdown that are too long; wrap them
 ";
 
 fn main() -> ExitCode {
@@ -62,6 +64,7 @@ fn obey(arguments: &[String]) -> Result<()> {
         "sim" => sim::sim(rest),
         "web" => web::check().and_then(|()| web::build()),
         "layers" => layers::check(),
+        "markdown" => markdown::markdown(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())
