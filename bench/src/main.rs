@@ -3,10 +3,12 @@
 #![allow(clippy::print_stdout, reason = "a program that talks to people")]
 
 mod baseline;
+mod beside;
 mod chart;
 mod cores;
 mod database;
 mod guests;
+mod interleaved;
 mod measurement;
 mod micro;
 mod million;
@@ -22,9 +24,10 @@ mod soak;
 mod store;
 mod tables;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Parser, Subcommand};
 use measurement::Measurement;
+use run::Setting;
 use scenario::Scenario;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -69,6 +72,13 @@ enum Command {
     /// Rude guests and blocked readers; run by `load rude` and `soak`
     #[command(hide = true)]
     Guests(guests::GuestsArguments),
+    /// The program beside the server; run by `load --beside`
+    #[command(hide = true)]
+    Beside {
+        /// Of the core, between 0 and 1
+        #[arg(value_parser = beside::share)]
+        share: f64,
+    },
     /// The server's side of the baseline; run by `load`
     #[command(hide = true)]
     Replay {
@@ -96,6 +106,15 @@ struct LoadArguments {
     /// Without the baseline
     #[arg(long)]
     no_baseline: bool,
+    /// With a program of the server's priority that takes this share of its core, between 0 and 1
+    #[arg(long, value_name = "SHARE", value_parser = beside::share)]
+    beside: Option<f64>,
+    /// How often server and bare program run in turn: the median of their ratios is reported, with the lowest and highest
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=99))]
+    pairs: u16,
+    /// An older server that runs in turn with the other two. It has to understand the same command line and protocol
+    #[arg(long, value_name = "FILE")]
+    server_before: Option<PathBuf>,
     /// Keep the results in bench/results
     #[arg(long)]
     keep: bool,
@@ -155,6 +174,7 @@ fn main() -> ExitCode {
         Command::Report { folder, docs } => report::report(&folder, &docs),
         Command::Soak(arguments) => soak::soak(&arguments),
         Command::Guests(arguments) => guests::run(&arguments),
+        Command::Beside { share } => beside::run(share),
         Command::Replay { file } => baseline::serve(&file),
     };
     match result {
@@ -184,6 +204,11 @@ fn load(arguments: &LoadArguments) -> Result<()> {
     pelago_net::raise_open_files();
     println!("{}", scenario.summary);
     if let Some(guests) = &scenario.guests {
+        ensure!(
+            arguments.beside.is_none() && arguments.pairs == 1 && arguments.server_before.is_none(),
+            "{} knows neither --beside nor --pairs nor --server-before",
+            arguments.name
+        );
         let [variant] =
             scenario.variants().try_into().map_err(|_| anyhow!("rude varies nothing"))?;
         let rude = rude::run(&variant, guests, &arguments.server, &arguments.scratch);
@@ -194,11 +219,21 @@ fn load(arguments: &LoadArguments) -> Result<()> {
         }
         return Ok(());
     }
+    let setting = Setting {
+        server: &arguments.server,
+        scratch: &arguments.scratch,
+        beside: arguments.beside,
+    };
     let mut results: Vec<Measurement> = Vec::new();
     for variant in scenario.variants() {
         println!("== {}: {}", arguments.name, variant.label());
-        let measured =
-            runtime.block_on(run::run(&variant, &arguments.server, &arguments.scratch))?;
+        let pairs = interleaved::pairs(
+            &variant,
+            &setting,
+            arguments.server_before.as_deref(),
+            usize::from(arguments.pairs),
+        );
+        let measured = runtime.block_on(pairs)?;
         println!("{measured}");
         for objection in measured.objections(&scenario.targets) {
             println!("  not reached: {objection}");
@@ -211,7 +246,12 @@ fn load(arguments: &LoadArguments) -> Result<()> {
         }
     }
     if arguments.keep {
-        results::keep(&arguments.folder, &arguments.name, &results)?;
+        // What was measured beside another program is a table of its own.
+        let name = match arguments.beside {
+            Some(_) => format!("{}-beside", arguments.name),
+            None => arguments.name.clone(),
+        };
+        results::keep(&arguments.folder, &name, &results)?;
     }
     Ok(())
 }

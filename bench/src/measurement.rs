@@ -1,6 +1,9 @@
 //! What a run has measured, and what that means.
 
+pub(crate) mod pairs;
+
 use crate::scenario::{Targets, Variant};
+use pairs::{Pair, Range};
 use pelago_client::bots::Report;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -20,6 +23,12 @@ pub(crate) struct Measurement {
     #[serde(default)]
     pub(crate) stewards: Option<Stewards>,
     pub(crate) baseline: Option<Baseline>,
+    /// The program that had a share of the server's core.
+    #[serde(default)]
+    pub(crate) beside: Option<Beside>,
+    /// If several runs were made: this one is the median of them.
+    #[serde(default)]
+    pub(crate) pairs: Vec<Pair>,
     pub(crate) report: Report,
 }
 
@@ -36,12 +45,24 @@ pub(crate) struct Cost {
     /// Of the whole process, per tick of a lane.
     pub(crate) allocations_per_tick: f64,
     pub(crate) busiest_lane_ms_per_tick: f64,
+    /// The share of the server's core that nobody used, 0 to 1. Earlier results have none.
+    #[serde(default)]
+    pub(crate) idle_share: Option<f64>,
 }
 
 impl Cost {
     fn cpu_seconds(&self) -> f64 {
         self.user_seconds + self.system_seconds
     }
+}
+
+/// A program of the server's priority on the server's core, which runs beside server and bare program alike.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Beside {
+    /// What it would take of the core.
+    pub(crate) share: f64,
+    /// What it got of the core beside the server, in cores.
+    pub(crate) took: f64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -99,6 +120,18 @@ impl Measurement {
 
     pub(crate) fn bytes_per_neighbour_second(&self) -> f64 {
         self.report.bytes.frames as f64 / self.report.sight.neighbour_seconds.max(1.0)
+    }
+
+    /// The same with what comes into sight counted in: snapshots and closes.
+    pub(crate) fn bytes_per_neighbour_second_with_snapshots(&self) -> f64 {
+        let bytes = self.report.bytes.frames + self.report.bytes.snapshots;
+        bytes as f64 / self.report.sight.neighbour_seconds.max(1.0)
+    }
+
+    /// The server's CPU over the bare program's: the median, if there are several pairs.
+    pub(crate) fn times_bare(&self) -> Option<f64> {
+        let of_pairs = Range::times_bare(&self.pairs).map(|range| range.median);
+        of_pairs.or_else(|| self.baseline.as_ref().map(Baseline::ratio))
     }
 
     pub(crate) fn snapshot_bytes_per_player_second(&self) -> f64 {
@@ -162,8 +195,8 @@ impl Measurement {
         let late = self.report.commands.p99_ms as f64;
         at_most("acknowledged p99 in ms", late, number(targets.acknowledged_p99_ms));
         at_most("KiB per player", self.kibibytes_per_player(), targets.kibibytes_per_player);
-        if let Some(baseline) = &self.baseline {
-            at_most("CPU over the baseline", baseline.ratio(), targets.baseline_ratio);
+        if let Some(ratio) = self.times_bare() {
+            at_most("CPU over the baseline", ratio, targets.baseline_ratio);
         }
         if targets.nothing_missing {
             let nothing = Some(0.0);
@@ -213,8 +246,9 @@ impl fmt::Display for Measurement {
         )?;
         writeln!(
             out,
-            "  bytes per neighbour-second {:.2}, snapshots {:.1} bytes per player-second; {:.0} writes/s",
+            "  bytes per neighbour-second {:.2}, {:.2} with snapshots, which are {:.1} per player-second; {:.0} writes/s",
             self.bytes_per_neighbour_second(),
+            self.bytes_per_neighbour_second_with_snapshots(),
             self.snapshot_bytes_per_player_second(),
             cost.writes / cost.seconds
         )?;
@@ -228,6 +262,18 @@ impl fmt::Display for Measurement {
             self.cpu_per_million_updates(),
             self.cpu_per_million_writes()
         )?;
+        if let Some(idle) = cost.idle_share {
+            write!(out, "  {:.0} % of the server's core was idle", idle * 100.0)?;
+            match &self.beside {
+                Some(Beside { share, took }) => {
+                    writeln!(
+                        out,
+                        "; a program beside it wanted {share:.2} of it and got {took:.2}"
+                    )?;
+                }
+                None => writeln!(out)?,
+            }
+        }
         writeln!(
             out,
             "  {:.1} allocations per tick, busiest lane {:.2} ms per tick; {:.1} KiB per player (kernel {:.1}); {:.0} blocked writes",
@@ -277,6 +323,9 @@ impl fmt::Display for Measurement {
                 self.recording().unwrap_or_default() * 100.0,
                 baseline.late_p99_ms
             )?;
+        }
+        if !self.pairs.is_empty() {
+            writeln!(out, "  {}", pairs::tell(&self.pairs))?;
         }
         Ok(())
     }

@@ -16,6 +16,8 @@ use std::path::Path;
 /// Scenarios in the order of the page.
 const SCENARIOS: [&str; 9] =
     ["spread", "town", "crossing", "work", "campfire", "share", "crowd", "limit", "transports"];
+/// Scenarios that are also measured with a program beside the server, in results of their own.
+const BESIDE: [&str; 3] = ["spread", "town", "crowd"];
 /// CPU seconds per million delivered that a room server takes which encodes once and broadcasts, at 500 in a room.
 const ROOM_SERVER: f64 = 0.06;
 
@@ -50,7 +52,7 @@ pub(crate) fn report(bench: &Path, docs: &Path) -> Result<()> {
         if name != "share" {
             bars.bars.extend(results.iter().filter_map(|measured| {
                 let label = format!("{name}: {}", measured.variant.short_label());
-                measured.baseline.as_ref().map(|baseline| (label, baseline.ratio()))
+                measured.times_bare().map(|ratio| (label, ratio))
             }));
         }
         match name {
@@ -59,6 +61,13 @@ pub(crate) fn report(bench: &Path, docs: &Path) -> Result<()> {
             "limit" => chart(name, limit_chart(&results).to_svg())?,
             _ => {}
         }
+    }
+    for scenario in BESIDE {
+        let name = format!("{scenario}-beside");
+        let kept: Option<Kept<Vec<Measurement>>> = results::read(bench, &name)?;
+        let scenario = Scenario::read(&bench.join("scenarios").join(format!("{scenario}.toml")))?;
+        let table = kept.map(|kept| runs(&scenario, &kept.results) + &on(&kept.machine));
+        replace(&mut text, &name, table.as_deref().unwrap_or(NOT_MEASURED))?;
     }
     if !bars.bars.is_empty() {
         chart("ratios", bars.to_svg())?;
@@ -171,6 +180,9 @@ mod tests {
             SCENARIOS.iter().chain(&["micro", "store", "postgres", "postgres-loads", "million"])
         {
             replace(&mut text, name, "").expect("marks");
+        }
+        for name in BESIDE {
+            replace(&mut text, &format!("{name}-beside"), "").expect("marks");
         }
     }
 }

@@ -1,10 +1,11 @@
 //! One run: a server on its core, bots on theirs, numbers, and the baseline afterwards.
 
+use crate::cores::Jiffies;
 use crate::database::Database;
-use crate::measurement::{Baseline, Cost, Measurement, Memory, Stewards, Store};
+use crate::measurement::{Baseline, Beside, Cost, Measurement, Memory, Stewards, Store};
 use crate::process::{Addresses, Metrics, Process, Usage, post};
 use crate::scenario::{Engine, Over, Variant};
-use crate::{baseline, cores};
+use crate::{baseline, beside, cores};
 use anyhow::{Context, Result};
 use pelago_client::bots::Fleet;
 use rustix::process::Signal;
@@ -18,8 +19,20 @@ const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a recording may take to be written.
 const RECORDING_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// With what variants are run.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting<'a> {
+    /// The server's binary.
+    pub(crate) server: &'a Path,
+    /// Where worlds and recordings are kept meanwhile.
+    pub(crate) scratch: &'a Path,
+    /// The share of the server's core that another program takes.
+    pub(crate) beside: Option<f64>,
+}
+
 /// Runs a variant.
-pub(crate) async fn run(variant: &Variant, server: &Path, scratch: &Path) -> Result<Measurement> {
+pub(crate) async fn run(variant: &Variant, setting: &Setting<'_>) -> Result<Measurement> {
+    let Setting { server, scratch, beside } = *setting;
     let recording = scratch.join("recording");
     let database = match variant.world.store {
         Engine::Embedded => None,
@@ -49,13 +62,19 @@ pub(crate) async fn run(variant: &Variant, server: &Path, scratch: &Path) -> Res
     if let Some(wood) = variant.bots.wood {
         grant(&addresses.http, &fleet, wood).await?;
     }
+    // It stays until the bare program has run, too. Those who arrive do so undisturbed.
+    let program_beside = beside.map(beside::start).transpose()?;
     sleep(Duration::from_secs(variant.time.settle_seconds)).await;
 
     let playing = fleet.playing();
+    let core_before = Jiffies::read()?;
+    let beside_before = program_beside.as_ref().map(Process::usage).transpose()?;
     let (before, metrics_before) = (process.usage()?, Metrics::read(&addresses.http).await?);
     fleet.begin_measuring();
     sleep(Duration::from_secs(variant.time.measure_seconds)).await;
     let (after, metrics) = (process.usage()?, Metrics::read(&addresses.http).await?);
+    let idle_share = Jiffies::read()?.idle_since(&core_before);
+    let beside_after = program_beside.as_ref().map(Process::usage).transpose()?;
     fleet.stop_measuring();
 
     let recorded = record(variant, &process, &recording).await?;
@@ -79,8 +98,15 @@ pub(crate) async fn run(variant: &Variant, server: &Path, scratch: &Path) -> Res
         }
         None => None,
     };
+    drop(program_beside);
     Ok(Measurement {
         variant: variant.clone(),
+        beside: beside.map(|share| Beside {
+            share,
+            took: beside_after
+                .zip(beside_before)
+                .map_or(0.0, |(after, before)| after.cores_since(&before)),
+        }),
         playing,
         arrived_seconds,
         cost: Cost {
@@ -93,6 +119,7 @@ pub(crate) async fn run(variant: &Variant, server: &Path, scratch: &Path) -> Res
             blocked: since("pelago_blocked_writes_total", "with=\"client\""),
             allocations_per_tick: since("pelago_allocations_total", "") / ticks,
             busiest_lane_ms_per_tick: busy_ms.fold(0.0, f64::max) / (seconds * 10.0),
+            idle_share: Some(idle_share),
         },
         memory: Memory {
             idle_bytes: idle.resident_bytes,
@@ -110,6 +137,7 @@ pub(crate) async fn run(variant: &Variant, server: &Path, scratch: &Path) -> Res
             busy: since("pelago_limits_total", "limit=\"steward_queue\""),
         }),
         baseline,
+        pairs: Vec::new(),
         report,
     })
 }

@@ -1,6 +1,7 @@
 //! Tables of the page, in Markdown.
 
-use crate::measurement::{Measurement, Stewards};
+use crate::measurement::pairs::{Range, tell};
+use crate::measurement::{Beside, Measurement, Stewards};
 use crate::micro::Group;
 use crate::million::{After, Million};
 use crate::postgres::{Request, Round, Rounds};
@@ -36,7 +37,7 @@ pub(crate) fn runs(scenario: &Scenario, results: &[Measurement]) -> String {
             "error p99 m",
             "missing of near",
             "acknowledged p99 ms",
-            "bytes per neighbour-s",
+            "bytes per neighbour-s (with snapshots)",
             "bytes of snapshots per player-s",
         ],
         results.iter().map(|it| {
@@ -51,7 +52,11 @@ pub(crate) fn runs(scenario: &Scenario, results: &[Measurement]) -> String {
                 format!("{:.2}", updates.position_error_p99_m),
                 if looked { format!("{} of {}", sight.missing, sight.near) } else { "-".into() },
                 if acknowledged { it.report.commands.p99_ms.to_string() } else { "-".into() },
-                format!("{:.2}", it.bytes_per_neighbour_second()),
+                format!(
+                    "{:.2} ({:.2})",
+                    it.bytes_per_neighbour_second(),
+                    it.bytes_per_neighbour_second_with_snapshots()
+                ),
                 format!("{:.0}", it.snapshot_bytes_per_player_second()),
             ]
         }),
@@ -61,6 +66,7 @@ pub(crate) fn runs(scenario: &Scenario, results: &[Measurement]) -> String {
             "",
             "cores",
             "of them kernel",
+            "idle on the core",
             "writes/s",
             "CPU us per neighbour-s",
             "CPU s per million updates",
@@ -73,12 +79,17 @@ pub(crate) fn runs(scenario: &Scenario, results: &[Measurement]) -> String {
         ],
         results.iter().map(|it| {
             let cost = &it.cost;
-            let bare = it.baseline.as_ref().map(|baseline| format!("{:.2}", baseline.ratio()));
+            let bare = match Range::times_bare(&it.pairs) {
+                Some(range) => Some(range.to_string()),
+                None => it.times_bare().map(|ratio| format!("{ratio:.2}")),
+            };
+            let idle = cost.idle_share.map(|share| format!("{:.0} %", share * 100.0));
             let per_group = it.store.committed / it.store.groups.max(1.0);
             [
                 it.variant.short_label(),
                 format!("{:.2}", it.cores()),
                 format!("{:.0} %", cost.system_seconds / (it.cores() * cost.seconds) * 100.0),
+                idle.unwrap_or_else(|| "-".into()),
                 format!("{:.0}", cost.writes / cost.seconds),
                 format!("{:.2}", it.cpu_us_per_neighbour_second()),
                 format!("{:.2}", it.cpu_per_million_updates()),
@@ -113,6 +124,17 @@ pub(crate) fn runs(scenario: &Scenario, results: &[Measurement]) -> String {
                 out,
                 "\n{label}: {:.3} cores with the game, {:.3} bare, both over what was recorded (recording made it {more:+.1} %; bare writes late by p99 {:.1} ms).",
                 baseline.game_cpu, baseline.bare_cpu, baseline.late_p99_ms
+            );
+        }
+        if !measured.pairs.is_empty() {
+            let label = measured.variant.short_label();
+            let _ = writeln!(out, "\n{label}: {}.", tell(&measured.pairs));
+        }
+        if let Some(Beside { share, took }) = &measured.beside {
+            let label = measured.variant.short_label();
+            let _ = writeln!(
+                out,
+                "\n{label}: a program beside the server wanted {share:.2} of its core, and got {took:.2}."
             );
         }
     }

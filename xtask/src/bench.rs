@@ -1,10 +1,12 @@
 //! `cargo xtask bench`: load scenarios, benches and the page about them, on release builds.
 
+use crate::markdown;
 use crate::run::{cargo, command, root, run};
 use anyhow::{Result, bail};
 
 const USAGE: &str = "\
 usage: cargo xtask bench load NAME [--keep] [--seconds S] [--no-baseline]
+                               [--pairs N] [--beside SHARE] [--server-before FILE]
        cargo xtask bench soak [--minutes 60] [--count 10000]
        cargo xtask bench store [--keep]
        cargo xtask bench postgres [--of commits|loads] [--keep]
@@ -47,5 +49,10 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     cargo(&[&release[..], &["pelago-bench"]].concat())?;
     let mut command = command(&binary("pelago-bench"), &[what]);
     command.args(rest).args(more);
-    run(command)
+    run(command)?;
+    if what == "report" {
+        // Sentences about what was measured are as long as they are.
+        markdown::fix_all()?;
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
-//! The layer check: which crate may use which, compared with what they do use.
+//! The layer check: which crate may use which, compared with what they do use, and no circles of modules within one.
 
+use crate::circles;
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
@@ -119,7 +120,9 @@ pub(crate) fn check() -> Result<()> {
     let packages = metadata.workspace_packages();
     let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
     let mut violations = Vec::new();
+    let root = crate::run::root();
     for package in &packages {
+        violations.extend(circles::of_package(package, &root)?);
         violations.extend(object(package.name.as_str(), &used(package), &names));
         let manifest = std::fs::read_to_string(&package.manifest_path)?;
         if !manifest.contains("[lints]\nworkspace = true") {

@@ -3,10 +3,12 @@
 #![allow(clippy::print_stdout, reason = "a program that talks to people")]
 
 mod bench;
+mod circles;
 mod dev;
 mod examples;
 mod fuzz;
 mod layers;
+mod markdown;
 mod run;
 mod sim;
 mod test;
@@ -34,7 +36,8 @@ usage: cargo xtask <command>
   bench report                      docs/benchmarks.md and its charts from bench/results
   bench soak [--minutes 60]         spread for an hour with kicks, blocked readers and garbage
   web                               check, test and build web/
-  layers                            compare the crates' dependencies with the layer table
+  layers                            compare the crates' dependencies with the layer table; find circles of modules
+  markdown [--fix]                  find lines of Markdown that are too long; wrap them
 ";
 
 fn main() -> ExitCode {
@@ -61,6 +64,7 @@ fn obey(arguments: &[String]) -> Result<()> {
         "sim" => sim::sim(rest),
         "web" => web::check().and_then(|()| web::build()),
         "layers" => layers::check(),
+        "markdown" => markdown::markdown(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())

@@ -2,17 +2,18 @@
 
 use crate::run::{cargo, command, root, run};
 use crate::tools::{self, tool};
-use crate::{examples, layers, web};
+use crate::{examples, layers, markdown, web};
 use anyhow::{Context, Result, bail};
 use std::time::{Duration, Instant};
 
 /// A step: its name and what it does.
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 15] = [
     ("tools", tools::install),
     ("format", || cargo(&["fmt", "--all", "--check"])),
     ("layers", layers::check),
+    ("markdown", markdown::check),
     ("web", || web::check().and_then(|()| web::build())),
     ("lint", lint),
     ("docs", docs),

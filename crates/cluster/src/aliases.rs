@@ -4,10 +4,11 @@
 //! is free, so that aliases are small numbers. The reader counts the frames of each stream; after a gap it waits for the
 //! next snapshot.
 
-use crate::link::HangupReason;
+use crate::hangup::HangupReason;
 use crate::subjects::SubjectNumber;
 use crate::subscriptions::MAX_SUBSCRIPTIONS;
 use crate::table::Table;
+use pelago_model::Numbers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
@@ -41,21 +42,15 @@ pub(crate) struct OutStreams {
     aliases: BTreeMap<Stream, u32>,
     /// Frames were left out: they go on with a fresh snapshot.
     stale: BTreeSet<Stream>,
-    free: Vec<u32>,
-    /// How many aliases were ever open at once.
-    used: u32,
+    /// Of the aliases.
+    numbers: Numbers,
 }
 
 impl OutStreams {
     /// The alias of a stream whose snapshot is being sent.
     pub(crate) fn open(&mut self, stream: Stream) -> u32 {
         self.stale.remove(&stream);
-        *self.aliases.entry(stream).or_insert_with(|| {
-            self.free.pop().unwrap_or_else(|| {
-                self.used += 1;
-                self.used - 1
-            })
-        })
+        *self.aliases.entry(stream).or_insert_with(|| self.numbers.take())
     }
 
     /// The alias for a frame; `None` if the stream is not open. `Err` if the frame has to be left out.
@@ -73,7 +68,7 @@ impl OutStreams {
         for (stream, alias) in &ended {
             self.aliases.remove(stream);
             self.stale.remove(stream);
-            self.free.push(*alias);
+            self.numbers.give_back(*alias);
         }
         ended.into_iter().map(|(_, alias)| alias).collect()
     }
@@ -212,7 +207,7 @@ mod tests {
         assert_eq!(out.alias(stream(1, 1), false), Ok(None));
         assert_eq!(
             [out.open(stream(3, 1)), out.open(stream(3, 2)), out.open(stream(3, 3))],
-            [1, 0, 3]
+            [0, 1, 3]
         );
     }
 
@@ -292,7 +287,7 @@ mod tests {
                 for (stream, alias) in &streams.aliases {
                     prop_assert_eq!(out.aliases.get(stream), Some(alias));
                 }
-                prop_assert_eq!(out.used as usize, out.len() + out.free.len());
+                prop_assert_eq!(out.numbers.in_use(), out.len());
             }
         }
     }

@@ -1,6 +1,7 @@
 //! One link to another node: its greeting, what waits to be written, what is read and served on it.
 
 use crate::aliases::{InStreams, OutStreams, Stream};
+use crate::hangup::HangupReason;
 use crate::subjects::{Subject, SubjectNumber};
 use crate::subscriptions::{Served, Wanted};
 use bytes::{Bytes, BytesMut};
@@ -23,35 +24,6 @@ const HEADER_BYTES: usize = 256;
 /// A connection to another node, numbered by the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
-
-/// Why a link is hung up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HangupReason {
-    /// Bytes that are not what the protocol says.
-    #[error("malformed bytes")]
-    Malformed,
-    /// No version in common.
-    #[error("no protocol version in common")]
-    Version,
-    /// Nothing was heard for too long.
-    #[error("silence")]
-    Silent,
-    /// A newer link to the same node, or a newer life of it.
-    #[error("replaced by a newer link")]
-    Replaced,
-    /// The node is not in the address book, or not any more.
-    #[error("not in the address book")]
-    Gone,
-    /// The other side counts subscriptions otherwise.
-    #[error("subscriptions out of step")]
-    OutOfStep,
-    /// Too much waits for it.
-    #[error("too slow")]
-    TooSlow,
-    /// More subscriptions, or more links without a greeting, than allowed.
-    #[error("too many")]
-    TooMany,
-}
 
 /// What was not sent.
 #[derive(Debug, Default)]

@@ -2,9 +2,8 @@
 
 use crate::table::Table;
 use hashbrown::HashTable;
-use pelago_model::ChannelId;
+use pelago_model::{ChannelId, Numbers};
 use pelago_wire::frame::StreamKind;
-use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 
 /// What one may subscribe to.
@@ -27,11 +26,9 @@ pub(crate) struct Subjects {
     by_number: Table<Numbered>,
     /// To be searched by subject. Its order is by chance, as other nodes must not know how to make it slow; nobody sees
     /// it.
-    numbers: HashTable<SubjectNumber>,
+    by_subject: HashTable<SubjectNumber>,
     hasher: RandomState,
-    /// Smaller than `next`, and of no use.
-    free: BTreeSet<u32>,
-    next: u32,
+    numbers: Numbers,
 }
 
 impl Subjects {
@@ -44,7 +41,7 @@ impl Subjects {
     pub(crate) fn number(&self, subject: &Subject) -> Option<SubjectNumber> {
         let hash = self.hasher.hash_one(subject);
         let is_it = |number: &SubjectNumber| self.subject(*number) == Some(*subject);
-        self.numbers.find(hash, is_it).copied()
+        self.by_subject.find(hash, is_it).copied()
     }
 
     /// The subject of a number; every number in use has one.
@@ -60,17 +57,13 @@ impl Subjects {
             }
             return number;
         }
-        // The smallest, so that tables stay dense.
-        let number = SubjectNumber(self.free.pop_first().unwrap_or_else(|| {
-            self.next += 1;
-            self.next - 1
-        }));
-        let Self { by_number, numbers, hasher, .. } = self;
+        let number = SubjectNumber(self.numbers.take());
+        let Self { by_number, by_subject, hasher, .. } = self;
         by_number.insert(number.0, Numbered { subject, uses: 1 });
         let hash = |number: &SubjectNumber| {
             subject_of(by_number, *number).map_or(0, |subject| hasher.hash_one(subject))
         };
-        numbers.insert_unique(hash(&number), number, hash);
+        by_subject.insert_unique(hash(&number), number, hash);
         number
     }
 
@@ -82,14 +75,11 @@ impl Subjects {
             return;
         }
         let hash = self.hasher.hash_one(numbered.subject);
-        if let Ok(entry) = self.numbers.find_entry(hash, |it| *it == number) {
+        if let Ok(entry) = self.by_subject.find_entry(hash, |it| *it == number) {
             entry.remove();
         }
         self.by_number.remove(number.0);
-        self.free.insert(number.0);
-        while self.next > 0 && self.free.remove(&(self.next - 1)) {
-            self.next -= 1;
-        }
+        self.numbers.give_back(number.0);
     }
 }
 
@@ -137,8 +127,8 @@ mod tests {
                 }
                 model.retain(|_, (_, uses)| *uses > 0);
                 prop_assert_eq!(subjects.len(), model.len());
-                prop_assert_eq!(subjects.numbers.len(), model.len());
-                prop_assert_eq!(subjects.next as usize, model.len() + subjects.free.len());
+                prop_assert_eq!(subjects.by_subject.len(), model.len());
+                prop_assert_eq!(subjects.numbers.in_use(), model.len());
                 for x in 0..12 {
                     let number = subjects.number(&at(x));
                     prop_assert_eq!(number, model.get(&x).map(|(number, _)| *number));

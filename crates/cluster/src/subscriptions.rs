@@ -3,7 +3,7 @@
 //! The reader keeps [`Wanted`], the publisher [`Served`]. A change names the version that it starts from; one that
 //! starts from another version than the publisher holds ends the link, and the next link begins with the whole set.
 
-use crate::link::HangupReason;
+use crate::hangup::HangupReason;
 use crate::subjects::{Subject, SubjectNumber, Subjects};
 use crate::table::Table;
 use pelago_model::ChannelId;

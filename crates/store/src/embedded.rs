@@ -204,3 +204,8 @@ fn serve_loads(documents: &Documents, requests: &Receiver<Load>, tally: &Tally, 
         load.answer(found.map_err(|error| damage.name(error)), tally);
     }
 }
+
+/// The error of an engine that could not read.
+fn unread(error: fjall::Error) -> ReadError {
+    ReadError::Engine(error.to_string())
+}

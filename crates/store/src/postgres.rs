@@ -22,12 +22,15 @@ mod address;
 mod committer;
 mod errors;
 mod feed;
+mod kind;
 mod link;
 mod loads;
 mod queue;
+mod rows;
 mod scan;
 mod schema;
 mod session;
+mod statements;
 mod tls;
 
 use crate::tally::Tally;
@@ -54,7 +57,7 @@ use tokio::task::JoinSet;
 
 pub use committer::{MAX_GROUP, MAX_GROUP_BYTES};
 #[doc(hidden)]
-pub use schema::Sql;
+pub use statements::Sql;
 
 /// How long a request waits for its turn, while the database is gone or slow; then it fails.
 pub const PATIENCE: Duration = Duration::from_secs(5);

@@ -17,7 +17,7 @@ use arrayvec::ArrayVec;
 use bytes::{Bytes, BytesMut};
 use channel::{Channel, OBJECTS, Readers};
 use client::{ClientOut, Forward};
-use pelago_model::{ChannelId, Direction, IslandClock, IslandId, PublisherId, Tick};
+use pelago_model::{ChannelId, Direction, IslandClock, IslandId, Numbers, PublisherId, Tick};
 use pelago_wire::client_stream::{ClientSnapshotHeader, put_client_snapshot};
 use pelago_wire::frame::{Frame, StreamKind};
 use pelago_wire::tick_stamp::TickStamp;
@@ -60,7 +60,8 @@ pub struct Delivery {
     seats: BTreeMap<ClientId, Seat>,
     /// By seat.
     clients: Vec<Option<ClientOut>>,
-    free: Vec<Seat>,
+    /// Of the seats.
+    numbers: Numbers,
     /// Those that somebody watches.
     channels: BTreeMap<ChannelId, Channel>,
     publishers: Publishers,
@@ -86,7 +87,7 @@ impl Delivery {
             clock,
             seats: BTreeMap::new(),
             clients: Vec::new(),
-            free: Vec::new(),
+            numbers: Numbers::default(),
             channels: BTreeMap::new(),
             publishers: Publishers::default(),
             frames: Vec::new(),
@@ -102,10 +103,10 @@ impl Delivery {
     /// A client has come; its first frames message counts from `tick`.
     pub fn join(&mut self, client: ClientId, tick: Tick) {
         self.part(client);
-        let seat = self.free.pop().unwrap_or_else(|| {
+        let seat = Seat(self.numbers.take());
+        if self.clients.len() <= seat.index() {
             self.clients.push(None);
-            Seat(self.clients.len() as u32 - 1)
-        });
+        }
         self.seats.insert(client, seat);
         self.clients[seat.index()] = Some(ClientOut::new(client, tick));
     }
@@ -114,7 +115,7 @@ impl Delivery {
     pub fn part(&mut self, client: ClientId) -> Vec<ChannelId> {
         let Some(seat) = self.seats.remove(&client) else { return Vec::new() };
         let Some(out) = self.clients[seat.index()].take() else { return Vec::new() };
-        self.free.push(seat);
+        self.numbers.give_back(seat.0);
         self.touched.retain(|other| *other != seat);
         self.wanted.retain(|wanted| wanted.seat != seat);
         let watching = out.watching().iter().copied();

@@ -2,7 +2,8 @@
 
 use crate::book::Member;
 use crate::calls::{CallError, CallTarget, IncomingCall, Rejection};
-use crate::link::{HangupReason, LinkId};
+use crate::hangup::HangupReason;
+use crate::link::LinkId;
 use crate::subjects::Subject;
 use bytes::Bytes;
 use pelago_model::{

@@ -3,7 +3,8 @@
 use super::{Links, LinksEffect, WAKE_MS, presence};
 use crate::book::Member;
 use crate::directory::Directory;
-use crate::link::{HangupReason, Link, LinkId};
+use crate::hangup::HangupReason;
+use crate::link::{Link, LinkId};
 use crate::rendezvous::mix;
 use pelago_model::{Incarnation, Limit, NodeId, Reader, WorldTime};
 use pelago_wire::peer::{Heartbeat, PeerHello, peer_message};

@@ -3,7 +3,8 @@
 use super::interest::lanes_of;
 use super::{Links, LinksEffect};
 use crate::aliases::{Stream, Taken};
-use crate::link::{HangupReason, LinkId};
+use crate::hangup::HangupReason;
+use crate::link::LinkId;
 use crate::subjects::SubjectNumber;
 use bytes::Bytes;
 use pelago_model::{IslandId, Reader, WorldTime};

@@ -3,6 +3,7 @@
 use super::damage;
 use super::directory::{self, DOCUMENTS};
 use super::feed::{Feed, MAX_CHANGES};
+use super::unread;
 use crate::feed::{Change, FeedError, FeedPosition};
 use crate::replace::sync_directory;
 use crate::{OpenError, ReadError, envelope};
@@ -82,7 +83,7 @@ pub(super) struct View<'a> {
 impl View<'_> {
     /// The document under a key.
     pub(super) fn read(&self, key: &Key) -> Result<Document, ReadError> {
-        match self.snapshot.get(self.keyspace, key.as_str()).map_err(engine)? {
+        match self.snapshot.get(self.keyspace, key.as_str()).map_err(unread)? {
             Some(bytes) => decode(key, &bytes),
             None => Ok(Document::ABSENT),
         }
@@ -90,7 +91,7 @@ impl View<'_> {
 
     /// The revision of the document under a key.
     pub(super) fn revision(&self, key: &Key) -> Result<Revision, ReadError> {
-        match self.snapshot.get(self.keyspace, key.as_str()).map_err(engine)? {
+        match self.snapshot.get(self.keyspace, key.as_str()).map_err(unread)? {
             Some(bytes) => envelope::revision(&bytes).map_err(|problem| damaged(key, problem)),
             None => Ok(Document::ABSENT.revision),
         }
@@ -120,7 +121,7 @@ impl View<'_> {
         let after = after.map(Key::as_str).filter(|after| *after >= prefix);
         let first = after.map_or(Bound::Included(prefix), Bound::Excluded);
         for entry in self.snapshot.range::<&str, _>(self.keyspace, (first, Bound::Unbounded)) {
-            let (key, bytes) = entry.into_inner().map_err(engine)?;
+            let (key, bytes) = entry.into_inner().map_err(unread)?;
             if !key.starts_with(prefix.as_bytes()) {
                 break;
             }
@@ -142,9 +143,4 @@ fn decode(key: &Key, bytes: &[u8]) -> Result<Document, ReadError> {
 
 fn damaged(key: &Key, problem: envelope::Malformed) -> ReadError {
     ReadError::Damaged { key: key.clone(), problem }
-}
-
-/// The error of an engine that could not read.
-pub(super) fn engine(error: fjall::Error) -> ReadError {
-    ReadError::Engine(error.to_string())
 }

@@ -9,7 +9,7 @@
 //! followed it is told that changes were forgotten; it is deleted once they have.
 
 use super::directory;
-use super::documents::engine;
+use super::unread;
 use crate::feed::{Change, FeedError, FeedPosition};
 use crate::{OpenError, ReadError};
 use fjall::{
@@ -125,7 +125,7 @@ impl Feed {
         }
         let before = view.range(&self.keyspace, ..=following.to_be_bytes()).next_back();
         let first = match before {
-            Some(entry) => number(&entry.key().map_err(engine)?)?,
+            Some(entry) => number(&entry.key().map_err(unread)?)?,
             None => following,
         };
         let mut told = Vec::new();
@@ -155,24 +155,24 @@ impl Feed {
 
 fn open(database: &Database, has_documents: bool, max_changes: u64) -> Result<Feed, ReadError> {
     let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-    let keyspace = database.keyspace(CHANGES, options).map_err(engine)?;
+    let keyspace = database.keyspace(CHANGES, options).map_err(unread)?;
     let view = database.snapshot();
     let entries = (view.first_key_value(&keyspace), view.last_key_value(&keyspace));
     let earliest = match database.keyspace_exists(EARLIEST) {
-        true => Some(database.keyspace(EARLIEST, KeyspaceCreateOptions::default).map_err(engine)?),
+        true => Some(database.keyspace(EARLIEST, KeyspaceCreateOptions::default).map_err(unread)?),
         false => None,
     };
     let (oldest, next) = match (entries, earliest) {
         ((Some(first), Some(last)), earliest) => {
             if let Some(earliest) = earliest {
-                database.delete_keyspace(earliest).map_err(engine)?;
+                database.delete_keyspace(earliest).map_err(unread)?;
             }
-            (number(&first.key().map_err(engine)?)?, Entry::read(last)?.end()?)
+            (number(&first.key().map_err(unread)?)?, Entry::read(last)?.end()?)
         }
         (_, earliest) => {
             let last = earliest.and_then(|earliest| view.last_key_value(&earliest));
             let first = match last {
-                Some(last) => number(&last.key().map_err(engine)?)?.saturating_add(2),
+                Some(last) => number(&last.key().map_err(unread)?)?.saturating_add(2),
                 None if has_documents => 2,
                 None => 1,
             };
@@ -191,7 +191,7 @@ struct Entry {
 
 impl Entry {
     fn read(entry: Guard) -> Result<Self, ReadError> {
-        let (key, bytes) = entry.into_inner().map_err(engine)?;
+        let (key, bytes) = entry.into_inner().map_err(unread)?;
         Ok(Self { first: number(&key)?, bytes })
     }
 

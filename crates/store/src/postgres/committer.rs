@@ -18,6 +18,7 @@ use super::errors::{Failure, Remedy};
 use super::feed::Feed;
 use super::link::{Link, Purpose};
 use super::loads::read;
+use super::rows::revision;
 use super::session::{Session, Statements};
 use super::{PATIENCE, Shared};
 use crate::apply::{can_be_restored, decide, is_well_formed};
@@ -363,11 +364,6 @@ async fn write(
         return Err(unknown(Failure::Odd(problem)));
     }
     Ok(told.iter().filter(|told| **told).count() as u64)
-}
-
-/// A revision as the table has it.
-pub(super) fn revision(number: i64) -> Revision {
-    Revision(number.cast_unsigned())
 }
 
 /// If that fails, the session is closed, which rolls back as well.

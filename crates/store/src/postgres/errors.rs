@@ -1,5 +1,6 @@
 //! What the database says, and what is to be done about it.
 
+use crate::ReadError;
 use std::error::Error as _;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
@@ -106,6 +107,11 @@ pub(super) fn describe(error: &Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// A failure as readers are told it.
+pub(super) fn read_error(failure: &Failure) -> ReadError {
+    ReadError::Engine(failure.to_string())
 }
 
 /// What an operator can do about an error at the start.

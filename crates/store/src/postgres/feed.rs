@@ -10,10 +10,9 @@
 //! The oldest changes go when more than `feed_changes` of the address are kept; up to where stands in `pelago_meta`.
 
 use super::Shared;
-use super::errors::Failure;
+use super::errors::{Failure, read_error};
 use super::link::{Link, Purpose};
-use super::loads::document;
-use super::scan::error;
+use super::rows::document;
 use super::session::Session;
 use crate::{Change, FeedError, FeedPosition, ReadError};
 use std::sync::Arc;
@@ -120,7 +119,7 @@ async fn session(link: &mut Link) -> Result<&Session, ReadError> {
 fn settled<T>(link: &mut Link, done: Result<T, Failure>) -> Result<T, ReadError> {
     done.map_err(|failure| {
         link.drop_session();
-        error(&failure)
+        read_error(&failure)
     })
 }
 

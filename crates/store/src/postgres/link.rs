@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::errors::Failure;
+use super::kind::has_feed;
 use super::session::{Session, Statements};
 use crate::tally::Tally;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,7 +106,7 @@ impl Link {
         if self.purpose == Purpose::Commit || self.has_choice() {
             session.refuse_silent_standbys().await?;
         }
-        let statements = session.prepare(super::schema::has_feed(session.kind)).await?;
+        let statements = session.prepare(has_feed(session.kind)).await?;
         Ok((session, statements))
     }
 }

@@ -1,17 +1,14 @@
 //! The tasks that read documents: loads that wait are one statement, so that each sees one instant.
 
 use super::Shared;
-use super::committer::revision;
-use super::errors::{Failure, Remedy};
+use super::errors::{Failure, Remedy, read_error};
 use super::link::{Link, Purpose};
+use super::rows::document;
 use super::session::{Session, Statements};
-use crate::ReadError;
 use crate::waiting::Load;
-use bytes::Bytes;
 use pelago_model::{Document, Key};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use tokio_postgres::Row;
 
 /// Keys of one statement, exceeded by at most one load; the rest waits for the next.
 const MAX_KEYS: usize = 1024;
@@ -48,10 +45,7 @@ impl Loader {
                 Err(failure) if failure.remedy() == Remedy::GiveUp => {
                     tracing::error!(%failure, "the database refuses to read");
                     for load in loads {
-                        load.answer(
-                            Err(ReadError::Engine(failure.to_string())),
-                            &self.shared.tally,
-                        );
+                        load.answer(Err(read_error(&failure)), &self.shared.tally);
                     }
                 }
                 Err(failure) => {
@@ -91,17 +85,4 @@ pub(super) async fn read(
 ) -> Result<BTreeMap<Key, Document>, Failure> {
     let rows = session.within(session.client.query(&statements.load, &[&keys])).await?;
     rows.iter().map(|row| document(row, 0)).collect()
-}
-
-/// The key and the document of the columns key, revision, schema and value, of which `first` is the first.
-pub(super) fn document(row: &Row, first: usize) -> Result<(Key, Document), Failure> {
-    let text: &str = row.try_get(first)?;
-    let key = Key::parse(text)
-        .map_err(|_| Failure::Odd(format!("pelago_documents has {text:?}, which is no key")))?;
-    let schema: i32 = row.try_get(first + 2)?;
-    let schema = u16::try_from(schema)
-        .map_err(|_| Failure::Odd(format!("the document under {key} has schema {schema}")))?;
-    let value: Option<&[u8]> = row.try_get(first + 3)?;
-    let value = value.map(Bytes::copy_from_slice);
-    Ok((key, Document { schema, revision: revision(row.try_get(first + 1)?), value }))
 }

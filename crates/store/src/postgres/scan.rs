@@ -1,8 +1,8 @@
 //! Scans: pages in the order of the keys, of one instant, over a connection of their own.
 
 use super::Shared;
-use super::errors::Failure;
-use super::loads::document;
+use super::errors::{Failure, read_error};
+use super::rows::document;
 use super::session::Session;
 use crate::ReadError;
 use pelago_model::{Document, Key};
@@ -65,8 +65,10 @@ async fn serve(
     let session = open(&shared).await;
     while let Some(sender) = asked.recv().await {
         let page = match &session {
-            Ok(session) => read(session, &prefix, &after).await.map_err(|failure| error(&failure)),
-            Err(failure) => Err(error(failure)),
+            Ok(session) => {
+                read(session, &prefix, &after).await.map_err(|failure| read_error(&failure))
+            }
+            Err(failure) => Err(read_error(failure)),
         };
         if let Ok(documents) = &page
             && let Some((key, _)) = documents.last()
@@ -93,9 +95,4 @@ async fn read(
     // A page may take longer than what players wait for: the database's own limit is enough.
     let rows = session.client.query(NEXT_PAGE, &[&after, &prefix, &end, &(PAGE as i64)]).await?;
     rows.iter().map(|row| document(row, 0)).collect()
-}
-
-/// As readers are told it.
-pub(super) fn error(failure: &Failure) -> ReadError {
-    ReadError::Engine(failure.to_string())
 }

@@ -1,12 +1,11 @@
-//! The tables, and the statements over them.
+//! The tables: how they are made, and whether what is there can be used.
 //!
 //! A revision is a `bigint` with the same 64 bits: those of 2^63 and more show as negative numbers. A row with
 //! revision 0 is a document that is absent; it stands there so that it can be locked (see [`super::committer`]).
-//!
-//! The statements keep to what CockroachDB and YugabyteDB document as well; `docs/store.md` says what was run.
 
 use super::address::Settings;
 use super::errors::{Failure, advise};
+use super::kind::{Kind, has_feed};
 use super::session::Session;
 use tokio_postgres::error::SqlState;
 
@@ -14,34 +13,6 @@ use tokio_postgres::error::SqlState;
 const LAYOUT: u32 = 1;
 /// Tries to create the tables: other processes may do it at the same moment, and one of them wins.
 const MAX_CREATIONS: usize = 5;
-
-/// Whose database it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    PostgreSql,
-    /// Has no transaction numbers that grow in the order in which transactions end: no feed.
-    CockroachDb,
-    /// As above.
-    YugabyteDb,
-}
-
-impl Kind {
-    /// From what the database says of itself.
-    pub(super) fn of(version: &str) -> Self {
-        if version.contains("CockroachDB") {
-            Self::CockroachDb
-        } else if version.contains("-YB-") {
-            Self::YugabyteDb
-        } else {
-            Self::PostgreSql
-        }
-    }
-}
-
-/// Whether it tells its changes: the feed follows PostgreSQL's transaction numbers.
-pub(super) fn has_feed(kind: Kind) -> bool {
-    kind == Kind::PostgreSql
-}
 
 /// What was found out of a database.
 #[derive(Clone, Copy, Debug)]
@@ -51,57 +22,6 @@ pub(super) struct Facts {
     /// It syncs what it commits.
     pub(super) durable: bool,
 }
-
-/// The statements that serve documents; public for measurements that run the same.
-pub struct Sql {
-    /// Makes rows of absent documents, so that they can be locked.
-    pub place: &'static str,
-    /// Locks rows in the order of their keys, and reads the present revisions.
-    pub lock: &'static str,
-    /// Writes documents whose rows are locked, and counts them.
-    pub write: &'static str,
-    /// Reads documents.
-    pub load: &'static str,
-}
-
-impl Sql {
-    /// With `feed`, writing tells the feed, too.
-    pub fn of(feed: bool) -> Self {
-        Self {
-            place: "INSERT INTO pelago_documents (key, revision, schema)
-                    SELECT absent.key, 0, 0 FROM unnest($1::text[]) AS absent (key)
-                    ON CONFLICT (key) DO NOTHING",
-            lock: "SELECT key, revision FROM pelago_documents WHERE key = ANY($1::text[]) ORDER BY key FOR UPDATE",
-            write: if feed { WRITE_AND_TELL } else { WRITE },
-            load: "SELECT key, revision, schema, value FROM pelago_documents WHERE key = ANY($1::text[])",
-        }
-    }
-}
-
-const WRITE: &str = "
-    WITH changed AS (
-        UPDATE pelago_documents AS document
-        SET revision = new.revision, schema = new.schema, value = new.value
-        FROM unnest($1::text[], $2::bigint[], $3::integer[], $4::bytea[], $5::boolean[])
-            AS new (key, revision, schema, value, told)
-        WHERE document.key = new.key
-        RETURNING document.key
-    )
-    SELECT count(*) FROM changed";
-
-const WRITE_AND_TELL: &str = "
-    WITH changed AS (
-        UPDATE pelago_documents AS document
-        SET revision = new.revision, schema = new.schema, value = new.value
-        FROM unnest($1::text[], $2::bigint[], $3::integer[], $4::bytea[], $5::boolean[])
-            AS new (key, revision, schema, value, told)
-        WHERE document.key = new.key
-        RETURNING document.key, document.revision, document.schema, document.value, new.told
-    ), told AS (
-        INSERT INTO pelago_feed (key, revision, schema, value)
-        SELECT key, revision, schema, value FROM changed WHERE told
-    )
-    SELECT count(*) FROM changed";
 
 /// Creates what is missing, and refuses what is of another version.
 pub(super) async fn prepare(settings: &Settings) -> Result<Facts, String> {
@@ -227,20 +147,4 @@ async fn check(session: &Session) -> Result<bool, Failure> {
         session.within(client.batch_execute(rights)).await?;
     }
     Ok(feed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn databases_say_whose_they_are() {
-        for (version, kind) in [
-            ("PostgreSQL 15.14 (Debian 15.14-0+deb12u1) on x86_64-pc-linux-gnu", Kind::PostgreSql),
-            ("CockroachDB CCL v24.1.0 (x86_64-pc-linux-gnu, built 2024/05/15)", Kind::CockroachDb),
-            ("PostgreSQL 11.2-YB-2.20.1.3-b0 on x86_64-pc-linux-gnu", Kind::YugabyteDb),
-        ] {
-            assert_eq!(Kind::of(version), kind);
-        }
-    }
 }

@@ -2,7 +2,8 @@
 
 use super::address::Settings;
 use super::errors::Failure;
-use super::schema::{Kind, Sql};
+use super::kind::Kind;
+use super::statements::Sql;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,7 +3,7 @@
 use super::ClientId;
 use super::alias::{Alias, Seat};
 use bytes::BytesMut;
-use pelago_model::{ChannelId, Tick};
+use pelago_model::{ChannelId, Numbers, Tick};
 use pelago_wire::client_stream::{put_close, put_frames};
 use pelago_wire::frame::Frame;
 use std::sync::Arc;
@@ -58,8 +58,7 @@ pub(super) struct ClientOut {
     /// Whether it gets something with this delivery.
     pub(super) touched: bool,
     last_tick: Tick,
-    free: Vec<u32>,
-    next_alias: u32,
+    aliases: Numbers,
 }
 
 impl ClientOut {
@@ -71,8 +70,7 @@ impl ClientOut {
             blocked: false,
             touched: false,
             last_tick: tick,
-            free: Vec::new(),
-            next_alias: 0,
+            aliases: Numbers::default(),
         }
     }
 
@@ -126,10 +124,7 @@ impl ClientOut {
     }
 
     pub(super) fn take_alias(&mut self) -> u32 {
-        self.free.pop().unwrap_or_else(|| {
-            self.next_alias += 1;
-            self.next_alias - 1
-        })
+        self.aliases.take()
     }
 
     /// Moves what goes out with this delivery to the end of `bytes`. Closes come last, their aliases are free in the
@@ -154,11 +149,11 @@ impl ClientOut {
             put_frames(bytes, tick.0.saturating_sub(self.last_tick.0), parts);
             self.last_tick = tick;
         }
-        if let Some(mut pending) = pending {
+        if let Some(pending) = pending {
             bytes.extend_from_slice(&pending.snapshots);
             if !pending.closing.is_empty() {
                 put_close(bytes, &pending.closing);
-                self.free.append(&mut pending.closing);
+                pending.closing.iter().for_each(|alias| self.aliases.give_back(*alias));
             }
         }
     }
