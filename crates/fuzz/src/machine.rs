@@ -87,7 +87,6 @@ impl World {
             batch_turns: pelago_node::MAX_BATCH_TURNS,
             limits: pelago_node::ClientLimits::default(),
             max_clients: 10,
-            audit: false,
             build: "fuzz".into(),
             sabotage: Sabotage::default(),
         };
@@ -210,10 +209,7 @@ impl World {
                     self.players.iter_mut().for_each(|player| player.ended(client));
                     Message::Control(ControlInput::Disconnected { client })
                 }
-                Effect::To(_)
-                | Effect::Audit { .. }
-                | Effect::GrantEnded { .. }
-                | Effect::Log { .. } => continue,
+                Effect::To(_) | Effect::GrantEnded { .. } | Effect::Log { .. } => continue,
             };
             let mut effects = Vec::new();
             self.node.handle(self.now, message, &mut effects);

@@ -198,8 +198,6 @@ pub struct ControlConfig {
     pub max_clients: usize,
     /// What each of them may do.
     pub limits: ClientLimits,
-    /// Whether clients may read the books.
-    pub audit: bool,
     /// What clients may fetch by hash.
     pub content: Arc<BTreeMap<ContentHash, Bytes>>,
 }

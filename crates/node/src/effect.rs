@@ -102,13 +102,6 @@ pub enum Effect {
         /// How it ended.
         result: DurableResult,
     },
-    /// To tell a client what the books say; development only.
-    Audit {
-        /// The client.
-        client: ClientId,
-        /// Whose books; empty: the world's.
-        name: String,
-    },
     /// To note something in the log.
     Log {
         /// How bad it is.

@@ -84,8 +84,6 @@ pub struct NodeConfig {
     pub max_clients: usize,
     /// What each of them may do.
     pub limits: ClientLimits,
-    /// Whether clients may read the books.
-    pub audit: bool,
     /// Program and version.
     pub build: String,
     /// For tests only.
@@ -123,7 +121,6 @@ impl NodeConfig {
             islands: self.lands.keys().copied().collect::<BTreeSet<_>>(),
             max_clients: self.max_clients,
             limits: self.limits.clone(),
-            audit: self.audit,
             content: self.content(),
         };
         let login = LoginConfig {

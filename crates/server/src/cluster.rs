@@ -92,8 +92,6 @@ impl Cluster {
                 connections: settings.limits.of_connections(),
                 tls: settings.tls.clone(),
                 files: settings.files.clone(),
-                // The books are opened to those on this machine only.
-                audit: settings.listen.ip().is_loopback(),
             };
             let shell = NodeShell::start(
                 &node,

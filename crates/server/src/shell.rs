@@ -3,7 +3,6 @@
 //! The hub (control, stewards, login) and every lane are tasks with two inboxes: what machines and the store tell each
 //! other, which is bounded by what they do, and what strangers send, which is bounded by its size and waits.
 
-mod audit;
 mod clients;
 mod grants;
 mod links;
@@ -49,8 +48,6 @@ pub(crate) struct NodeSettings {
     pub(crate) clients: ClientLimits,
     /// What each of their connections may do.
     pub(crate) connections: ConnectionLimits,
-    /// Whether clients may read the books.
-    pub(crate) audit: bool,
     /// Encrypts what passes between it and clients.
     pub(crate) tls: Option<ServerTls>,
     /// The files of its clients' connections.
@@ -158,7 +155,6 @@ struct Shared {
     node: NodeId,
     clock: Arc<WorldClock>,
     store: Arc<dyn Store>,
-    game: Arc<dyn Game>,
     status: Arc<Status>,
     hub: Inbox<Message>,
     lanes: Vec<Inbox<LaneInput>>,
@@ -233,13 +229,12 @@ impl NodeShell {
             world: world.number,
             home: world.document.home,
             lands: world.lands.clone(),
-            game: game.clone(),
+            game,
             clock: IslandClock::IDENTITY,
             secret: world.secret(),
             batch_turns: settings.batch_turns,
             max_clients: settings.max_clients,
             limits: settings.clients.clone(),
-            audit: settings.audit,
             build: concat!("pelago ", env!("CARGO_PKG_VERSION")).to_owned(),
             sabotage: pelago_node::node::Sabotage::default(),
         };
@@ -254,7 +249,6 @@ impl NodeShell {
             node: settings.node,
             clock,
             store,
-            game,
             status: status.clone(),
             hub,
             lanes,

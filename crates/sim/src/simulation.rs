@@ -344,7 +344,6 @@ impl Simulation {
             batch_turns: pelago_node::MAX_BATCH_TURNS,
             limits: pelago_node::ClientLimits::default(),
             max_clients: 1000,
-            audit: false,
             build: "sim".into(),
             sabotage: self.setup.sabotage,
         }

@@ -104,13 +104,6 @@ impl Control {
             Some(client_message::Body::Fetch(fetch)) => {
                 self.fetch(now, client, fetch.hash, effects);
             }
-            Some(client_message::Body::Audit(audit)) if self.config.audit => {
-                effects.push(Effect::Audit { client, name: audit.name });
-            }
-            Some(client_message::Body::Audit(_)) => {
-                let refusal = Refusal::new("forbidden", "The books are closed here.");
-                self.refuse(client, &refusal, effects);
-            }
             Some(client_message::Body::Bye(_)) => self.forget(client, effects),
             _ => {
                 self.malformed += 1;

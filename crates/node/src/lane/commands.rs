@@ -57,7 +57,7 @@ impl Lane {
                 self.remove_with_checkpoint(now, client, effects);
                 effects.push(Effect::CloseClient { client });
             }
-            client_message::Body::Hello(_) | client_message::Body::Audit(_) => {
+            client_message::Body::Hello(_) => {
                 self.counters.malformed += 1;
                 self.close(client, "malformed", "That comes before the welcome.", effects);
             }

@@ -1,6 +1,6 @@
 //! The tasks of the machines: inputs in, effects out.
 
-use super::{Outlet, Shared, audit, grants, links};
+use super::{Outlet, Shared, grants, links};
 use bytes::BytesMut;
 use pelago_cluster::{LinkId, LinksInput};
 use pelago_model::{Machine, WorldTime};
@@ -199,7 +199,6 @@ fn perform(
                 shared.store.commit(transaction, Box::new(done));
             }
             Effect::GrantEnded { number, result } => grants::ended(shared, number, result),
-            Effect::Audit { client, name } => audit::answer(shared.clone(), client, name),
             Effect::Log { level, trace, text } => match level {
                 Level::Debug => tracing::debug!(node, trace, "{text}"),
                 Level::Info => tracing::info!(node, trace, "{text}"),

@@ -133,7 +133,7 @@ impl Simulation {
                     }
                 }
                 Effect::GrantEnded { number, result } => self.granted(number, result),
-                Effect::Audit { .. } | Effect::Log { .. } => {}
+                Effect::Log { .. } => {}
             }
         }
         for (end, until) in full {
