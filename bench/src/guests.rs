@@ -3,7 +3,7 @@
 use crate::cores;
 use crate::process::{Process, Usage};
 use anyhow::{Context, Result};
-use pelago_client::rude::{Answer, Blocked, Rudeness, VisitError, visit};
+use pelago_bots::abuse::{Abuse, Answer, Blocked, VisitError, visit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -115,8 +115,8 @@ pub(crate) fn run(arguments: &GuestsArguments) -> Result<()> {
     runtime.block_on(async {
         let mut end = signal(SignalKind::terminate())?;
         let mut interrupted = signal(SignalKind::interrupt())?;
-        let kinds = Rudeness::ALL.iter().copied();
-        let total = Rudeness::ALL.len() * arguments.of_each;
+        let kinds = Abuse::ALL.iter().copied();
+        let total = Abuse::ALL.len() * arguments.of_each;
         let guests = kinds.flat_map(|kind| (0..arguments.of_each).map(move |place| (kind, place)));
         for (number, (kind, place)) in guests.enumerate() {
             let address = arguments.connect[number % arguments.connect.len()].clone();
@@ -148,7 +148,7 @@ fn source(number: usize) -> Option<IpAddr> {
 /// One guest that comes again and again, always the same avatar.
 async fn visit_again(
     visits: Shared,
-    kind: Rudeness,
+    kind: Abuse,
     address: String,
     number: usize,
     (place, wait): (usize, Duration),

@@ -1,7 +1,7 @@
 //! What a run has measured, and what that means.
 
 use crate::scenario::{Targets, Variant};
-use pelago_client::bots::Report;
+use pelago_bots::Report;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

@@ -5,7 +5,7 @@ use crate::process::{Addresses, Metrics, Process};
 use crate::run::start;
 use crate::scenario::{GuestsPart, Variant};
 use anyhow::{Context, Result};
-use pelago_client::bots::{Fleet, Interim};
+use pelago_bots::{Fleet, Interim};
 use serde::Serialize;
 use std::fmt;
 use std::path::Path;

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use figment::Figment;
 use figment::providers::{Format, Toml};
+use pelago_bots::{Behavior, Plan};
 use pelago_client::Transport;
-use pelago_client::bots::{Behavior, Plan};
 use pelago_net::Trust;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};

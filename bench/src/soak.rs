@@ -10,7 +10,7 @@ use crate::process::{Addresses, Metrics, Process, Usage};
 use crate::run::start;
 use crate::scenario::Scenario;
 use anyhow::{Context, Result};
-use pelago_client::bots::{Fleet, Interim, Plan};
+use pelago_bots::{Fleet, Interim, Plan};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

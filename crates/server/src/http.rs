@@ -4,6 +4,7 @@
 
 mod access;
 mod body;
+pub(crate) mod books;
 mod document;
 mod grants;
 mod serve;
@@ -72,7 +73,9 @@ pub(crate) fn router(
         .route("/api/v1/islands", get(islands))
         .route("/api/v1/avatars/{id}", get(avatar))
         .route(&format!("{DOCUMENT}{{*key}}"), get(document::get).patch(document::patch))
+        .route("/api/v1/audit", get(books::of_world))
         .route("/api/v1/audit/{avatar}", get(grants::audit))
+        .route("/api/v1/books/{name}", get(books::of_avatar))
         .route(GRANTS, post(grants::grant))
         .merge(kept)
         .route("/api/{*rest}", any(unknown))

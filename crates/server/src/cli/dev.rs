@@ -10,8 +10,8 @@ use crate::world::{NEW_ISLAND_SIZE, NewWorld};
 use crate::{http, metrics};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use pelago_bots::{Behavior, Plan};
 use pelago_client::Transport;
-use pelago_client::bots::{self, Behavior, Plan};
 use pelago_game::Game;
 use pelago_net::recording::Passage;
 use pelago_net::{Listener, OpenFiles, ServerTls, Trust};
@@ -162,7 +162,7 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
             None => Transport::Tcp,
         };
         let plan = Plan { seed: arguments.seed, transport, ..plan };
-        anyhow::Ok(tokio::spawn(bots::run(plan, stopping.subscribe())))
+        anyhow::Ok(tokio::spawn(pelago_bots::run(plan, stopping.subscribe())))
     });
     let players = players.transpose()?;
 

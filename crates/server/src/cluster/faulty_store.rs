@@ -2,10 +2,9 @@
 //! within a bound and is then refused with a public code; nothing that was acknowledged is lost; recovery is by itself.
 #![allow(clippy::disallowed_methods, reason = "real sockets live in real time")]
 
-use super::hostile_network::{player, settings, stop, until};
+use super::hostile_network::{player, settings, stop, until, verify};
 use super::*;
-use pelago_client::Transport;
-use pelago_client::bots::{self, Behavior, Plan};
+use pelago_bots::{Behavior, Plan};
 use pelago_frontier::Frontier;
 use pelago_model::{CommitOutcome, Key, Transaction};
 use pelago_store::{CommitDone, LoadDone, Memory, Store, StoreLayer};
@@ -127,7 +126,7 @@ async fn weathers(trouble: Trouble, time: Duration) {
         ..Plan::new(addresses.clone(), 30, Behavior::Gather)
     };
     let (end, ended) = watch::channel(false);
-    let bots = tokio::spawn(bots::run(plan, ended));
+    let bots = tokio::spawn(pelago_bots::run(plan, ended));
     sleep(Duration::from_secs(4)).await;
 
     store.set(trouble);
@@ -162,7 +161,7 @@ async fn weathers(trouble: Trouble, time: Duration) {
     sleep(Duration::from_secs(3)).await;
     end.send_replace(true);
     bots.await.unwrap().unwrap();
-    let verdict = bots::verify(&journal, &addresses[0], &Transport::Tcp).await.unwrap();
+    let verdict = verify(&cluster, &journal);
     assert!(verdict.objections.is_empty(), "{:?}", verdict.objections);
     assert!(verdict.acknowledged > 10, "{} commands at all", verdict.acknowledged);
     stop(cluster).await;

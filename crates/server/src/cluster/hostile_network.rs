@@ -10,16 +10,17 @@ pub(super) mod player;
 mod proxy;
 
 use super::{Cluster, ClusterSettings};
+use crate::http::books::{avatar_books, world_totals};
 use crate::shell::NodeShell;
 use crate::world::NewWorld;
-use pelago_client::Transport;
-use pelago_client::bots::{self, Behavior, Plan};
+use pelago_bots::{Behavior, Journal, Plan, Verdict};
 use pelago_cluster::Member;
 use pelago_frontier::Frontier;
 use pelago_model::NodeId;
 use pelago_net::OpenFiles;
 use player::{PATIENCE, Player, goes_to};
 use proxy::{NetworkConditions, Proxy};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -68,6 +69,15 @@ pub(super) async fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
+/// Compares a journal with the books of the world, as they are in the store.
+pub(super) fn verify(cluster: &Cluster, journal: &Path) -> Verdict {
+    let journal = Journal::read(journal).unwrap();
+    let (store, game) = (&*cluster.store, &*cluster.game);
+    let found = journal.names().filter_map(|name| avatar_books(store, game, name).unwrap());
+    let books = found.map(|books| (books.name.clone(), books)).collect();
+    journal.compare(&books, &world_totals(store, game).unwrap())
+}
+
 /// One walks, the other sees it.
 async fn is_seen(who: &mut Player, observer: &mut Player) {
     let there = who.walk().await;
@@ -91,12 +101,12 @@ async fn a_client_behind_a_hostile_network_sees_what_there_is() {
         proxy.set(NetworkConditions::default());
         is_seen(&mut anna, &mut bert).await;
     }
-    assert_eq!(bert.session.view.gaps(), 0);
+    assert_eq!(bert.session.view().gaps(), 0);
     proxy.set(NetworkConditions { half_open: true, ..NetworkConditions::default() });
     // The old connection stands as far as the node knows; the new one supersedes it.
     let mut again = Player::arrive(&cluster.nodes[1].tcp.to_string(), "Bert").await;
-    assert_eq!(again.session.avatar, bert.session.avatar);
-    assert!(again.session.welcome.epoch > bert.session.welcome.epoch);
+    assert_eq!(again.session.avatar(), bert.session.avatar());
+    assert!(again.session.welcome().epoch > bert.session.welcome().epoch);
     is_seen(&mut again, &mut anna).await;
     stop(cluster).await;
 }
@@ -113,7 +123,7 @@ async fn commands_that_a_cut_left_unanswered_happened_once_or_not_at_all() {
     let plan =
         Plan { journal: Some(journal.clone()), ..Plan::new(addresses, 30, Behavior::Gather) };
     let (end, ended) = watch::channel(false);
-    let bots = tokio::spawn(bots::run(plan, ended));
+    let bots = tokio::spawn(pelago_bots::run(plan, ended));
     for _ in 0..6 {
         sleep(Duration::from_millis(1500)).await;
         proxy.cut();
@@ -121,8 +131,7 @@ async fn commands_that_a_cut_left_unanswered_happened_once_or_not_at_all() {
     sleep(Duration::from_millis(1500)).await;
     end.send_replace(true);
     bots.await.unwrap().unwrap();
-    let address = cluster.nodes[0].tcp.to_string();
-    let verdict = bots::verify(&journal, &address, &Transport::Tcp).await.unwrap();
+    let verdict = verify(&cluster, &journal);
     assert!(verdict.objections.is_empty(), "{:?}", verdict.objections);
     assert!(verdict.acknowledged > 10, "{} commands at all", verdict.acknowledged);
     stop(cluster).await;

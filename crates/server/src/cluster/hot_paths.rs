@@ -2,7 +2,7 @@
 
 use super::Cluster;
 use super::hostile_network::{settings, stop, until};
-use pelago_client::bots::{self, Behavior, Plan};
+use pelago_bots::{Behavior, Plan};
 use pelago_frontier::Frontier;
 use pelago_model::{Document, Key};
 use pelago_store::{Change, FeedError, FeedPosition, Memory, ReadError, Store, StoreLayer};
@@ -61,7 +61,7 @@ async fn nothing_that_players_do_scans_the_store() {
             kick_mean: Some(Duration::from_secs(2)),
             ..Plan::new(addresses.clone(), 12, behavior)
         };
-        let report = bots::run(plan, stopped.clone()).await.unwrap();
+        let report = pelago_bots::run(plan, stopped.clone()).await.unwrap();
         assert_eq!(report.connected, 12);
         acknowledged += report.commands.acked;
     }
