@@ -1,4 +1,4 @@
-//! Rude guests and blocked readers, in a process of their own: what they take of the CPU is not the bots'.
+//! Abusive guests and blocked readers, in a process of their own: what they take of the CPU is not the bots'.
 
 use crate::cores;
 use crate::process::{Process, Usage};
@@ -32,7 +32,7 @@ pub(crate) struct GuestsArguments {
     /// Nodes
     #[arg(long, value_delimiter = ',')]
     connect: Vec<String>,
-    /// Rude guests of each kind
+    /// Abusive guests of each kind
     #[arg(long, default_value_t = 0)]
     of_each: usize,
     /// Readers that read nothing
@@ -88,7 +88,7 @@ impl Guests {
         Ok(Self { process: Process::start(command)?, results })
     }
 
-    /// What they use of the machine: those who starve are not rude.
+    /// What they use of the machine: those who starve are not abusive.
     pub(crate) fn usage(&self) -> Result<Usage> {
         self.process.usage()
     }

@@ -26,7 +26,7 @@ const LEAST_SAMPLES: u32 = 18;
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(120);
 /// The mean of the times until a bot is kicked.
 const KICK_MEAN: Duration = Duration::from_secs(300);
-/// Rude guests of each kind, and readers that stop and resume.
+/// Abusive guests of each kind, and readers that stop and resume.
 const OF_EACH: &str = "2";
 const BLOCKED: &str = "100";
 

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// The rooms of the architecture: a package, and those of the workspace that it may use.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     ("pelago-model", &[]),
     ("pelago-wire", &["pelago-model"]),
     ("pelago-game", &["pelago-model"]),
@@ -17,6 +17,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("pelago-store", &["pelago-model"]),
     ("pelago-net", &["pelago-model", "pelago-wire"]),
     ("pelago-client", &["pelago-model", "pelago-wire", "pelago-net"]),
+    ("pelago-bots", &["pelago-model", "pelago-wire", "pelago-net", "pelago-client"]),
     ("pelago-frontier", &["pelago-model", "pelago-game"]),
     // The binary carries the reference game and the bots: one file to hand out.
     (
@@ -31,6 +32,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
             "pelago-store",
             "pelago-net",
             "pelago-client",
+            "pelago-bots",
             "pelago-frontier",
         ],
     ),
@@ -45,6 +47,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
             "pelago-cluster",
             "pelago-node",
             "pelago-store",
+            "pelago-client",
             "pelago-frontier",
         ],
     ),
@@ -61,10 +64,14 @@ const LAYERS: [(&str, &[&str]); 15] = [
             "pelago-store",
             "pelago-net",
             "pelago-client",
+            "pelago-bots",
             "pelago-frontier",
         ],
     ),
-    ("pelago-bench", &["pelago-client", "pelago-model", "pelago-net", "pelago-store"]),
+    (
+        "pelago-bench",
+        &["pelago-client", "pelago-bots", "pelago-model", "pelago-net", "pelago-store"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -87,6 +87,8 @@ pub struct Client {
     commands: Commands,
     moves: u32,
     pings: Pings,
+    /// When it said hello.
+    greeted: LocalTime,
     estimate: Estimate,
     welcome: Welcome,
     clock: IslandClock,
@@ -110,7 +112,8 @@ impl Client {
             commands,
             moves: 0,
             pings: Pings { next: begin, unanswered: None, deadline: begin },
-            estimate: Estimate::begin(begin, WorldTime(0)),
+            greeted: begin,
+            estimate: Estimate::begin(begin, begin, WorldTime(0)),
             welcome: Welcome::default(),
             clock: IslandClock::IDENTITY,
             path: Trajectory::still(IslandTime(0), Position::default()),
@@ -252,6 +255,7 @@ impl Client {
 
     fn greet(&mut self, now: LocalTime, effects: &mut Vec<Effect>) {
         self.phase = Phase::Greeting(now.plus(WELCOME_TIMEOUT_MS));
+        self.greeted = now;
         let identity = &self.settings.identity;
         let hello = Hello {
             oldest_version: PROTOCOL_OLDEST,
@@ -347,10 +351,25 @@ impl Client {
 
     fn send_durable(&mut self, effects: &mut Vec<Effect>) {
         let may_send = self.phase == Phase::Playing && !self.blocked;
-        let Some(durable) = self.commands.durable.as_mut().filter(|_| may_send) else { return };
-        (durable.sent, durable.repeat_at) = (true, None);
+        let Some(durable) = &mut self.commands.durable else { return };
+        (durable.waits, durable.repeat_at) = (!may_send, None);
+        if !may_send {
+            return;
+        }
+        durable.sent = true;
         let (sequence, payload) = (durable.sequence, durable.payload.clone());
         self.send(client_message::Body::Act(client::Act { sequence, payload, number: 0 }), effects);
+    }
+
+    /// Asks for the content that the connection before this one has not brought.
+    fn fetch_again(&mut self, effects: &mut Vec<Effect>) {
+        self.commands.fetches_wait = self.blocked;
+        if self.blocked {
+            return;
+        }
+        for hash in self.commands.fetches.clone() {
+            self.send_fetch(hash, effects);
+        }
     }
 
     fn send_fetch(&mut self, hash: Bytes, effects: &mut Vec<Effect>) {
@@ -368,8 +387,11 @@ impl Client {
         if let Some(request) = self.waiting_move.take() {
             self.send(client_message::Body::Move(request), effects);
         }
-        if self.commands.durable.as_ref().is_some_and(|it| !it.sent) {
+        if self.commands.durable.as_ref().is_some_and(|it| it.waits) {
             self.send_durable(effects);
+        }
+        if self.commands.fetches_wait {
+            self.fetch_again(effects);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Rude guests at a real server: each gets exactly its answer, and honest players beside them are served.
+//! Abusive guests at a real server: each gets exactly its answer, and honest players beside them are served.
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "real processes live in real time")]
 
@@ -147,7 +147,7 @@ async fn honest_players(world: &World, until: Instant) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_rude_guest_gets_its_answer_and_honest_players_are_served() {
+async fn every_abusive_guest_gets_its_answer_and_honest_players_are_served() {
     let world = World::start(LIMITS);
     let mut visits = JoinSet::new();
     for (number, abuse) in Abuse::ALL.into_iter().enumerate() {

@@ -27,8 +27,8 @@ fn every_limit_has_a_row_and_every_row_a_limit() {
 }
 
 #[test]
-fn every_rude_guest_has_a_row_with_its_answer() {
-    let mut described = rows("Rude guests");
+fn every_abusive_guest_has_a_row_with_its_answer() {
+    let mut described = rows("Abusive guests");
     for abuse in Abuse::ALL {
         let row = described.next().unwrap();
         assert_eq!(row[0], format!("`{abuse:?}`"));

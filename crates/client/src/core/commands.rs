@@ -18,6 +18,8 @@ pub(super) struct Durable {
     pub(super) payload: Bytes,
     /// It has left this client at least once: its number is its own from then on.
     pub(super) sent: bool,
+    /// It is to be sent as soon as the connection takes bytes.
+    pub(super) waits: bool,
     /// When it is repeated because the node could not tell what became of it.
     pub(super) repeat_at: Option<LocalTime>,
     pub(super) pause: Pause,
@@ -49,6 +51,8 @@ pub(super) struct Commands {
     pub(super) live_number: u64,
     /// Hashes of content, at most [`MAX_FETCHES`].
     pub(super) fetches: BTreeSet<Bytes>,
+    /// They are to be asked for again as soon as the connection takes bytes.
+    pub(super) fetches_wait: bool,
 }
 
 impl Commands {
@@ -57,6 +61,7 @@ impl Commands {
             sequence: it.sequence,
             payload: it.payload,
             sent: true,
+            waits: false,
             repeat_at: None,
             pause: Pause::FIRST,
         });
@@ -66,6 +71,7 @@ impl Commands {
             live: BTreeSet::new(),
             live_number: 0,
             fetches: BTreeSet::new(),
+            fetches_wait: false,
         }
     }
 

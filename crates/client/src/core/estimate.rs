@@ -17,14 +17,18 @@ pub(super) struct Estimate {
     /// World time minus local time, as it should be told.
     wanted_ms: i64,
     /// Of the fastest round trip. Old records fade by a millisecond per pong, so that a changed route is noticed.
-    round_trip_ms: Option<i64>,
+    round_trip_ms: i64,
+    /// No pong has been faster than the welcome.
+    is_first: bool,
 }
 
 impl Estimate {
-    /// A node said hello with this world time.
-    pub(super) fn begin(now: LocalTime, world: WorldTime) -> Self {
+    /// A node answered the hello that was sent at `sent` with this world time. The time of a login is in between, so that
+    /// half of the round trip tells nothing.
+    pub(super) fn begin(now: LocalTime, sent: LocalTime, world: WorldTime) -> Self {
         let offset_ms = world.0.saturating_sub(now.0);
-        Self { offset_ms, since: now, wanted_ms: offset_ms, round_trip_ms: None }
+        let round_trip_ms = now.since(sent).clamp(0, MAX_ROUND_TRIP_MS);
+        Self { offset_ms, since: now, wanted_ms: offset_ms, round_trip_ms, is_first: true }
     }
 
     /// World time.
@@ -52,17 +56,13 @@ impl Estimate {
             return None;
         }
         let wanted_ms = world.0.saturating_add(round_trip_ms / 2).saturating_sub(now.0);
-        match self.round_trip_ms {
-            // The welcome may have waited for a login; the first pong replaces what it told.
-            None => (self.offset_ms, self.since, self.wanted_ms) = (wanted_ms, now, wanted_ms),
-            Some(best_ms) if round_trip_ms <= best_ms => {
-                (self.offset_ms, self.since) = (self.offset_at(now), now);
-                self.wanted_ms = wanted_ms;
-            }
-            Some(_) => {}
+        // A pong that the application let wait has a long round trip, and tells less than the welcome.
+        if round_trip_ms <= self.round_trip_ms {
+            let is_first = std::mem::take(&mut self.is_first);
+            self.offset_ms = if is_first { wanted_ms } else { self.offset_at(now) };
+            (self.since, self.wanted_ms) = (now, wanted_ms);
         }
-        let faded_ms = self.round_trip_ms.map_or(round_trip_ms, |best_ms| best_ms + 1);
-        self.round_trip_ms = Some(round_trip_ms.min(faded_ms));
+        self.round_trip_ms = round_trip_ms.min(self.round_trip_ms + 1);
         Some(round_trip_ms)
     }
 }
@@ -74,8 +74,11 @@ mod tests {
 
     #[test]
     fn the_fastest_round_trip_counts() {
-        let mut estimate = Estimate::begin(LocalTime(100), WorldTime(5_000));
+        let mut estimate = Estimate::begin(LocalTime(100), LocalTime(0), WorldTime(5_000));
         assert_eq!(estimate.at(LocalTime(200)), WorldTime(5_100));
+        // One that is slower than the welcome was changes nothing.
+        assert_eq!(estimate.pong(LocalTime(250), LocalTime(100), WorldTime(9_000)), Some(150));
+        assert_eq!(estimate.at(LocalTime(250)), WorldTime(5_150));
         assert_eq!(estimate.pong(LocalTime(300), LocalTime(200), WorldTime(6_000)), Some(100));
         assert_eq!(estimate.at(LocalTime(300)), WorldTime(6_050));
         // A slower one changes nothing.
@@ -90,7 +93,7 @@ mod tests {
 
     #[test]
     fn numbers_that_no_ping_had_are_no_round_trips() {
-        let mut estimate = Estimate::begin(LocalTime(100), WorldTime(5_000));
+        let mut estimate = Estimate::begin(LocalTime(100), LocalTime(0), WorldTime(5_000));
         for sent in [i64::MIN, -1_000_000, 101, i64::MAX] {
             assert_eq!(estimate.pong(LocalTime(100), LocalTime(sent), WorldTime(i64::MAX)), None);
         }
@@ -102,7 +105,7 @@ mod tests {
         fn after_the_first_pong_time_never_steps_back(
             pongs in prop::collection::vec((1i64..4000, 0i64..3000, -10_000i64..10_000), 1..40),
         ) {
-            let mut estimate = Estimate::begin(LocalTime(0), WorldTime(0));
+            let mut estimate = Estimate::begin(LocalTime(0), LocalTime(-9), WorldTime(0));
             let mut now = LocalTime(10_000);
             estimate.pong(now, now, WorldTime(10_000));
             let mut last = estimate.at(now);
@@ -118,7 +121,7 @@ mod tests {
 
         #[test]
         fn no_number_of_a_node_is_too_large(world: i64, sent: i64, now: i64, later: i64) {
-            let mut estimate = Estimate::begin(LocalTime(now), WorldTime(world));
+            let mut estimate = Estimate::begin(LocalTime(now), LocalTime(sent), WorldTime(world));
             estimate.pong(LocalTime(later), LocalTime(sent), WorldTime(world));
             estimate.at(LocalTime(now.max(later)));
         }

@@ -97,7 +97,7 @@ impl Client {
         self.path = Trajectory::try_from(path)?;
         self.clock = clock;
         self.view = View::new(IslandId(welcome.island), clock, Tick(welcome.tick));
-        self.estimate = Estimate::begin(now, WorldTime(welcome.world_time_ms));
+        self.estimate = Estimate::begin(now, self.greeted, WorldTime(welcome.world_time_ms));
         self.phase = Phase::Playing;
         self.pings.unanswered = None;
         let under_new_number = self.settings.sabotage.repeat_under_new_number;
@@ -114,9 +114,7 @@ impl Client {
                 effects.push(Effect::Event(Event::Outcome(outcome)));
             }
         }
-        for hash in self.commands.fetches.clone() {
-            self.send_fetch(hash, effects);
-        }
+        self.fetch_again(effects);
         self.send_ping(now, effects);
         Ok(())
     }

@@ -65,7 +65,7 @@ impl Client {
         let sequence = self.commands.next_sequence();
         let pause = Pause::FIRST;
         self.commands.durable =
-            Some(Durable { sequence, payload, sent: false, repeat_at: None, pause });
+            Some(Durable { sequence, payload, sent: false, waits: false, repeat_at: None, pause });
         self.send_durable(effects);
         Ok(())
     }

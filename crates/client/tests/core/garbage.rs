@@ -96,6 +96,7 @@ fn a_node_that_welcomes_and_then_talks_nonsense_is_asked_less_and_less_often() {
         pauses.push(wake.since(world.now));
         world.now = wake;
         world.input(Input::Wake);
+        world.to_node.clear();
         world.connect();
         world.node_hears();
         world.client_hears();
