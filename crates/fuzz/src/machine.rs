@@ -113,8 +113,8 @@ impl World {
         let book = vec![member(SELF), member(OTHER)];
         world.tell(Message::Control(ControlInput::Book(book)));
         world.link();
-        world.connect(0);
-        world.connect(1);
+        world.start(0);
+        world.start(1);
         world.pass(250);
         world
     }
@@ -143,12 +143,21 @@ impl World {
     fn pass(&mut self, ms: i64) {
         let until = self.now.plus(ms);
         for wake in 0.. {
-            let Some(next) = self.node.next_wake().filter(|next| *next <= until) else { break };
+            let players = self.players.iter().map(Player::next_wake);
+            let next = players.chain([self.node.next_wake()]).flatten().min();
+            let Some(next) = next.filter(|next| *next <= until) else { break };
             assert!(wake < WAKES, "it wakes without end");
             self.now = next.max(self.now);
-            let mut effects = Vec::new();
-            self.node.wake(self.now, &mut effects);
-            self.perform(effects);
+            for player in 0..self.players.len() {
+                if self.players[player].next_wake().is_some_and(|at| at <= self.now) {
+                    self.wake_player(player);
+                }
+            }
+            if self.node.next_wake().is_some_and(|at| at <= self.now) {
+                let mut effects = Vec::new();
+                self.node.wake(self.now, &mut effects);
+                self.perform(effects);
+            }
         }
         self.now = until;
     }
@@ -170,6 +179,7 @@ impl World {
         while let Some(effect) = queue.pop_front() {
             count += 1;
             assert!(count < FOLLOWERS, "it goes on without end");
+            let mut messages = Vec::new();
             let message = match effect {
                 Effect::Load { part, request_id, keys } => {
                     let documents = Some(keys.iter().map(|key| self.store.get(key)).collect());
@@ -202,15 +212,28 @@ impl World {
                     continue;
                 }
                 Effect::SendClient { client, bytes } => {
-                    self.players.iter_mut().for_each(|player| player.hears(client, &bytes));
+                    for player in &mut self.players {
+                        messages.extend(player.hears(self.now, client, &bytes));
+                    }
+                    self.answer(messages, &mut queue);
                     continue;
                 }
                 Effect::CloseClient { client } => {
-                    self.players.iter_mut().for_each(|player| player.ended(client));
+                    for player in &mut self.players {
+                        messages.extend(player.ended(self.now, client));
+                    }
                     Message::Control(ControlInput::Disconnected { client })
                 }
                 Effect::To(_) | Effect::GrantEnded { .. } | Effect::Log { .. } => continue,
             };
+            messages.push(message);
+            self.answer(messages, &mut queue);
+        }
+    }
+
+    /// Hands messages to the node, and puts what follows behind what is to be done already.
+    fn answer(&mut self, messages: Vec<Message>, queue: &mut VecDeque<Effect>) {
+        for message in messages {
             let mut effects = Vec::new();
             self.node.handle(self.now, message, &mut effects);
             queue.extend(effects);

@@ -99,9 +99,9 @@ impl StoreLayer for Troubled {
     }
 }
 
-/// How long a durable command may wait until it is answered, one way or the other: the steward's deadline, and what it
-/// takes until that is noticed.
-const LONGEST_WAIT: Duration = Duration::from_secs(8);
+/// How long a durable command may wait until it is answered, one way or the other: the longest pause of a client before it
+/// asks again, the steward's deadline, and what it takes until that is noticed.
+const LONGEST_WAIT: Duration = Duration::from_secs(16);
 
 /// Asks for something durable, and returns the code of its refusal.
 async fn durable(who: &mut Player) -> String {
