@@ -128,6 +128,7 @@ mod tests {
     use super::super::{BookError, BookFuture, InProcessBook};
     use super::*;
     use pelago_model::{Incarnation, NodeId};
+    use std::collections::BTreeSet;
     use std::sync::Mutex;
     use tokio::sync::watch;
 

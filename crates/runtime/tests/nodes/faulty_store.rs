@@ -3,8 +3,7 @@
 
 use crate::harness::{Cluster, verify};
 use crate::player::{PATIENCE, Player, goes_to};
-use pelago_bots::{self as bots, Behavior, Plan};
-use pelago_client::Transport;
+use pelago_bots::{Behavior, Plan};
 use pelago_model::{CommitOutcome, Key, Transaction};
 use pelago_store::{CommitDone, LoadDone, Memory, Store, StoreLayer};
 use std::collections::BTreeSet;

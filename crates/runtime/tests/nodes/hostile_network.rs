@@ -3,7 +3,7 @@
 use crate::harness::{Cluster, address, is_seen, listeners, until, verify};
 use crate::player::Player;
 use crate::proxy::{NetworkConditions, Proxy};
-use pelago_bots::{self as bots, Behavior, Plan};
+use pelago_bots::{Behavior, Plan};
 use pelago_runtime::Alarm;
 use std::cell::RefCell;
 use std::time::Duration;

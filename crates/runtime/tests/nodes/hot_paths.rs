@@ -1,7 +1,7 @@
 //! What players wait for asks for keys: no login, walk, command or goodbye scans the store or reads its feed.
 
 use crate::harness::Cluster;
-use pelago_bots::{self as bots, Behavior, Plan};
+use pelago_bots::{Behavior, Plan};
 use pelago_model::{Document, Key};
 use pelago_store::{Change, FeedError, FeedPosition, Memory, ReadError, Store, StoreLayer};
 use std::ops::ControlFlow;
