@@ -1,7 +1,7 @@
 //! The tasks of a node: sockets, store and clock around its machines.
 //!
-//! The hub (control, stewards, login) and every lane are tasks with two mailboxes: what machines and the store tell each
-//! other, which is bounded by what they do, and what strangers send, which is bounded by its size and waits.
+//! The hub (control, stewards, login) and every lane are tasks with two mailboxes: what machines and the store tell
+//! each other, which is bounded by what they do, and what strangers send, which is bounded by its size and waits.
 
 mod audit;
 mod clients;
@@ -27,7 +27,7 @@ use pelago_store::Store;
 use pelago_world::ClientId;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use throttle::Throttle;
 
@@ -89,11 +89,11 @@ impl<T> Inbox<T> {
 
 impl Shared {
     fn client(&self, client: ClientId) -> Option<Sender> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&client).cloned()
+        locked(&self.clients).get(&client).cloned()
     }
 
     fn link(&self, link: LinkId) -> Option<Sender> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner).get(&link).cloned()
+        locked(&self.links).get(&link).cloned()
     }
 
     fn next_connection(&self) -> u64 {
@@ -111,7 +111,7 @@ impl Shared {
         for lane in &self.lanes {
             lane.tell(LaneInput::Shutdown);
         }
-        let clients = || self.clients.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let clients = || locked(&self.clients).len();
         let gone = async {
             while clients() > 0 {
                 tokio::time::sleep(LOOK_FOR_CLIENTS_EVERY).await;
@@ -119,6 +119,19 @@ impl Shared {
         };
         drop(tokio::time::timeout(LEAVING_TIME, gone).await);
     }
+
+    /// Closes every connection. Its task may have ended already: then nothing but its sender holds it open.
+    pub(crate) fn hang_up(&self) {
+        let clients = std::mem::take(&mut *locked(&self.clients));
+        clients.into_values().for_each(|sender| sender.close());
+        let links = std::mem::take(&mut *locked(&self.links));
+        links.into_values().for_each(|sender| sender.close());
+    }
+}
+
+/// Maps of senders are whole after every step.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// With what the tasks of a node are started.

@@ -48,8 +48,8 @@ pub(super) fn ended(shared: &Shared, number: u64, result: DurableResult) {
 }
 
 impl Shared {
-    /// Grants something to an avatar. A refusal as `unknown` means that it may have happened: the same grant is to be asked for
-    /// again, here or at another node.
+    /// Grants something to an avatar. A refusal as `unknown` means that it may have happened: the same grant is to be
+    /// asked for again, here or at another node.
     pub(crate) async fn grant(
         &self,
         (key, avatar): (GrantKey, EntityId),
