@@ -70,7 +70,10 @@ impl Node {
 
     /// What it can do at present.
     pub fn readiness(&self) -> Readiness {
-        self.shared.status.readiness(self.shared.clock.now())
+        let readiness = self.shared.status.readiness(self.shared.clock.now());
+        // What a lane has noted last outlives it for a moment.
+        let runs = self.supervised.failure().borrow().is_none();
+        Readiness { lanes_tick: readiness.lanes_tick && runs, ..readiness }
     }
 
     /// Whether players can be sent to it.
