@@ -148,7 +148,7 @@ impl Bot {
         } else {
             near.iter().min_by_key(by_distance)
         };
-        let Some((slot, natural)) = chosen.copied() else { return None };
+        let (slot, natural) = chosen.copied()?;
         self.target = Some((chunk, slot));
         let distance = (natural.position.distance_squared(here) as f64).sqrt();
         if distance <= f64::from(NEAR_UNITS) {
@@ -165,7 +165,7 @@ impl Bot {
 
     /// The natural objects of a chunk, or `None` while they are being fetched.
     async fn naturals(&mut self, session: &mut Session, chunk: ChunkId) -> Option<Vec<Natural>> {
-        let Some(manifest) = self.manifest(session).await else { return None };
+        let manifest = self.manifest(session).await?;
         let Some(hash) = manifest.tile(chunk) else { return Some(Vec::new()) };
         match self.known(&hash) {
             Some(tile) => Some(decode_naturals(&tile, chunk).unwrap_or_default()),

@@ -135,15 +135,13 @@ impl Simulation {
                 let player = &mut self.players[number];
                 player.avatar = Some(player.core.avatar());
             }
-            Told::Outcome(outcome) if outcome.sequence > 0 => {
-                if outcome.code.is_empty() {
-                    self.players[number].acknowledged += 1;
-                    self.outcome.acknowledged += 1;
-                    let core = &self.players[number].core;
-                    let whose = (core.avatar(), core.welcome().epoch);
-                    self.check_acknowledged(whose, outcome.sequence, &outcome.chain)?;
-                    self.check_asked_once(&self.players[number])?;
-                }
+            Told::Outcome(outcome) if outcome.sequence > 0 && outcome.code.is_empty() => {
+                self.players[number].acknowledged += 1;
+                self.outcome.acknowledged += 1;
+                let core = &self.players[number].core;
+                let whose = (core.avatar(), core.welcome().epoch);
+                self.check_acknowledged(whose, outcome.sequence, &outcome.chain)?;
+                self.check_asked_once(&self.players[number])?;
             }
             Told::Disconnected(Loss::Malformed(malformed)) => {
                 let text =
