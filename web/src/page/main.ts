@@ -87,6 +87,7 @@ class Page {
         if (sentence) this.hud.toast(sentence);
       },
       noticed: (notice) => this.noticed(notice as Granted),
+      unsettled: (sentence) => this.hud.toast(sentence),
       lost: (sentence, retry) => this.hud.banner(retry ? `${sentence} Trying again…` : sentence),
     });
     hud.onSay = (text) => this.session.say(text);
