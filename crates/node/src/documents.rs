@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod avatar;
+pub mod reading;
 pub mod schema;
 pub mod token;
 pub mod world;
