@@ -2,6 +2,9 @@
 
 pub mod audit;
 pub mod avatar;
+pub mod lines;
+pub mod mailbox;
+pub mod room;
 pub mod schema;
 pub mod token;
 pub mod world;

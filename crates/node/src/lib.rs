@@ -5,6 +5,7 @@
 //! what one asks for into what another is told.
 
 pub mod call;
+pub mod chat_call;
 pub mod client_event;
 pub mod composer;
 mod content;
@@ -29,6 +30,7 @@ pub mod steward;
 
 pub use arrivals::{Arrivals, ArrivalsConfig, ArrivalsEffect, ArrivalsInput};
 pub use call::{CallResult, CallTarget, Caller, OutgoingCall, Rejection, Reply};
+pub use chat_call::ChatCall;
 pub use client_event::ClientEvent;
 pub use composer::{Composer, MachineInput, Output, ShellEffect};
 pub use documents::world::{WorldDocument, bootstrap};

@@ -1,5 +1,6 @@
 //! Coming and going: sessions begin on this lane, and end.
 
+use super::chat::Talk;
 use super::connection::Connection;
 use super::real::Real;
 use super::session::{Checkpoint, Session};
@@ -48,11 +49,14 @@ impl Lane {
             under_way: false,
             last: trajectory.clone(),
         };
-        self.sessions.insert(avatar, Session { epoch, client, pending: None, checkpoint });
+        let talk = Talk::default();
+        let played = Session { epoch, client, pending: None, checkpoint, talk };
+        self.sessions.insert(avatar, played);
         let connection = Connection::new(avatar, &self.config.limits, now);
         self.connections.insert(client, connection);
         self.delivery.join(client, tick);
         self.welcome(now, session, &trajectory, effects);
+        self.listen(now, avatar, island, effects);
         self.look_around(now, client, effects);
         self.plan(client);
     }
@@ -114,6 +118,7 @@ impl Lane {
             self.sessions.remove(&avatar);
             if let Some(real) = self.reals.remove(avatar) {
                 self.publisher.leave(real.slot, Tick::at(self.next_publish));
+                self.stop_listening(real.island);
             }
         }
         for channel in self.delivery.part(client) {
