@@ -24,12 +24,14 @@ pub mod store_request;
 pub mod turn;
 
 pub mod arrivals;
+pub mod chat;
 pub mod lane;
 pub mod service;
 pub mod steward;
 
 pub use arrivals::{Arrivals, ArrivalsConfig, ArrivalsEffect, ArrivalsInput};
 pub use call::{CallResult, CallTarget, Caller, OutgoingCall, Rejection, Reply};
+pub use chat::ChatSabotage;
 pub use chat_call::ChatCall;
 pub use client_event::ClientEvent;
 pub use composer::{Composer, MachineInput, Output, ShellEffect};
