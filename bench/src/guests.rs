@@ -1,9 +1,9 @@
-//! Rude guests and blocked readers, in a process of their own: what they take of the CPU is not the bots'.
+//! Abusive guests and blocked readers, in a process of their own: what they take of the CPU is not the bots'.
 
 use crate::cores;
 use crate::process::{Process, Usage};
 use anyhow::{Context, Result};
-use pelago_client::rude::{Answer, Blocked, Rudeness, VisitError, visit};
+use pelago_bots::abuse::{Abuse, Answer, Blocked, VisitError, visit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -32,7 +32,7 @@ pub(crate) struct GuestsArguments {
     /// Nodes
     #[arg(long, value_delimiter = ',')]
     connect: Vec<String>,
-    /// Rude guests of each kind
+    /// Abusive guests of each kind
     #[arg(long, default_value_t = 0)]
     of_each: usize,
     /// Readers that read nothing
@@ -88,7 +88,7 @@ impl Guests {
         Ok(Self { process: Process::start(command)?, results })
     }
 
-    /// What they use of the machine: those who starve are not rude.
+    /// What they use of the machine: those who starve are not abusive.
     pub(crate) fn usage(&self) -> Result<Usage> {
         self.process.usage()
     }
@@ -115,8 +115,8 @@ pub(crate) fn run(arguments: &GuestsArguments) -> Result<()> {
     runtime.block_on(async {
         let mut end = signal(SignalKind::terminate())?;
         let mut interrupted = signal(SignalKind::interrupt())?;
-        let kinds = Rudeness::ALL.iter().copied();
-        let total = Rudeness::ALL.len() * arguments.of_each;
+        let kinds = Abuse::ALL.iter().copied();
+        let total = Abuse::ALL.len() * arguments.of_each;
         let guests = kinds.flat_map(|kind| (0..arguments.of_each).map(move |place| (kind, place)));
         for (number, (kind, place)) in guests.enumerate() {
             let address = arguments.connect[number % arguments.connect.len()].clone();
@@ -148,7 +148,7 @@ fn source(number: usize) -> Option<IpAddr> {
 /// One guest that comes again and again, always the same avatar.
 async fn visit_again(
     visits: Shared,
-    kind: Rudeness,
+    kind: Abuse,
     address: String,
     number: usize,
     (place, wait): (usize, Duration),

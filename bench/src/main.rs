@@ -69,7 +69,7 @@ enum Command {
     },
     /// Hours of spread with kicks, blocked readers and garbage
     Soak(soak::SoakArguments),
-    /// Rude guests and blocked readers; run by `load rude` and `soak`
+    /// Abusive guests and blocked readers; run by `load rude` and `soak`
     #[command(hide = true)]
     Guests(guests::GuestsArguments),
     /// The program beside the server; run by `load --beside`

@@ -4,7 +4,7 @@ pub(crate) mod pairs;
 
 use crate::scenario::{Targets, Variant};
 use pairs::{Pair, Range};
-use pelago_client::bots::Report;
+use pelago_bots::Report;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

@@ -1,11 +1,11 @@
-//! Honest bots undisturbed, then beside rude guests, then beside readers that read nothing; one server all along.
+//! Honest bots undisturbed, then beside abusive guests, then beside readers that read nothing; one server all along.
 
 use crate::guests::{Guests, Visits};
 use crate::process::{Addresses, Metrics, Process};
 use crate::run::start;
 use crate::scenario::{GuestsPart, Variant};
 use anyhow::{Context, Result};
-use pelago_client::bots::{Fleet, Interim};
+use pelago_bots::{Fleet, Interim};
 use serde::Serialize;
 use std::fmt;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub(crate) struct RudeMeasurement {
     disturbed: Part,
     with_blocked: Part,
     visits: Visits,
-    /// Cores that the rude guests used: of the one that they share with the bots.
+    /// Cores that the abusive guests used: of the one that they share with the bots.
     guest_cores: f64,
     blocked: Visits,
     /// Resident, before blocked readers came, with them, after they left, and when as many had come again.

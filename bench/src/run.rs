@@ -7,7 +7,7 @@ use crate::process::{Addresses, Metrics, Process, Usage, post};
 use crate::scenario::{Engine, Over, Variant};
 use crate::{baseline, beside, cores};
 use anyhow::{Context, Result};
-use pelago_client::bots::Fleet;
+use pelago_bots::Fleet;
 use rustix::process::Signal;
 use serde_json::json;
 use std::path::Path;

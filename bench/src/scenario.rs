@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use figment::Figment;
 use figment::providers::{Format, Toml};
+use pelago_bots::{Behavior, Plan};
 use pelago_client::Transport;
-use pelago_client::bots::{Behavior, Plan};
 use pelago_net::Trust;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
@@ -33,7 +33,7 @@ pub(crate) struct Scenario {
     pub(crate) stop_when_broken: bool,
     #[serde(default)]
     pub(crate) targets: Targets,
-    /// Rude guests beside the bots.
+    /// Abusive guests beside the bots.
     pub(crate) guests: Option<GuestsPart>,
 }
 
@@ -128,7 +128,7 @@ fn over_tcp() -> Over {
     Over::Tcp
 }
 
-/// Rude guests, measured beside an undisturbed run.
+/// Abusive guests, measured beside an undisturbed run.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GuestsPart {

@@ -10,7 +10,7 @@ use crate::process::{Addresses, Metrics, Process, Usage};
 use crate::run::start;
 use crate::scenario::Scenario;
 use anyhow::{Context, Result};
-use pelago_client::bots::{Fleet, Interim, Plan};
+use pelago_bots::{Fleet, Interim, Plan};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ const LEAST_SAMPLES: u32 = 18;
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(120);
 /// The mean of the times until a bot is kicked.
 const KICK_MEAN: Duration = Duration::from_secs(300);
-/// Rude guests of each kind, and readers that stop and resume.
+/// Abusive guests of each kind, and readers that stop and resume.
 const OF_EACH: &str = "2";
 const BLOCKED: &str = "100";
 

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// The rooms of the architecture: a package, and those of the workspace that it may use.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("pelago-model", &[]),
     ("pelago-wire", &["pelago-model"]),
     ("pelago-game", &["pelago-model"]),
@@ -18,6 +18,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("pelago-store", &["pelago-model"]),
     ("pelago-net", &["pelago-model", "pelago-wire"]),
     ("pelago-client", &["pelago-model", "pelago-wire", "pelago-net"]),
+    ("pelago-bots", &["pelago-model", "pelago-wire", "pelago-net", "pelago-client"]),
     ("pelago-frontier", &["pelago-model", "pelago-game"]),
     (
         "pelago-runtime",
@@ -59,6 +60,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
             "pelago-store",
             "pelago-net",
             "pelago-client",
+            "pelago-bots",
             "pelago-frontier",
         ],
     ),
@@ -73,6 +75,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
             "pelago-cluster",
             "pelago-node",
             "pelago-store",
+            "pelago-client",
             "pelago-frontier",
         ],
     ),
@@ -89,10 +92,14 @@ const LAYERS: [(&str, &[&str]); 17] = [
             "pelago-store",
             "pelago-net",
             "pelago-client",
+            "pelago-bots",
             "pelago-frontier",
         ],
     ),
-    ("pelago-bench", &["pelago-client", "pelago-model", "pelago-net", "pelago-store"]),
+    (
+        "pelago-bench",
+        &["pelago-client", "pelago-bots", "pelago-model", "pelago-net", "pelago-store"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -40,7 +40,7 @@ pub(super) fn section(soak: &Soak) -> Result<String, fmt::Error> {
         out,
         "## Soak\n\n`cargo xtask bench soak --minutes {} --count {}`: {watched:.0} minutes of `spread`{interrupted}. Every bot's session ends after \
          exponential times of mean 5 minutes, by vanishing without a goodbye or by taking over from itself on another node; 100 readers stop reading for 10 to \
-         45 s and resume; two rude guests of each kind of [limits.md](limits.md) come again and again.\n",
+         45 s and resume; two abusive guests of each kind of [limits.md](limits.md) come again and again.\n",
         soak.minutes, soak.count
     )?;
     let Some(verdict) = &soak.verdict else {

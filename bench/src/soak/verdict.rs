@@ -92,7 +92,7 @@ fn averages(samples: &[Sample], from_minute: f64, to_minute: f64) -> Option<Aver
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pelago_client::bots::Interim;
+    use pelago_bots::Interim;
 
     /// An hour in which memory and staleness grow evenly to a multiple, and some are cut off.
     fn hour(growth: f64, cut_off: u64) -> Soak {

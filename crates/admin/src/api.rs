@@ -5,6 +5,7 @@
 
 mod access;
 mod body;
+mod books;
 mod document;
 mod grants;
 mod nodes;
@@ -23,7 +24,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use pelago_game::ContentHash;
+use pelago_game::{ContentHash, Game};
 use pelago_model::{EntityId, Key};
 use pelago_node::documents::avatar::{AvatarDocument, PlaceDocument, read};
 use pelago_runtime::AdminCalls;
@@ -39,6 +40,8 @@ pub struct ApiSettings {
     pub calls: Arc<dyn AdminCalls>,
     /// Where documents are.
     pub store: Arc<dyn Store>,
+    /// The rules, which say what documents hold.
+    pub game: Arc<dyn Game>,
     /// The name of the store's engine.
     pub engine: String,
     /// What clients may fetch by hash.
@@ -52,6 +55,7 @@ pub struct ApiSettings {
 struct App {
     calls: Arc<dyn AdminCalls>,
     store: Arc<dyn Store>,
+    game: Arc<dyn Game>,
     content: BTreeMap<ContentHash, Bytes>,
     metrics: Metrics,
     /// Which node the next grant goes through: nodes take turns.
@@ -64,17 +68,19 @@ const DOCUMENT: &str = "/api/v1/store/document/";
 
 /// All routes.
 pub fn router(settings: ApiSettings) -> Router {
-    let ApiSettings { calls, store, engine, content, metrics, access } = settings;
+    let ApiSettings { calls, store, game, engine, content, metrics, access } = settings;
     let kept = store_routes::routes(store.clone(), engine, store_routes::HASH_WAIT);
     let next_node = AtomicUsize::new(0);
-    let app = Arc::new(App { calls, store, content, metrics, next_node });
+    let app = Arc::new(App { calls, store, game, content, metrics, next_node });
     let guarded = Router::new()
         .route("/metrics", get(metrics_page))
         .route("/api/v1/cluster", get(nodes::cluster))
         .route("/api/v1/islands", get(nodes::islands))
         .route("/api/v1/avatars/{id}", get(avatar))
         .route(&format!("{DOCUMENT}{{*key}}"), get(document::get).patch(document::patch))
+        .route("/api/v1/audit", get(books::of_world))
         .route("/api/v1/audit/{avatar}", get(grants::audit))
+        .route("/api/v1/books/{name}", get(books::of_avatar))
         .route(GRANTS, post(grants::grant))
         .merge(kept)
         .route("/api/{*rest}", any(unknown))

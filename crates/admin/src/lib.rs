@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "operators' clocks are the host's")]
 
 pub mod api;
+pub mod books;
 pub mod http_client;
 mod measured_store;
 pub mod metrics;

@@ -1,11 +1,13 @@
-//! The Rust SDK: a [`Session`] talks to a node, a [`View`] is what its avatar sees. [`bots`] are built on it.
-#![allow(clippy::disallowed_methods, reason = "clients live in real time")]
+//! The Rust SDK.
+//!
+//! [`core::Client`] decides everything that a client of a world decides, without a socket and without a clock.
+//! [`Session`] is that core on tokio, with real connections. A [`View`] is what an avatar sees; [`tiles`] reads the land.
 
-pub mod bots;
-pub mod rude;
-pub mod session;
+pub mod core;
+pub mod driver;
 pub mod tiles;
 pub mod view;
 
-pub use session::{ConnectError, Session, Transport};
+pub use core::{Client, ClientSabotage, Event, Identity, Loss, RequestError, Settings, Unanswered};
+pub use driver::{ConnectError, Session, Transport};
 pub use view::{Change, Seen, View};

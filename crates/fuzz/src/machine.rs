@@ -116,8 +116,8 @@ impl World {
         };
         world.node.set_members(BEGIN, vec![member(SELF), member(OTHER)]);
         world.link();
-        world.connect(0);
-        world.connect(1);
+        world.start(0);
+        world.start(1);
         world.pass(250);
         world
     }
@@ -146,13 +146,22 @@ impl World {
     fn pass(&mut self, ms: i64) {
         let until = self.now.plus(ms);
         for wake in 0.. {
-            let Some(next) = self.node.next_wake().filter(|next| *next <= until) else { break };
+            let players = self.players.iter().map(Player::next_wake);
+            let next = players.chain([self.node.next_wake()]).flatten().min();
+            let Some(next) = next.filter(|next| *next <= until) else { break };
             assert!(wake < WAKES, "it wakes without end");
             self.now = next.max(self.now);
-            let mut effects = Vec::new();
-            self.node.wake(self.now);
-            self.node.settle(self.now, &mut effects);
-            self.perform(effects);
+            for player in 0..self.players.len() {
+                if self.players[player].next_wake().is_some_and(|at| at <= self.now) {
+                    self.wake_player(player);
+                }
+            }
+            if self.node.next_wake().is_some_and(|at| at <= self.now) {
+                let mut effects = Vec::new();
+                self.node.wake(self.now);
+                self.node.settle(self.now, &mut effects);
+                self.perform(effects);
+            }
         }
         self.now = until;
     }
@@ -184,6 +193,7 @@ impl World {
         while let Some(effect) = queue.pop_front() {
             count += 1;
             assert!(count < FOLLOWERS, "it goes on without end");
+            let mut said = Vec::new();
             let input = match effect {
                 ShellEffect::Load { machine, request, keys } => {
                     let documents = keys.iter().map(|key| self.store.get(key)).collect();
@@ -209,11 +219,15 @@ impl World {
                     None
                 }
                 ShellEffect::SendClient { client, bytes } => {
-                    self.players.iter_mut().for_each(|player| player.hears(client, &bytes));
+                    for player in &mut self.players {
+                        said.extend(player.hears(self.now, client, &bytes));
+                    }
                     None
                 }
                 ShellEffect::CloseClient { client } => {
-                    self.players.iter_mut().for_each(|player| player.ended(client));
+                    for player in &mut self.players {
+                        said.extend(player.ended(self.now, client));
+                    }
                     Some(MachineInput::of_client(None, client, ClientEvent::Disconnected))
                 }
                 ShellEffect::Placed { .. }
@@ -221,10 +235,16 @@ impl World {
                 | ShellEffect::Log(_) => None,
             };
             let mut effects = Vec::new();
+            let node = &mut self.node;
+            for (client, event) in said {
+                let told = node.client(self.now, client, event, &mut effects);
+                assert!(told.is_ok(), "every message is handled before the next one comes");
+                node.settle(self.now, &mut effects);
+            }
             if let Some(input) = input {
-                let told = self.node.tell(self.now, input, &mut effects);
+                let told = node.tell(self.now, input, &mut effects);
                 assert!(told.is_ok(), "what the shell says never waits");
-                self.node.settle(self.now, &mut effects);
+                node.settle(self.now, &mut effects);
             }
             queue.extend(effects);
         }

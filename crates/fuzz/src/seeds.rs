@@ -79,6 +79,8 @@ fn client_messages(seeds: &mut Vec<Vec<u8>>) -> Result<()> {
     // Snapshots open what frames and closes are about.
     let opened: Vec<u8> = [&messages[1..], &messages[..1]].concat().concat();
     seeds.push([&[3], &*opened].concat());
+    seeds.push([&[8], &*opened].concat());
+    seeds.push([&[8], &*messages.concat()].concat());
     Ok(())
 }
 

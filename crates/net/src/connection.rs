@@ -301,6 +301,34 @@ impl Connection {
         }
     }
 
+    /// Takes whole messages to be sent from a client's side. Safe to cancel: nothing has been taken then. After
+    /// [`SendOutcome::Blocked`] [`Connection::next`] says when more should be sent.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub async fn feed(&mut self, bytes: &Bytes) -> Result<SendOutcome, ReceiveError> {
+        match (&mut self.inbound, &self.sender) {
+            (Inbound::Client(websocket), _) => {
+                websocket.feed(Frame::binary(bytes.clone())).await?;
+                self.traffic.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                Ok(SendOutcome::Written)
+            }
+            (_, Some(sender)) => Ok(sender.send(bytes)),
+            (_, None) => Err(gone()),
+        }
+    }
+
+    /// Writes what [`Connection::feed`] has taken and not written yet: of a WebSocket from a client's side. Safe to cancel.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub async fn flush(&mut self) -> Result<(), ReceiveError> {
+        match &mut self.inbound {
+            Inbound::Client(websocket) => Ok(websocket.flush().await?),
+            Inbound::Tcp(_) | Inbound::Tls(_) | Inbound::Server(_) => Ok(()),
+        }
+    }
+
     /// What comes next; `None` at the end. Safe to cancel.
     ///
     /// # Errors

@@ -136,17 +136,17 @@ impl Composer {
             }
             LinksEffect::Subscribe { reader, subject: (channel, kind), version } => match kind {
                 StreamKind::Entities => {
-                    self.to_lanes(out, || LaneInput::Subscribe { reader, channel, version })
+                    self.tell_lanes(out, || LaneInput::Subscribe { reader, channel, version })
                 }
-                StreamKind::Objects => out.push(self.to_steward(channel, |role| {
+                StreamKind::Objects => out.push(self.tell_steward(channel, |role| {
                     ServiceInput::Subscribe { role, reader, channel, version }
                 })),
             },
             LinksEffect::Unsubscribe { reader, subject: (channel, kind) } => match kind {
                 StreamKind::Entities => {
-                    self.to_lanes(out, || LaneInput::Unsubscribe { reader, channel });
+                    self.tell_lanes(out, || LaneInput::Unsubscribe { reader, channel });
                 }
-                StreamKind::Objects => out.push(self.to_steward(channel, |role| {
+                StreamKind::Objects => out.push(self.tell_steward(channel, |role| {
                     ServiceInput::Unsubscribe { role, reader, channel }
                 })),
             },
@@ -163,7 +163,7 @@ impl Composer {
             }
             LinksEffect::PeerLost { node } => {
                 out.push(log(Level::Warn, format!("node {node} is out of reach")));
-                self.to_lanes(out, || LaneInput::PeerLost { node });
+                self.tell_lanes(out, || LaneInput::PeerLost { node });
             }
             LinksEffect::PeerUp { node } => {
                 out.push(log(Level::Info, format!("node {node} is within reach")));
@@ -175,12 +175,12 @@ impl Composer {
         }
     }
 
-    fn to_lanes(&self, out: &mut Vec<Output>, input: impl Fn() -> LaneInput) {
+    fn tell_lanes(&self, out: &mut Vec<Output>, input: impl Fn() -> LaneInput) {
         out.extend((0..self.lanes).map(|lane| to_lane(lane, input())));
     }
 
     /// For the instance of the steward that has a chunk.
-    fn to_steward(&self, channel: ChannelId, input: impl FnOnce(Role) -> ServiceInput) -> Output {
+    fn tell_steward(&self, channel: ChannelId, input: impl FnOnce(Role) -> ServiceInput) -> Output {
         let host = self.host_of(&Key::chunk(channel.island, channel.chunk));
         Output::Machine(MachineInput::Service(host, input(Role::steward())))
     }

@@ -12,13 +12,16 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// What the services of a host count, by role and name.
+type ServiceCounts = Vec<(Role, &'static str, u64)>;
+
 /// What a node tells operators.
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     /// Connections of clients.
     pub(crate) connections: AtomicUsize,
     /// What the services of each host count, by role and name.
-    pub(crate) services: Mutex<BTreeMap<u8, Vec<(Role, &'static str, u64)>>>,
+    pub(crate) services: Mutex<BTreeMap<u8, ServiceCounts>>,
     /// Whether every member is within reach.
     pub(crate) linked: AtomicBool,
     /// How often limits were met by machines that are no lanes.

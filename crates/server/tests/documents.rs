@@ -28,7 +28,7 @@ async fn a_document_is_edited_while_its_owner_plays_and_when_nobody_does() {
     let mut anna = Player::arrive(&world.tcp[0], "Anna").await;
     assert_eq!(anna.eat_nothing().await, "nothing_held");
 
-    let avatar = EntityId(anna.session.welcome.avatar);
+    let avatar = EntityId(anna.session.welcome().avatar);
     let key = format!("avatar/{avatar}");
     let server = ["--server", &*world.http];
     let before = ctl(&[&["get", &*key][..], &server].concat()).unwrap();

@@ -4,8 +4,7 @@
 
 mod process;
 
-use pelago_client::session::Incoming;
-use pelago_wire::client::server_message;
+use pelago_client::Event;
 use process::World;
 use process::player::{PATIENCE, Player};
 use serde_json::{Value, json};
@@ -214,15 +213,11 @@ async fn a_player_is_told_of_a_grant_and_finds_it_again() {
     let (status, answer) = grant(&world, &body, PATIENCE).unwrap();
     assert_eq!(status, 200, "{answer}");
     assert_eq!(answer["effects"], json!({"items": {"berry": 3}}));
-    let mut changes = Vec::new();
     let told = async {
         loop {
-            if let Some(Incoming::Control(body)) = anna.session.next(&mut changes).await.unwrap()
-                && let server_message::Body::Notice(notice) = *body
-            {
-                return serde_json::from_slice::<Value>(&notice.payload).unwrap();
+            if let Event::Notice(payload) = anna.session.next().await.unwrap() {
+                return serde_json::from_slice::<Value>(&payload).unwrap();
             }
-            changes.clear();
         }
     };
     let told = timeout(PATIENCE, told).await.unwrap();
@@ -233,20 +228,18 @@ async fn a_player_is_told_of_a_grant_and_finds_it_again() {
     });
     assert_eq!(told, expected);
     // The session goes on: its commands are those of the avatar's owner.
-    anna.session.act(1, r#"{"eat":{"item":"berry"}}"#.into()).await.unwrap();
+    anna.session.act(r#"{"eat":{"item":"berry"}}"#.into()).await.unwrap();
     let acted = async {
         loop {
-            if let Some(Incoming::Control(body)) = anna.session.next(&mut changes).await.unwrap()
-                && let server_message::Body::Outcome(outcome) = *body
-            {
+            if let Event::Outcome(outcome) = anna.session.next().await.unwrap() {
                 return outcome;
             }
-            changes.clear();
         }
     };
     let outcome = timeout(PATIENCE, acted).await.unwrap();
     assert_eq!((outcome.sequence, outcome.code.as_str()), (1, ""));
-    let bag = |anna: &Player| serde_json::from_slice::<Value>(&anna.session.welcome.state).unwrap();
+    let bag =
+        |anna: &Player| serde_json::from_slice::<Value>(&anna.session.welcome().state).unwrap();
     assert_eq!(bag(&anna), json!({"held": {}}));
     // Mail for somebody who is away.
     anna.session.bye().await;

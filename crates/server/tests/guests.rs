@@ -1,10 +1,9 @@
-//! Rude guests at a real server: each gets exactly its answer, and honest players beside them are served.
+//! Abusive guests at a real server: each gets exactly its answer, and honest players beside them are served.
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "real processes live in real time")]
 
-use pelago_client::rude::{Rudeness, visit};
-use pelago_client::session::Identity;
-use pelago_client::{Change, Session, Transport};
+use pelago_bots::abuse::{Abuse, visit};
+use pelago_client::{Change, Event, Identity, Session, Transport};
 use pelago_model::{Position, Secret};
 use pelago_wire::client::Arrival;
 use std::collections::BTreeMap;
@@ -114,12 +113,12 @@ async fn arrive(address: &str, name: &str) -> Session {
 async fn honest_players(world: &World, until: Instant) -> usize {
     let (mut walker, mut watcher) =
         (arrive(&world.tcp[0], "walker").await, arrive(&world.tcp[1], "watcher").await);
-    let (mut changes, mut shown) = (Vec::new(), 0);
+    let mut shown = 0;
     while Instant::now() < until {
-        let here = walker.path.position_at(walker.island_now());
+        let here = walker.path().position_at(walker.island_now());
         let side = if shown % 2 == 0 { 64 } else { -64 };
-        let at = walker.walk(64, &[Position::new(here.x + side, here.y)]).await.unwrap();
-        let avatar = walker.avatar;
+        let at = walker.walk(64, &[Position::new(here.x + side, here.y)]).await.unwrap().at;
+        let avatar = walker.avatar();
         // Whoever sees the walker for the first time sees it come, on its new way.
         let turned = |change: &Change| match change {
             Change::Turned(id, start) | Change::Entered(id, start) => *id == avatar && *start == at,
@@ -127,9 +126,11 @@ async fn honest_players(world: &World, until: Instant) -> usize {
         };
         let seen = async {
             loop {
-                assert!(watcher.next(&mut changes).await.unwrap().is_some(), "was cut off");
-                if changes.drain(..).any(|change| turned(&change)) {
-                    break;
+                match watcher.next().await {
+                    Some(Event::Changes(changes)) if changes.iter().any(turned) => break,
+                    Some(Event::Disconnected(loss)) => panic!("was cut off: {loss}"),
+                    Some(_) => {}
+                    None => panic!("was cut off"),
                 }
             }
         };
@@ -138,7 +139,7 @@ async fn honest_players(world: &World, until: Instant) -> usize {
         shown += 1;
         watcher.ping().await.unwrap();
         // The walker reads, too, whatever it is.
-        let read = async { while walker.next(&mut Vec::new()).await.unwrap().is_some() {} };
+        let read = async { while walker.next().await.is_some() {} };
         let rest = TURN_EVERY.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
         drop(timeout(rest, read).await);
     }
@@ -146,22 +147,22 @@ async fn honest_players(world: &World, until: Instant) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_rude_guest_gets_its_answer_and_honest_players_are_served() {
+async fn every_abusive_guest_gets_its_answer_and_honest_players_are_served() {
     let world = World::start(LIMITS);
     let mut visits = JoinSet::new();
-    for (number, rudeness) in Rudeness::ALL.into_iter().enumerate() {
+    for (number, abuse) in Abuse::ALL.into_iter().enumerate() {
         let address = world.tcp[number % 2].clone();
         visits.spawn(async move {
-            let answer = visit(rudeness, &address, None, &format!("rude-{number}")).await;
-            (rudeness, answer)
+            let answer = visit(abuse, &address, None, &format!("rude-{number}")).await;
+            (abuse, answer)
         });
     }
     let all = async {
         let mut wrong = Vec::new();
         while let Some(visit) = visits.join_next().await {
-            let (rudeness, answer) = visit.unwrap();
-            if answer.as_ref().ok() != Some(&rudeness.answer()) {
-                wrong.push((rudeness, answer, rudeness.answer()));
+            let (abuse, answer) = visit.unwrap();
+            if answer.as_ref().ok() != Some(&abuse.answer()) {
+                wrong.push((abuse, answer, abuse.answer()));
             }
         }
         wrong

@@ -1,7 +1,7 @@
 //! `docs/limits.md` and the code name the same limits, keys and answers.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use pelago_client::rude::{Answer, Rudeness};
+use pelago_bots::abuse::{Abuse, Answer};
 use pelago_model::Limit;
 use std::collections::BTreeSet;
 
@@ -27,19 +27,19 @@ fn every_limit_has_a_row_and_every_row_a_limit() {
 }
 
 #[test]
-fn every_rude_guest_has_a_row_with_its_answer() {
-    let mut described = rows("Rude guests");
-    for rudeness in Rudeness::ALL {
+fn every_abusive_guest_has_a_row_with_its_answer() {
+    let mut described = rows("Abusive guests");
+    for abuse in Abuse::ALL {
         let row = described.next().unwrap();
-        assert_eq!(row[0], format!("`{rudeness:?}`"));
-        let answer = match rudeness.answer() {
+        assert_eq!(row[0], format!("`{abuse:?}`"));
+        let answer = match abuse.answer() {
             Answer::Refused(code) => format!("refused `{code}`"),
             Answer::Closed(code) => format!("closed `{code}`"),
             Answer::Declined(code) => format!("declined `{code}`"),
             Answer::Served => "served".to_owned(),
             Answer::Cut => "cut".to_owned(),
         };
-        assert_eq!(row[2], answer, "{rudeness:?}");
+        assert_eq!(row[2], answer, "{abuse:?}");
     }
     assert!(described.next().is_none());
 }

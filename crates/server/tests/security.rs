@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "real processes live in real time")]
 
-use pelago_client::session::{ConnectError, Identity, Session, Transport};
+use pelago_client::{ConnectError, Identity, Session, Transport};
 use pelago_model::Secret;
 use pelago_net::Trust;
 use pelago_wire::client::Arrival;
@@ -105,7 +105,9 @@ fn the_api_opens_to_the_token_and_the_page_to_everybody() {
         "/api/v1/cluster",
         "/api/v1/islands",
         "/api/v1/avatars/1",
+        "/api/v1/audit",
         "/api/v1/audit/1",
+        "/api/v1/books/Anna",
         "/api/v1/store/document/world",
     ] {
         for headers in ["Host: 127.0.0.1\r\n", wrong] {

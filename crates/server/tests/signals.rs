@@ -63,7 +63,7 @@ async fn a_stopped_world_goes_on_where_it_was() {
     // Time has gone on meanwhile, and everybody is where they were.
     let after = anna.world_time().await;
     assert!(after.since(before) >= STOPPED.as_millis() as i64, "{before:?}, {after:?}");
-    let here = anna.session.path.position_at(anna.session.island_now());
+    let here = anna.session.path().position_at(anna.session.island_now());
     assert_eq!(here, there);
     bert.until("Bert sees Anna again", |bert| goes_to(bert, &anna.session, there)).await;
     // What she does now is seen on the other node, whose link may have been lost.

@@ -1,89 +1,90 @@
-//! Players: clients that walk, speak, gather and wave, and come back when they are cut off.
+//! Players: applications of the client's core that walk, speak, gather and wave, and that start it again when it has ended.
 
-use bytes::{Bytes, BytesMut};
-use pelago_model::{ChunkId, EntityId, NodeId, Position, Trajectory, WorldTime};
-use pelago_wire::client::{
-    self, Arrival, ClientMessage, Hello, Welcome, client_message, server_message,
-};
-use pelago_wire::message::{Kind, put_control};
-use pelago_wire::{PROTOCOL_NEWEST, PROTOCOL_OLDEST};
+use bytes::Bytes;
+use pelago_client::core::{ConnectionNumber, Effect, Input, LocalTime};
+use pelago_client::{Client, ClientSabotage, Identity, Settings, Unanswered};
+use pelago_model::{ChunkId, EntityId, NodeId, Secret, WorldTime};
+use pelago_wire::client::{Arrival, ClientMessage, client_message};
+use pelago_wire::message::decode_control;
 use pelago_world::ClientId;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::collections::BTreeSet;
 
 /// The speed of players, in 1/64 m per second.
 pub(crate) const SPEED: u16 = 320;
 
-/// A durable command without an answer.
-#[derive(Clone, Debug)]
-pub(crate) struct Pending {
-    pub(crate) sequence: u64,
+/// The durable command that a player asked for last.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked {
     pub(crate) payload: Bytes,
-}
-
-/// A player's session.
-#[derive(Clone, Debug)]
-pub(crate) struct Playing {
-    pub(crate) avatar: EntityId,
-    pub(crate) epoch: u64,
-    pub(crate) path: Trajectory,
+    /// The numbers under which its client has sent it: one, if all is well.
+    pub(crate) numbers: BTreeSet<u64>,
 }
 
 /// A player.
-#[derive(Clone, Debug)]
 pub(crate) struct Player {
     pub(crate) name: String,
+    pub(crate) core: Client,
+    /// The node of its connection, or of the last one.
     pub(crate) node: NodeId,
+    /// Its connection, and what the core calls that.
     pub(crate) client: Option<ClientId>,
-    pub(crate) playing: Option<Playing>,
+    pub(crate) connection: ConnectionNumber,
     /// Its avatar, once it has one.
     pub(crate) avatar: Option<EntityId>,
-    /// The last sequence number that it knows to be done.
-    pub(crate) sequence: u64,
-    pub(crate) pending: Option<Pending>,
+    pub(crate) asked: Asked,
     pub(crate) acknowledged: u64,
-    pub(crate) moves: u32,
     pub(crate) blocked: bool,
-    /// When it does the next thing.
-    pub(crate) next_act: WorldTime,
+    /// When its core is woken next, as planned.
+    pub(crate) wake_at: Option<WorldTime>,
+    /// Until then nothing that it dials answers.
+    pub(crate) offline_until: WorldTime,
+    /// When it starts its client, for the first time or again.
+    pub(crate) start_at: Option<WorldTime>,
     /// A second session of somebody's avatar, or a guest: it ends for good when it is cut off.
     pub(crate) twin: bool,
     /// When it goes, and whether it says so.
     pub(crate) leaves: Option<(WorldTime, bool)>,
-    /// How far its node's time is ahead of ours, as far as it knows.
-    pub(crate) clock_ms: i64,
     /// Its choices: its own, so that nobody else's fate changes them.
     pub(crate) rng: ChaCha8Rng,
     pub(crate) gone: bool,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) sabotage: ClientSabotage,
 }
 
 impl Player {
-    /// Its choices are made by the seed and a number of its own.
+    /// Its choices are made by the seed and a number of its own. It knows these nodes, and tries the first one first.
     pub(crate) fn new(
         name: String,
-        node: NodeId,
-        next_act: WorldTime,
+        nodes: &[NodeId],
+        start_at: WorldTime,
         (seed, number): (u64, u64),
+        sabotage: ClientSabotage,
     ) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(number);
+        let addresses: Vec<String> = nodes.iter().map(|node| node.0.to_string()).collect();
+        let settings = Settings::new(identity(&name), Vec::new(), 0);
         Self {
             name,
-            node,
+            core: Client::new(settings),
+            node: nodes.first().copied().unwrap_or(NodeId(1)),
             client: None,
-            playing: None,
+            connection: ConnectionNumber::default(),
             avatar: None,
-            sequence: 0,
-            pending: None,
+            asked: Asked::default(),
             acknowledged: 0,
-            moves: 0,
             blocked: false,
-            next_act,
+            wake_at: None,
+            offline_until: start_at,
+            start_at: Some(start_at),
             twin: false,
             leaves: None,
-            clock_ms: 0,
             rng,
             gone: false,
+            addresses,
+            sabotage,
         }
     }
 
@@ -91,69 +92,50 @@ impl Player {
         self.rng.next_u32() % bound.max(1)
     }
 
-    /// The first message.
-    pub(crate) fn hello(&self) -> Bytes {
-        encode(client_message::Body::Hello(Hello {
-            oldest_version: PROTOCOL_OLDEST,
-            newest_version: PROTOCOL_NEWEST,
-            name: self.name.clone(),
-            // A twin is somebody's second session: the same name, the same token.
-            token: Bytes::from(format!("{:16}", self.name)),
-            arrival: Arrival::Home.into(),
-            client: "sim".into(),
-        }))
-    }
-
-    /// Takes in the welcome; returns the pending command to be asked again.
-    pub(crate) fn welcomed(&mut self, welcome: &Welcome) -> Option<Bytes> {
-        let path = welcome.path.as_ref().and_then(|path| Trajectory::try_from(path).ok())?;
-        self.avatar = Some(EntityId(welcome.avatar));
-        self.playing =
-            Some(Playing { avatar: EntityId(welcome.avatar), epoch: welcome.epoch, path });
-        if self.pending.as_ref().is_none_or(|pending| pending.sequence <= welcome.sequence) {
-            self.sequence = welcome.sequence;
+    /// Another client of the same avatar, as if the program had been started again: it repeats what the one before left
+    /// unanswered, and begins at this node if one is given.
+    pub(crate) fn start_again(&mut self, node: Option<NodeId>) {
+        if let Some(node) = node.map(|node| node.0.to_string())
+            && let Some(place) = self.addresses.iter().position(|address| *address == node)
+        {
+            self.addresses.rotate_left(place);
         }
-        let pending = self.pending.clone()?;
-        if pending.sequence > welcome.sequence + 1 {
-            // A twin has not heard of what the other did; what it asked for will never be next.
-            self.pending = None;
-            self.sequence = welcome.sequence;
-            return None;
-        }
-        Some(act(pending.sequence, pending.payload))
-    }
-
-    /// It is cut off.
-    pub(crate) fn cut_off(&mut self, now: WorldTime) {
+        let seed = self.rng.next_u64();
+        let unanswered: Option<Unanswered> = self.core.unanswered();
+        let settings = Settings {
+            unanswered,
+            sabotage: self.sabotage,
+            program: "sim".to_owned(),
+            ..Settings::new(identity(&self.name), self.addresses.clone(), seed)
+        };
+        self.core = Client::new(settings);
         self.client = None;
-        self.playing = None;
         self.blocked = false;
-        self.gone |= self.twin;
-        self.next_act = now.plus(300);
+        self.start_at = None;
     }
 
-    /// A walk to a place, from where it is by its own reckoning.
-    pub(crate) fn walk(&mut self, now: WorldTime, to: Position) -> Option<Bytes> {
-        let now = now.plus(self.clock_ms);
-        let playing = self.playing.as_mut()?;
-        let at = pelago_model::IslandTime(now.0).max(playing.path.start_time());
-        playing.path = playing.path.turned(at, SPEED, &[to]).ok()?;
-        self.moves += 1;
-        Some(encode(client_message::Body::Move(client::Move {
-            number: self.moves,
-            at_ms: now.0,
-            speed: SPEED.into(),
-            waypoints: vec![to.x, to.y],
-        })))
+    /// Gives its core an input.
+    pub(crate) fn input(&mut self, now: WorldTime, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.core.handle(LocalTime(now.0), input, &mut effects);
+        effects
     }
 
-    /// A durable command.
-    pub(crate) fn command(&mut self, payload: String) -> Bytes {
-        let payload = Bytes::from(payload);
-        let sequence = self.sequence + 1;
-        self.pending = Some(Pending { sequence, payload: payload.clone() });
-        act(sequence, payload)
+    /// Notes the number of a durable command that its client sends.
+    pub(crate) fn note_sent(&mut self, payload: &Bytes) {
+        let message = decode_control::<ClientMessage>(payload).ok().and_then(|it| it.body);
+        if let Some(client_message::Body::Act(act)) = message
+            && act.sequence > 0
+        {
+            self.asked.numbers.insert(act.sequence);
+        }
     }
+}
+
+/// A twin is somebody's second session: the same name, the same token.
+fn identity(name: &str) -> Identity {
+    let token = Secret::new(format!("{name:16}"));
+    Identity { name: name.to_owned(), token, arrival: Arrival::Home }
 }
 
 /// Gathering from a natural object.
@@ -163,36 +145,5 @@ pub(crate) fn gather(chunk: ChunkId, slot: u16) -> String {
 
 /// A wave at somebody.
 pub(crate) fn wave(target: EntityId) -> Bytes {
-    let payload = Bytes::from(format!(r#"{{"wave":"{target}"}}"#));
-    encode(client_message::Body::Act(client::Act { sequence: 0, payload, number: 1 }))
-}
-
-/// Speech.
-pub(crate) fn say(text: &str) -> Bytes {
-    encode(client_message::Body::Say(client::Say { text: text.to_owned() }))
-}
-
-/// A goodbye.
-pub(crate) fn bye() -> Bytes {
-    encode(client_message::Body::Bye(client::Bye {}))
-}
-
-fn act(sequence: u64, payload: Bytes) -> Bytes {
-    encode(client_message::Body::Act(client::Act { sequence, payload, number: 0 }))
-}
-
-/// The payload of a control message, without the header of the stream.
-fn encode(body: client_message::Body) -> Bytes {
-    let mut bytes = BytesMut::new();
-    put_control(&mut bytes, &ClientMessage { body: Some(body) });
-    let mut messages = crate::network::messages(bytes.freeze());
-    messages.pop().map(|(_, payload)| payload).unwrap_or_default()
-}
-
-/// A control message of a node.
-pub(crate) fn control(kind: u8, payload: &Bytes) -> Option<server_message::Body> {
-    if kind != Kind::Control as u8 {
-        return None;
-    }
-    pelago_wire::message::decode_control::<client::ServerMessage>(payload).ok()?.body
+    Bytes::from(format!(r#"{{"wave":"{target}"}}"#))
 }

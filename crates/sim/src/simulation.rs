@@ -18,6 +18,8 @@ use bytes::Bytes;
 use checks::ShownRevisions;
 use clocks::HostClock;
 pub(crate) use mail::Mail;
+use pelago_client::ClientSabotage;
+use pelago_client::core::ConnectionNumber;
 use pelago_cluster::{LinkId, LinksInput};
 use pelago_frontier::Frontier;
 use pelago_frontier::terrain::overgrown_tile;
@@ -71,6 +73,8 @@ pub struct Setup {
     pub overgrown: bool,
     /// Planted bugs.
     pub sabotage: Sabotage,
+    /// Planted bugs of the clients.
+    pub client_sabotage: ClientSabotage,
     /// Nodes are told what their hosts' clocks say, as another planted bug.
     pub raw_clocks: bool,
     /// Every message takes as long as every other.
@@ -107,6 +111,7 @@ impl Setup {
             faults: Faults::USUAL,
             overgrown: seed % 5 == 4,
             sabotage: Sabotage::default(),
+            client_sabotage: ClientSabotage::default(),
             raw_clocks: false,
             steady: false,
         }
@@ -192,6 +197,12 @@ enum Event {
         player: usize,
         client: ClientId,
     },
+    PlayerDials {
+        player: usize,
+        connection: ConnectionNumber,
+        node: NodeId,
+    },
+    PlayerWake(usize),
     PlayerWritable {
         player: usize,
         client: ClientId,
@@ -316,7 +327,9 @@ impl Simulation {
             let first = BEGIN.plus(500 + 37 * number as i64);
             let name = format!("player-{number}");
             let numbers = (setup.seed, number as u64);
-            simulation.players.push(Player::new(name, node, first, numbers));
+            let nodes = simulation.nodes_from(node);
+            let sabotage = setup.client_sabotage;
+            simulation.players.push(Player::new(name, &nodes, first, numbers, sabotage));
             simulation.at(first, Event::Play(number));
         }
         let calm = simulation.end.plus(-CALM_MS);
@@ -330,6 +343,15 @@ impl Simulation {
         simulation.at(BEGIN.plus(1000), Event::Check);
         simulation.at(BEGIN.plus(1000), Event::WriteMail);
         simulation
+    }
+
+    /// The nodes that a player knows, this one first. On a steady day it knows no other.
+    fn nodes_from(&self, first: NodeId) -> Vec<NodeId> {
+        if self.setup.steady {
+            return vec![first];
+        }
+        let count = self.setup.nodes.max(1);
+        (0..count).map(|more| NodeId(1 + (first.0 - 1 + more) % count)).collect()
     }
 
     fn land(&self) -> &'static Arc<Land> {
@@ -525,11 +547,11 @@ impl Simulation {
                 }
             }
             Event::ToPlayer { player, client, bytes } => self.hear(player, client, bytes)?,
-            Event::PlayerCut { player, client } => {
-                if self.players[player].client == Some(client) {
-                    self.players[player].cut_off(self.now);
-                }
+            Event::PlayerCut { player, client } => self.cut_off(player, client)?,
+            Event::PlayerDials { player, connection, node } => {
+                self.answer_dial(player, connection, node)?;
             }
+            Event::PlayerWake(player) => self.wake_player(player)?,
             Event::PlayerWritable { player, client } => {
                 self.players[player].blocked = false;
                 if let Some((_, node)) = self.clients.get(&client).copied() {
@@ -545,7 +567,7 @@ impl Simulation {
             Event::Commit { node, life, from, transaction } => {
                 self.commit(node, life, from, transaction);
             }
-            Event::Play(player) => self.play(player),
+            Event::Play(player) => self.play(player)?,
             Event::WriteMail => self.write_mail(),
             Event::AskFor(number) => self.ask_for(number),
             Event::PlannedFault(planned) => self.carry_out(planned),

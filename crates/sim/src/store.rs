@@ -5,10 +5,11 @@ use pelago_node::documents::avatar::{AvatarDocument, ChainHash, read};
 use pelago_store::Memory;
 use std::collections::BTreeMap;
 
-/// What a commit did to an avatar: the epoch in its document and the chain after it.
+/// What a commit did to an avatar: the epoch in its document, the command's hash and the chain after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Committed {
     pub(crate) epoch: Epoch,
+    pub(crate) command: ChainHash,
     pub(crate) chain: ChainHash,
 }
 
@@ -52,7 +53,11 @@ impl SimStore {
         };
         for outcome in &avatar.outcomes {
             if outcome.sequence.0 > old {
-                let committed = Committed { epoch: avatar.epoch, chain: outcome.chain };
+                let committed = Committed {
+                    epoch: avatar.epoch,
+                    command: outcome.command,
+                    chain: outcome.chain,
+                };
                 if self.history.insert((id, outcome.sequence.0), committed).is_some() {
                     self.doubled.push((id, outcome.sequence.0));
                 }

@@ -11,6 +11,10 @@ pub enum Invariant {
     NewestRevision,
     /// What is acknowledged is durable and happened once, under the right epoch.
     Acknowledged,
+    /// What is asked for once happens once.
+    AskedOnce,
+    /// What nodes say can be read.
+    Protocol,
     /// Books balance.
     Books,
     /// Audits are never changed, and explain everything that there is.

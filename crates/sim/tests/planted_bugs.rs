@@ -1,5 +1,6 @@
 //! The simulator must find bugs that are planted, and nothing where there are none.
 
+use pelago_client::ClientSabotage;
 use pelago_cluster::LinksSabotage;
 use pelago_node::Sabotage;
 use pelago_node::StewardSabotage;
@@ -77,6 +78,12 @@ fn writes_to_a_link_that_takes_no_bytes_are_found() {
     let links = LinksSabotage { ignore_blocked: true, ..LinksSabotage::default() };
     let planted = planted(Sabotage { links, ..Sabotage::default() });
     check(planted, Invariant::Backpressure, "takes no bytes");
+}
+
+#[test]
+fn a_resumed_client_that_repeats_a_command_under_a_new_number_is_found() {
+    let client_sabotage = ClientSabotage { repeat_under_new_number: true };
+    check(|setup| Setup { client_sabotage, ..setup }, Invariant::AskedOnce, "it was done as");
 }
 
 #[test]

@@ -87,12 +87,12 @@ fn token(flag: &str, file: Option<&Path>) -> Result<Option<(String, String)>> {
     }
 }
 
-/// What a client of the API sends, if there is a token in a file or in the environment.
+/// What a client of the API sends, if there is a token in the file that a flag names, or in the environment.
 ///
 /// # Errors
 /// If the token cannot be read or sent.
-pub fn bearer_of(file: Option<&Path>) -> Result<Option<HeaderValue>> {
-    let Some((text, from)) = token("--token-file", file)? else { return Ok(None) };
+pub fn bearer_of(flag: &'static str, file: Option<&Path>) -> Result<Option<HeaderValue>> {
+    let Some((text, from)) = token(flag, file)? else { return Ok(None) };
     let mut value = HeaderValue::from_str(&format!("Bearer {text}")).context(from)?;
     value.set_sensitive(true);
     Ok(Some(value))

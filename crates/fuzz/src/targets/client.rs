@@ -3,13 +3,14 @@
 use super::{control, records, walk};
 use crate::input::Input;
 use bytes::{Bytes, BytesMut};
-use pelago_client::View;
+use pelago_client::core::{self, LocalTime};
 use pelago_client::tiles::{Manifest, decode_naturals};
+use pelago_client::{Client, Identity, Settings, View};
 use pelago_model::{
-    ChannelId, ChunkId, IslandClock, IslandId, IslandTime, Position, Tick, Trajectory,
+    ChannelId, ChunkId, IslandClock, IslandId, IslandTime, Position, Secret, Tick, Trajectory,
 };
 use pelago_net::Deframer;
-use pelago_wire::client::{ClientMessage, ServerMessage, server_message};
+use pelago_wire::client::{Arrival, ClientMessage, ServerMessage, server_message};
 use pelago_wire::client_stream::{
     decode_client_snapshot, decode_close, decode_frames, is_frames, put_client_snapshot, put_close,
     put_frames,
@@ -35,6 +36,7 @@ pub(crate) fn run(bytes: &[u8]) {
         5 => snapshot(&bytes),
         6 => close(&bytes),
         7 => land(&bytes),
+        8 => core(&bytes),
         _ => {}
     }
 }
@@ -79,6 +81,35 @@ fn view(bytes: &Bytes) {
     }
     // A snapshot can make everything under its alias leave; nothing makes more of a byte than that.
     assert!(changes.len() <= 2 * bytes.len(), "more changes than bytes");
+}
+
+/// A stream of messages, as a client's core takes it in; it connects again whenever it has hung up.
+fn core(bytes: &Bytes) {
+    let identity = Identity {
+        name: "fuzz".to_owned(),
+        token: Secret::new(&[7; 16][..]),
+        arrival: Arrival::Home,
+    };
+    let mut client = Client::new(Settings::new(identity, vec!["the node".to_owned()], 7));
+    let (mut now, mut effects) = (LocalTime(0), Vec::new());
+    client.handle(now, core::Input::Start, &mut effects);
+    let mut deframer = Deframer::new(bytes.len());
+    deframer.buffer().extend_from_slice(bytes);
+    while let Ok(Some((kind, payload))) = deframer.next_message() {
+        let connection = client.connection();
+        client.handle(now, core::Input::Opened { connection }, &mut effects);
+        // Whether it may ask for something now is its own affair.
+        client.act(Bytes::from_static(b"{}"), &mut effects).ok();
+        client.act_live(Bytes::from_static(b"{}"), &mut effects).ok();
+        client.walk(now, 64, &[Position::new(i32::MAX, i32::MIN)], &mut effects).ok();
+        client.handle(now, core::Input::Received { connection, kind, payload }, &mut effects);
+        client.island_time(now);
+        if let Some(wake) = client.next_wake() {
+            now = wake.max(now);
+            client.handle(now, core::Input::Wake, &mut effects);
+        }
+        effects.clear();
+    }
 }
 
 /// The kind comes first. A message is written in its shortest form, whichever it was read in.

@@ -53,14 +53,14 @@ impl Composer {
             CallTarget::Preferred { role, key }
                 if directory.first(role, &key) == Some(self.node) =>
             {
-                return out.push(self.to_service(role, ServiceCall { caller, key, body, trace }));
+                return out.push(self.ask_service(role, ServiceCall { caller, key, body, trace }));
             }
             CallTarget::Preferred { role, key } => {
                 let text = key.to_string();
                 (pelago_cluster::CallTarget::Preferred(key), role, text)
             }
             CallTarget::Node { node, role, key } if node == self.node => {
-                return out.push(self.to_service(role, ServiceCall { caller, key, body, trace }));
+                return out.push(self.ask_service(role, ServiceCall { caller, key, body, trace }));
             }
             CallTarget::Node { node, role, key } => {
                 (pelago_cluster::CallTarget::Node(node), role, key.to_string())
@@ -91,7 +91,7 @@ impl Composer {
         }));
     }
 
-    fn to_service(&self, role: Role, call: ServiceCall) -> Output {
+    fn ask_service(&self, role: Role, call: ServiceCall) -> Output {
         let host = self.host_of(&call.key);
         Output::Machine(MachineInput::Service(host, ServiceInput::Call { role, call }))
     }
@@ -108,7 +108,7 @@ impl Composer {
         let Some(call) = LaneCall::decode(body) else {
             return self.reply(caller, Err(Rejection("lane".into())), out);
         };
-        self.to_lanes(out, || LaneInput::Call { caller: Caller::Nobody, call: call.clone() });
+        self.tell_lanes(out, || LaneInput::Call { caller: Caller::Nobody, call: call.clone() });
         self.reply(caller, Ok(Bytes::new()), out);
     }
 
@@ -119,7 +119,7 @@ impl Composer {
         call: &LaneCall,
         out: &mut Vec<Output>,
     ) {
-        self.to_lanes(out, || LaneInput::Call { caller: Caller::Nobody, call: call.clone() });
+        self.tell_lanes(out, || LaneInput::Call { caller: Caller::Nobody, call: call.clone() });
         let body = call.clone().encode();
         for node in directory.members().filter(|node| *node != self.node) {
             let call = OutgoingCall {
@@ -152,7 +152,7 @@ impl Composer {
             };
         }
         match Key::parse(key) {
-            Ok(key) => out.push(self.to_service(role, ServiceCall { caller, key, body, trace })),
+            Ok(key) => out.push(self.ask_service(role, ServiceCall { caller, key, body, trace })),
             Err(_) => self.reply(caller, Err(Rejection("key".into())), out),
         }
     }

@@ -90,7 +90,6 @@ impl Lane {
                 effects.push(LaneEffect::Close { client });
             }
             client_message::Body::Hello(_) => self.close_as_out_of_order(client, effects),
-            client_message::Body::Audit(_) => self.close_as_out_of_order(client, effects),
         }
     }
 

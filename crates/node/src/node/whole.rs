@@ -65,7 +65,7 @@ impl Node {
         now: WorldTime,
         input: MachineInput,
         effects: &mut Vec<ShellEffect>,
-    ) -> Result<(), MachineInput> {
+    ) -> Result<(), Box<MachineInput>> {
         self.try_put(now, input, effects)
     }
 
@@ -87,7 +87,7 @@ impl Node {
             let left = crate::arrivals::ArrivalsInput::Left { client };
             self.put(now, MachineInput::Arrivals(left), effects);
         }
-        told.map_err(|input| match input {
+        told.map_err(|input| match *input {
             MachineInput::Arrivals(crate::arrivals::ArrivalsInput::Client { event, .. })
             | MachineInput::Lane(_, LaneInput::Client { event, .. }) => event,
             _ => ClientEvent::Disconnected,
@@ -113,14 +113,14 @@ impl Node {
         now: WorldTime,
         input: MachineInput,
         effects: &mut Vec<ShellEffect>,
-    ) -> Result<(), MachineInput> {
+    ) -> Result<(), Box<MachineInput>> {
         let Some(seat) = self.seats.get_mut(&input.machine()) else { return Ok(()) };
         if self.forgetful.is_some_and(|limit| seat.mailbox.len() >= limit) {
             seat.mailbox.lose_first();
         }
         match seat.mailbox.push(now, input) {
             Ok(()) => Ok(()),
-            Err(Full::Wait(input)) => Err(input),
+            Err(Full::Wait(input)) => Err(Box::new(input)),
             Err(Full::Busy(input)) => {
                 let mut outputs = Vec::new();
                 self.composer.refuse_as_busy(&input, &mut outputs);

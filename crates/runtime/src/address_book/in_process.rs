@@ -108,12 +108,12 @@ impl AddressBook for InProcessBook {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pelago_cluster::Roles;
+    use std::collections::BTreeSet;
 
     fn member(node: u16, life: u64) -> Member {
         let address = format!("127.0.0.1:{node}");
         let (node, incarnation) = (NodeId(node), Incarnation(life));
-        Member { node, incarnation, address, roles: Roles::ALL }
+        Member { node, incarnation, address, roles: BTreeSet::new() }
     }
 
     fn seen(view: &watch::Receiver<BookView>) -> Vec<(u16, u64)> {

@@ -127,14 +127,14 @@ impl Pause {
 mod tests {
     use super::super::{BookError, BookFuture, InProcessBook};
     use super::*;
-    use pelago_cluster::Roles;
     use pelago_model::{Incarnation, NodeId};
+    use std::collections::BTreeSet;
     use std::sync::Mutex;
     use tokio::sync::watch;
 
     fn member(node: u16) -> Member {
         let (node, incarnation) = (NodeId(node), Incarnation(1));
-        Member { node, incarnation, address: "127.0.0.1:1".to_owned(), roles: Roles::ALL }
+        Member { node, incarnation, address: "127.0.0.1:1".to_owned(), roles: BTreeSet::new() }
     }
 
     /// A book that answers late at first, is out of reach then, and works at last; nobody tells of its views any more.

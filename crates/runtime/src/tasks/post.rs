@@ -70,7 +70,7 @@ impl Post {
     pub(crate) fn tell(&self, input: MachineInput, shell: &mut dyn FnMut(ShellEffect)) {
         let Some(mailbox) = self.boxes.get(&input.machine()) else { return };
         let refused = mailbox.push(self.clock.now(), input);
-        if let Err(Full::Busy(input) | Full::Wait(input)) = refused {
+        if let Some(Full::Busy(input) | Full::Wait(input)) = refused {
             let mut outputs = Vec::new();
             self.composer.refuse_as_busy(&input, &mut outputs);
             for output in outputs {
@@ -91,9 +91,9 @@ impl Post {
         loop {
             let room = mailbox.room.notified();
             match mailbox.push(self.clock.now(), input) {
-                Err(Full::Wait(waiting)) => input = waiting,
+                Some(Full::Wait(waiting)) => input = waiting,
                 // A socket brings no calls.
-                Ok(()) | Err(Full::Busy(_)) => return,
+                None | Some(Full::Busy(_)) => return,
             }
             room.await;
         }
@@ -143,10 +143,11 @@ impl Slot {
         self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, now: WorldTime, input: MachineInput) -> Result<(), Full<MachineInput>> {
+    /// What found no room comes back.
+    fn push(&self, now: WorldTime, input: MachineInput) -> Option<Full<MachineInput>> {
         let mut waiting = self.lock();
         let before = waiting.len();
-        let pushed = waiting.push(now, input);
+        let refused = waiting.push(now, input).err();
         let came = waiting.len() - before;
         drop(waiting);
         if came > 0 {
@@ -154,6 +155,6 @@ impl Slot {
             // One task reads it: a permit that is there already will do for this, too.
             self.came.notify_one();
         }
-        pushed
+        refused
     }
 }

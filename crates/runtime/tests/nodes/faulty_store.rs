@@ -1,10 +1,9 @@
 //! A store that is slow, refuses writes, or is gone. Who is there walks, sees and speaks on; what would last waits
 //! within a bound and is then refused with a public code; nothing that was acknowledged is lost; recovery is by itself.
 
-use crate::harness::Cluster;
+use crate::harness::{Cluster, verify};
 use crate::player::{PATIENCE, Player, goes_to};
-use pelago_client::Transport;
-use pelago_client::bots::{self, Behavior, Plan};
+use pelago_bots::{Behavior, Plan};
 use pelago_model::{CommitOutcome, Key, Transaction};
 use pelago_store::{CommitDone, LoadDone, Memory, Store, StoreLayer};
 use std::collections::BTreeSet;
@@ -97,9 +96,9 @@ impl StoreLayer for Troubled {
     }
 }
 
-/// How long a durable command may wait until it is answered, one way or the other: the steward's deadline, and what it
-/// takes until that is noticed.
-const LONGEST_WAIT: Duration = Duration::from_secs(8);
+/// How long a durable command may wait until it is answered, one way or the other: the longest pause of a client before it
+/// asks again, the steward's deadline, and what it takes until that is noticed.
+const LONGEST_WAIT: Duration = Duration::from_secs(16);
 
 /// Asks for something durable, and returns the code of its refusal.
 async fn durable(who: &mut Player) -> String {
@@ -123,7 +122,7 @@ async fn weathers(trouble: Trouble, time: Duration) {
         ..Plan::new(addresses.clone(), 30, Behavior::Gather)
     };
     let (end, ended) = watch::channel(false);
-    let bots = tokio::spawn(bots::run(plan, ended));
+    let bots = tokio::spawn(pelago_bots::run(plan, ended));
     sleep(Duration::from_secs(4)).await;
 
     store.set(trouble);
@@ -158,7 +157,7 @@ async fn weathers(trouble: Trouble, time: Duration) {
     sleep(Duration::from_secs(3)).await;
     end.send_replace(true);
     bots.await.unwrap().unwrap();
-    let verdict = bots::verify(&journal, &addresses[0], &Transport::Tcp).await.unwrap();
+    let verdict = verify(&cluster, &journal);
     assert!(verdict.objections.is_empty(), "{:?}", verdict.objections);
     assert!(verdict.acknowledged > 10, "{} commands at all", verdict.acknowledged);
     cluster.stop().await;

@@ -1,13 +1,18 @@
 //! A cluster of two nodes, and how it is waited for.
 
 use crate::player::{PATIENCE, Player, goes_to};
+use pelago_admin::books::{avatar_books, world_totals};
+use pelago_bots::{Journal, Verdict};
 use pelago_frontier::Frontier;
 use pelago_game::Game;
 use pelago_model::NodeId;
 use pelago_runtime::admin_calls::{Question, StatusAnswer, ask};
 use pelago_runtime::{InProcessBook, Listeners, NewWorld, Node, NodeBuilder, ProcessCalls, World};
 use pelago_store::Store;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -16,6 +21,7 @@ use tokio::time::sleep;
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     pub(crate) book: InProcessBook,
+    pub(crate) store: Arc<dyn Store>,
 }
 
 /// A node of two lanes on that store and in that book.
@@ -32,7 +38,6 @@ pub(crate) fn node(
         .world(world.clone())
         .address_book(Arc::new(book.clone()))
         .lanes(2, 2)
-        .audit(true)
 }
 
 /// Free ports on loopback.
@@ -64,7 +69,7 @@ impl Cluster {
             let builder = with(number, node(number, &world, &store, &book));
             nodes.push(builder.start().await.unwrap());
         }
-        let cluster = Self { nodes, book };
+        let cluster = Self { nodes, book, store };
         cluster.until_linked().await;
         cluster
     }
@@ -93,6 +98,23 @@ impl Cluster {
             node.stop().await;
         }
     }
+}
+
+/// Compares a journal with the books of the world, as they are in the store.
+pub(crate) fn verify(cluster: &Cluster, journal: &Path) -> Verdict {
+    let journal = Journal::read(journal).unwrap();
+    let (store, game): (&dyn Store, &dyn Game) = (&*cluster.store, &Frontier);
+    let books = journal.names().filter_map(|name| {
+        let books = avatar_books(store, game, name).unwrap()?;
+        Some((name.to_owned(), as_answered(&books)))
+    });
+    let totals = world_totals(store, game).unwrap();
+    journal.compare(&books.collect(), &as_answered(&totals))
+}
+
+/// As whoever asks over HTTP reads it.
+fn as_answered<T: DeserializeOwned>(answer: &impl Serialize) -> T {
+    serde_json::from_value(serde_json::to_value(answer).unwrap()).unwrap()
 }
 
 /// Where clients find it.

@@ -1,10 +1,9 @@
 //! A hostile network between nodes and their clients.
 
-use crate::harness::{Cluster, address, is_seen, listeners, until};
+use crate::harness::{Cluster, address, is_seen, listeners, until, verify};
 use crate::player::Player;
 use crate::proxy::{NetworkConditions, Proxy};
-use pelago_client::Transport;
-use pelago_client::bots::{self, Behavior, Plan};
+use pelago_bots::{Behavior, Plan};
 use pelago_runtime::Alarm;
 use std::cell::RefCell;
 use std::time::Duration;
@@ -44,12 +43,12 @@ async fn a_client_behind_a_hostile_network_sees_what_there_is() {
         proxy.set(NetworkConditions::default());
         is_seen(&mut anna, &mut bert).await;
     }
-    assert_eq!(bert.session.view.gaps(), 0);
+    assert_eq!(bert.session.view().gaps(), 0);
     proxy.set(NetworkConditions { half_open: true, ..NetworkConditions::default() });
     // The old connection stands as far as the node knows; the new one supersedes it.
     let mut again = Player::arrive(&address(&cluster.nodes[1]), "Bert").await;
-    assert_eq!(again.session.avatar, bert.session.avatar);
-    assert!(again.session.welcome.epoch > bert.session.welcome.epoch);
+    assert_eq!(again.session.avatar(), bert.session.avatar());
+    assert!(again.session.welcome().epoch > bert.session.welcome().epoch);
     is_seen(&mut again, &mut anna).await;
     cluster.stop().await;
 }
@@ -66,7 +65,7 @@ async fn commands_that_a_cut_left_unanswered_happened_once_or_not_at_all() {
     let plan =
         Plan { journal: Some(journal.clone()), ..Plan::new(addresses, 30, Behavior::Gather) };
     let (end, ended) = watch::channel(false);
-    let bots = tokio::spawn(bots::run(plan, ended));
+    let bots = tokio::spawn(pelago_bots::run(plan, ended));
     for _ in 0..6 {
         sleep(Duration::from_millis(1500)).await;
         proxy.cut();
@@ -74,8 +73,7 @@ async fn commands_that_a_cut_left_unanswered_happened_once_or_not_at_all() {
     sleep(Duration::from_millis(1500)).await;
     end.send_replace(true);
     bots.await.unwrap().unwrap();
-    let address = address(&cluster.nodes[0]);
-    let verdict = bots::verify(&journal, &address, &Transport::Tcp).await.unwrap();
+    let verdict = verify(&cluster, &journal);
     assert!(verdict.objections.is_empty(), "{:?}", verdict.objections);
     assert!(verdict.acknowledged > 10, "{} commands at all", verdict.acknowledged);
     cluster.stop().await;

@@ -2,10 +2,11 @@
 
 use crate::harness::{self, Cluster, address, is_seen, status, until};
 use crate::player::Player;
-use pelago_cluster::{Member, Roles};
+use pelago_cluster::Member;
 use pelago_model::{Incarnation, NodeId};
 use pelago_runtime::{AddressBook, Alarm, InProcessBook};
 use pelago_store::Store;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A member of the book that nobody can reach: it has died, and its lease has not run out.
@@ -15,7 +16,7 @@ fn dead(number: u16) -> Member {
         incarnation: Incarnation(1),
         // The port of nobody.
         address: "127.0.0.1:1".to_owned(),
-        roles: Roles::ALL,
+        roles: BTreeSet::new(),
     }
 }
 

@@ -72,7 +72,7 @@ async fn a_grant_is_carried_out_once_whichever_node_is_asked() {
             reason: "a test".to_owned(),
         })
     };
-    let avatar = anna.session.avatar;
+    let avatar = anna.session.avatar();
     let first: GrantAnswer = ask(&calls, NodeId(1), grant(avatar)).await.unwrap();
     let second: GrantAnswer = ask(&calls, NodeId(2), grant(avatar)).await.unwrap();
     assert!(matches!(first, GrantAnswer::Done { .. }), "{first:?}");

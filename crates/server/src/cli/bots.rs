@@ -1,10 +1,12 @@
 //! `pelago bots`: bots that play, and the verification of their journal.
 #![allow(clippy::print_stdout, reason = "a command prints")]
 
+mod verify;
+
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use pelago_bots::{Behavior, Plan};
 use pelago_client::Transport;
-use pelago_client::bots::{self, Behavior, Plan};
 use pelago_net::{Fingerprint, Trust};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,7 +16,12 @@ use tokio::sync::watch;
 #[derive(Args)]
 pub(super) struct BotsArguments {
     /// Nodes to play on, in turn
-    #[arg(long, value_name = "ADDR", value_delimiter = ',', required = true)]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        value_delimiter = ',',
+        required_unless_present_any = ["verify", "server"]
+    )]
     connect: Vec<String>,
     /// How many bots
     #[arg(long, default_value_t = 100)]
@@ -31,10 +38,12 @@ pub(super) struct BotsArguments {
     /// What bytes travel in
     #[arg(long, value_enum, default_value_t = TransportArgument::Tcp)]
     transport: TransportArgument,
-    /// Trust servers with these certificates, or with certificates from these (PEM); for --transport tls or wss
+    /// Trust servers with these certificates, or with certificates from these (PEM); for --transport tls or wss, and for a
+    /// --server with https
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Trust the one server whose certificate has this SHA-256 fingerprint; for --transport tls or wss
+    /// Trust the one server whose certificate has this SHA-256 fingerprint; for --transport tls or wss, and for a --server
+    /// with https
     #[arg(long, value_name = "HEX", conflicts_with = "ca")]
     fingerprint: Option<Fingerprint>,
     /// Write a JSON line for every acknowledged durable command
@@ -43,9 +52,15 @@ pub(super) struct BotsArguments {
     /// Of names and choices
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Do not play: compare this journal with the books of the first node
+    /// Do not play: compare this journal with the books of the world that --server runs
     #[arg(long, value_name = "FILE")]
     verify: Option<PathBuf>,
+    /// Where the API of the server is that runs the world; for --verify
+    #[arg(long, value_name = "URL", requires = "verify")]
+    server: Option<String>,
+    /// A file with the server's admin token; without it, the environment's PELAGO_ADMIN_TOKEN
+    #[arg(long, value_name = "FILE", requires = "server")]
+    admin_token_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -77,6 +92,12 @@ fn trust(arguments: &BotsArguments) -> Result<Trust> {
 }
 
 pub(super) async fn run(arguments: BotsArguments) -> Result<ExitCode> {
+    if let Some(journal) = &arguments.verify {
+        let verdict = verify::verify(journal, &arguments).await?;
+        println!("{}", serde_json::to_string_pretty(&verdict)?);
+        let well = verdict.objections.is_empty();
+        return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     pelago_net::raise_open_files();
     let transport = match arguments.transport {
         TransportArgument::Tcp => Transport::Tcp,
@@ -84,12 +105,6 @@ pub(super) async fn run(arguments: BotsArguments) -> Result<ExitCode> {
         TransportArgument::Tls => Transport::Tls(trust(&arguments)?),
         TransportArgument::Wss => Transport::WebSocketTls(trust(&arguments)?),
     };
-    if let Some(journal) = &arguments.verify {
-        let verdict = bots::verify(journal, &arguments.connect[0], &transport).await?;
-        println!("{}", serde_json::to_string_pretty(&verdict)?);
-        let well = verdict.objections.is_empty();
-        return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-    }
     let behavior = match arguments.behavior {
         BehaviorArgument::Wander => Behavior::Wander,
         BehaviorArgument::Gather => Behavior::Gather,
@@ -112,7 +127,7 @@ pub(super) async fn run(arguments: BotsArguments) -> Result<ExitCode> {
         // The sender lives until the bots have ended.
         std::future::pending::<()>().await;
     });
-    let report = serde_json::to_string_pretty(&bots::run(plan, stop).await?)?;
+    let report = serde_json::to_string_pretty(&pelago_bots::run(plan, stop).await?)?;
     match arguments.report {
         Some(path) => std::fs::write(&path, report + "\n")
             .with_context(|| format!("report {}", path.display()))?,

@@ -11,8 +11,8 @@ use clap::Args;
 use nodes::{MAX_NODES, Nodes, NodesSettings};
 use pelago_admin::api::ApiSettings;
 use pelago_admin::{MeasuredStore, Sink, api, metrics};
+use pelago_bots::{Behavior, Plan};
 use pelago_client::Transport;
-use pelago_client::bots::{self, Behavior, Plan};
 use pelago_game::Game;
 use pelago_net::{Listener, OpenFiles, ServerTls, Trust};
 use pelago_runtime::bootstrap::NEW_ISLAND_SIZE;
@@ -146,11 +146,12 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
         limits: limits.of_node(),
         files: files.clone(),
     };
-    let nodes = Nodes::start(settings, game, store.clone()).await?;
+    let nodes = Nodes::start(settings, game.clone(), store.clone()).await?;
     let engine = address.split(':').next().unwrap_or_default().to_owned();
     let router = api::router(ApiSettings {
         calls: nodes.calls.clone(),
         store: store.clone(),
+        game,
         engine,
         content: nodes.content.clone(),
         metrics,
@@ -174,7 +175,7 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
             None => Transport::Tcp,
         };
         let plan = Plan { seed: arguments.seed, transport, ..plan };
-        anyhow::Ok(tokio::spawn(bots::run(plan, stopping.subscribe())))
+        anyhow::Ok(tokio::spawn(pelago_bots::run(plan, stopping.subscribe())))
     });
     let players = players.transpose()?;
 

@@ -126,8 +126,9 @@ impl World {
     /// Compares a journal with the books; returns how many commands were acknowledged.
     pub(crate) fn verify(&self, journal: &Path) -> u64 {
         let output = Command::new(PELAGO)
-            .args(["bots", "--connect", &self.tcp[0], "--verify"])
+            .args(["bots", "--server", &self.http, "--verify"])
             .arg(journal)
+            .env_remove("PELAGO_ADMIN_TOKEN")
             .output()
             .unwrap();
         let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

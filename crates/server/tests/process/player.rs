@@ -1,9 +1,8 @@
 //! A player, as tests play it: everything that has to happen at last is waited for, nothing is timed.
 
-use pelago_client::session::{Identity, Incoming};
-use pelago_client::{Change, ConnectError, Session, Transport};
+use pelago_client::{Change, ConnectError, Event, Identity, RequestError, Session, Transport};
 use pelago_model::{Position, Secret, WorldTime};
-use pelago_wire::client::{Arrival, server_message};
+use pelago_wire::client::Arrival;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
@@ -15,7 +14,6 @@ const SPEED: u16 = 256;
 /// A player on a connection of its own.
 pub(crate) struct Player {
     pub(crate) session: Session,
-    changes: Vec<Change>,
     heard: Vec<String>,
 }
 
@@ -28,7 +26,7 @@ impl Player {
             arrival: Arrival::Home,
         };
         let session = Session::open(address, &Transport::Tcp, None, &identity).await?;
-        Ok(Self { session, changes: Vec::new(), heard: Vec::new() })
+        Ok(Self { session, heard: Vec::new() })
     }
 
     /// Logs in, again and again if it has to be.
@@ -56,18 +54,19 @@ impl Player {
     pub(crate) async fn take_in(&mut self, time: Duration) -> bool {
         let end = Instant::now() + time;
         while let Some(left) = end.checked_duration_since(Instant::now()) {
-            match timeout(left, self.session.next(&mut self.changes)).await {
-                Ok(Ok(Some(_))) => self.listen(),
-                Ok(Ok(None) | Err(_)) => return false,
+            match timeout(left, self.session.next()).await {
+                Ok(Some(Event::Disconnected(_) | Event::Ended { .. }) | None) => return false,
+                Ok(Some(event)) => self.listen(event),
                 Err(_) => {}
             }
         }
         true
     }
 
-    /// Keeps what was said, and forgets the other changes.
-    fn listen(&mut self) {
-        let said = self.changes.drain(..).filter_map(|change| match change {
+    /// Keeps what was said, and forgets everything else.
+    fn listen(&mut self, event: Event) {
+        let Event::Changes(changes) = event else { return };
+        let said = changes.into_iter().filter_map(|change| match change {
             Change::Said(_, text) => Some(text.to_string()),
             _ => None,
         });
@@ -84,22 +83,18 @@ impl Player {
         self.heard.clear();
     }
 
-    /// Asks to eat what it does not have, which only the documents can tell, and returns the code of the refusal.
+    /// Asks to eat what it does not have, which only the documents can tell, and returns the code of the refusal. While
+    /// nobody can tell, that is `unavailable`.
     pub(crate) async fn eat_nothing(&mut self) -> String {
-        let sequence = self.session.welcome.sequence + 1;
-        self.session.act(sequence, r#"{"eat":{"item":"berry"}}"#.into()).await.unwrap();
+        let asked = self.session.act(r#"{"eat":{"item":"berry"}}"#.into()).await;
+        // The same may be under way still.
+        assert!(matches!(asked, Ok(()) | Err(RequestError::Busy)), "{asked:?}");
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
-            let next = timeout(PATIENCE, self.session.next(&mut self.changes)).await;
-            match next.unwrap().unwrap().unwrap() {
-                Incoming::Control(body) => {
-                    if let server_message::Body::Outcome(outcome) = *body
-                        && outcome.sequence == sequence
-                    {
-                        return outcome.code;
-                    }
-                }
-                Incoming::Changes => self.listen(),
+            match timeout(PATIENCE, self.session.next()).await.unwrap().unwrap() {
+                Event::Outcome(outcome) if outcome.sequence > 0 => return outcome.code,
+                Event::Unsettled { .. } => return "unavailable".to_owned(),
+                event => self.listen(event),
             }
         }
         panic!("nobody answered");
@@ -110,13 +105,9 @@ impl Player {
         self.session.ping().await.unwrap();
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
-            match timeout(PATIENCE, self.session.next(&mut self.changes)).await.unwrap().unwrap() {
-                Some(Incoming::Control(body)) => {
-                    if let server_message::Body::Pong(pong) = *body {
-                        return WorldTime(pong.world_time_ms);
-                    }
-                }
-                Some(Incoming::Changes) => self.changes.clear(),
+            match timeout(PATIENCE, self.session.next()).await.unwrap() {
+                Some(Event::Pong { world_time, .. }) => return world_time,
+                Some(_) => {}
                 None => break,
             }
         }
@@ -126,7 +117,7 @@ impl Player {
     /// Walks a few metres to wherever it may, and returns where that is.
     pub(crate) async fn walk(&mut self) -> Position {
         for (dx, dy) in [(1, 0), (0, 1), (-1, 0), (0, -1), (1, 1), (-1, -1), (1, -1), (-1, 1)] {
-            let here = self.session.path.position_at(self.session.island_now());
+            let here = self.session.path().position_at(self.session.island_now());
             let there = Position::new(here.x + 128 * dx, here.y + 128 * dy);
             self.session.walk(SPEED, &[there]).await.unwrap();
             let began = Instant::now();
@@ -135,7 +126,7 @@ impl Player {
                 if goes_to(&self.session, &self.session, there) {
                     return there;
                 }
-                if self.session.path.destination() != there {
+                if self.session.path().destination() != there {
                     // Refused.
                     break;
                 }
@@ -147,5 +138,5 @@ impl Player {
 
 /// Whether somebody sees that somebody goes to a place.
 pub(crate) fn goes_to(observer: &Session, who: &Session, there: Position) -> bool {
-    observer.view.find(who.avatar).is_some_and(|seen| seen.trajectory.destination() == there)
+    observer.view().find(who.avatar()).is_some_and(|seen| seen.trajectory.destination() == there)
 }

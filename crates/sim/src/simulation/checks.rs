@@ -3,9 +3,11 @@
 mod economy;
 mod sizes;
 
+use crate::player::Player;
 use crate::simulation::Simulation;
 use crate::violation::{Invariant, Violation};
 use pelago_model::{ChannelId, EntityId, Epoch, NodeId, Revision, Tick, Trajectory};
+use pelago_node::documents::avatar::ChainHash;
 use pelago_world::Shown;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,6 +75,23 @@ impl Simulation {
         Ok(())
     }
 
+    /// What a player asked for once has not been done under two numbers.
+    pub(in crate::simulation) fn check_asked_once(&self, player: &Player) -> Result<(), Violation> {
+        let Some(avatar) = player.avatar else { return Ok(()) };
+        let command = ChainHash::of(&player.asked.payload);
+        let is_done = |sequence: &&u64| {
+            let done = self.store.history.get(&(avatar, **sequence));
+            done.is_some_and(|committed| committed.command == command)
+        };
+        let done: Vec<&u64> = player.asked.numbers.iter().filter(is_done).collect();
+        if done.len() > 1 {
+            let text =
+                format!("{} asked for something once, and it was done as {done:?}", player.name);
+            return Err(self.violation(Invariant::AskedOnce, text));
+        }
+        Ok(())
+    }
+
     /// After the faults: every lane's ghosts are the reals of the chunks that it watches.
     pub(in crate::simulation) fn check_ghosts(&self) -> Result<(), Violation> {
         let published = Tick::at(self.now).starts();
@@ -115,10 +134,10 @@ impl Simulation {
 
     /// After the faults: nobody waits for an answer.
     pub(in crate::simulation) fn check_answered(&self) -> Result<(), Violation> {
-        let waits = self.players.iter().find(|player| !player.gone && player.pending.is_some());
+        let waits = self.players.iter().find(|player| !player.gone && player.core.is_acting());
         match waits {
             Some(player) => {
-                let text = format!("{} never got an answer: {:?}", player.name, player.pending);
+                let text = format!("{} never got an answer: {:?}", player.name, player.asked);
                 Err(self.violation(Invariant::Answers, text))
             }
             None => Ok(()),

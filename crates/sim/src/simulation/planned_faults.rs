@@ -3,14 +3,15 @@
 use super::{Event, Simulation};
 use crate::faults::Kind;
 use crate::network::Slow;
-use crate::player::{self, Player};
+use crate::player::Player;
 use crate::schedule::{Fault, PlannedFault};
+use crate::violation::Violation;
 use pelago_cluster::LinkId;
 use pelago_model::NodeId;
 use pelago_node::MailboxLimits;
 
 /// How long after a guest of a storm has gone without a goodbye its node notices, in ms.
-const NOTICED_MS: i64 = 1500;
+pub(super) const NOTICED_MS: i64 = 1500;
 
 impl Simulation {
     fn node(&self, number: u16) -> NodeId {
@@ -98,7 +99,8 @@ impl Simulation {
                 let player = self.player(player);
                 if self.players[player].client.is_some() {
                     self.count(Kind::Vanish);
-                    self.vanish(player, noticed_ms.into(), back_ms.into());
+                    let vanished = self.vanish(player, noticed_ms.into(), back_ms.into());
+                    self.note(vanished);
                 }
             }
             Fault::Storm { players, stay_ms, goodbye } => {
@@ -110,7 +112,8 @@ impl Simulation {
             Fault::Stall { node, machine, for_ms } => self.stall(self.node(node), machine, for_ms),
             Fault::Squeeze { node, for_ms } => self.squeeze(self.node(node), for_ms),
             Fault::Migrate { player, node, goodbye } => {
-                self.migrate(self.player(player), self.node(node), goodbye);
+                let migrated = self.migrate(self.player(player), self.node(node), goodbye);
+                self.note(migrated);
             }
         }
     }
@@ -168,7 +171,7 @@ impl Simulation {
 
     /// Somebody logs in a second time.
     fn take_over(&mut self, whose: usize, node: NodeId, hidden_ms: u32, number: u32) {
-        if self.players[whose].playing.is_none() {
+        if !self.players[whose].core.is_playing() {
             return;
         }
         self.count(Kind::Takeover);
@@ -178,16 +181,28 @@ impl Simulation {
             self.part(old, node, hidden_ms);
         }
         let numbers = (self.setup.seed, (u64::from(number) << 16) + 0xffff);
-        let twin = Player::new(self.players[whose].name.clone(), node, self.now, numbers);
-        let sequence = self.players[whose].sequence;
-        self.arrive(Player { twin: true, sequence, ..twin });
+        let twin = self.newcomer(self.players[whose].name.clone(), node, numbers);
+        self.arrive(Player { twin: true, ..twin });
     }
 
     fn welcome_guest(&mut self, guest: u16, (stay_ms, goodbye): (u32, bool), number: u32) {
         let numbers = (self.setup.seed, (u64::from(number) << 16) + u64::from(guest) + 1);
-        let player = Player::new(format!("guest-{guest}"), NodeId(1), self.now, numbers);
+        let first = NodeId(1 + guest % self.setup.nodes.max(1));
+        let player = self.newcomer(format!("guest-{guest}"), first, numbers);
         let leaves = Some((self.now.plus(stay_ms.into()), goodbye));
         self.arrive(Player { twin: true, leaves, ..player });
+    }
+
+    fn newcomer(&self, name: String, node: NodeId, numbers: (u64, u64)) -> Player {
+        let nodes = self.nodes_from(node);
+        Player::new(name, &nodes, self.now, numbers, self.setup.client_sabotage)
+    }
+
+    /// What was found in the middle of a fault.
+    fn note(&mut self, done: Result<(), Violation>) {
+        if let Err(violation) = done {
+            self.found.get_or_insert(violation);
+        }
     }
 
     fn arrive(&mut self, player: Player) {
@@ -207,36 +222,31 @@ impl Simulation {
         }
     }
 
-    /// A player is gone, and its node does not know yet.
-    fn vanish(&mut self, number: usize, noticed_ms: i64, back_ms: i64) {
+    /// A player is gone, and its node does not know yet. For a while it reaches nobody.
+    pub(super) fn vanish(
+        &mut self,
+        number: usize,
+        noticed_ms: i64,
+        back_ms: i64,
+    ) -> Result<(), Violation> {
         let player = &mut self.players[number];
-        let Some(client) = player.client else { return };
+        let Some(client) = player.client else { return Ok(()) };
+        player.offline_until = self.now.plus(back_ms);
+        let life = self.nodes[&player.node].config.incarnation;
         let node = player.node;
-        player.cut_off(self.now);
-        player.next_act = self.now.plus(back_ms);
-        let life = self.nodes[&node].config.incarnation;
         self.after(noticed_ms, Event::Disconnected { node, life, client });
-    }
-
-    /// A guest has seen enough.
-    pub(super) fn leave(&mut self, number: usize, goodbye: bool) {
-        if goodbye {
-            self.send(number, player::bye());
-        }
-        self.vanish(number, NOTICED_MS, 0);
-        self.players[number].gone = true;
+        self.cut_off(number, client)
     }
 
     /// A player goes on elsewhere. Without a goodbye its old session stands until it is superseded.
-    fn migrate(&mut self, number: usize, node: NodeId, goodbye: bool) {
-        if self.players[number].playing.is_none() || self.nodes[&node].node.is_none() {
-            return;
+    fn migrate(&mut self, number: usize, node: NodeId, goodbye: bool) -> Result<(), Violation> {
+        if !self.players[number].core.is_playing() || self.nodes[&node].node.is_none() {
+            return Ok(());
         }
         self.count(Kind::Migration);
         if goodbye {
-            self.send(number, player::bye());
+            self.say_goodbye(number)?;
         }
-        self.players[number].cut_off(self.now);
-        self.connect_to(number, node);
+        self.start_client(number, Some(node))
     }
 }

@@ -38,7 +38,6 @@ fn from_clients() -> impl Strategy<Value = client::ClientMessage> {
         texts().prop_map(|text| FromClient::Say(client::Say { text })),
         any::<i64>().prop_map(|client_ms| FromClient::Ping(client::Ping { client_ms })),
         blobs().prop_map(|hash| FromClient::Fetch(client::FetchContent { hash })),
-        texts().prop_map(|name| FromClient::Audit(client::Audit { name })),
         Just(FromClient::Bye(client::Bye {})),
     ]
     .prop_map(|body| client::ClientMessage { body: Some(body) })
@@ -82,24 +81,6 @@ fn from_servers() -> impl Strategy<Value = client::ServerMessage> {
         .prop_map(|(code, sentence, trace)| client::Refused { code, sentence, trace });
     let blocked = (any::<u32>(), texts(), prop::option::of(paths()))
         .prop_map(|(number, code, path)| client::MoveRefused { number, code, path });
-    let ring = (any::<u64>(), blobs(), blobs())
-        .prop_map(|(sequence, command, chain)| client::StoredOutcome { sequence, command, chain });
-    let total =
-        (texts(), any::<[i64; 4]>()).prop_map(|(item, [held, lying, gathered, consumed])| {
-            client::Total { item, held, lying, gathered, consumed }
-        });
-    let (ring, totals) = (prop::collection::vec(ring, 0..4), prop::collection::vec(total, 0..4));
-    let audit = (texts(), any::<[u64; 3]>(), blobs(), ring, totals).prop_map(
-        |(name, [avatar, epoch, sequence], chain, outcomes, totals)| client::AuditReport {
-            name,
-            avatar,
-            epoch,
-            sequence,
-            chain,
-            outcomes,
-            totals,
-        },
-    );
     prop_oneof![
         welcomes().prop_map(FromServer::Welcome),
         refused.prop_map(FromServer::Refused),
@@ -112,7 +93,6 @@ fn from_servers() -> impl Strategy<Value = client::ServerMessage> {
         ([blobs(), blobs()], texts()).prop_map(|([hash, data], code)| FromServer::Content(
             client::Content { hash, data, code }
         )),
-        audit.prop_map(FromServer::Audit),
         [texts(), texts()]
             .prop_map(|[code, sentence]| FromServer::Closing(client::Closing { code, sentence })),
         blobs().prop_map(|payload| FromServer::Notice(client::Notice { payload })),

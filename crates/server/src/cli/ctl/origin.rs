@@ -44,7 +44,8 @@ impl OriginArguments {
         let Some(url) = &self.server else {
             return Ok(Origin::Store(open_existing(&address(self.store.as_deref())?)?));
         };
-        let authorization = pelago_admin::api::bearer_of(self.token_file.as_deref())?;
+        let authorization =
+            pelago_admin::api::bearer_of("--token-file", self.token_file.as_deref())?;
         let trust = trust(self.ca.as_deref(), self.fingerprint)?;
         let client = HttpClient::new(url, trust, authorization).context("--server")?;
         Ok(Origin::Server(Remote::new(client, runtime.clone())))

@@ -7,34 +7,34 @@ const GREATEST: u64 = 600_000;
 
 /// Numbers taken within the window of measuring.
 #[derive(Debug)]
-pub(super) struct Meters {
+pub(crate) struct Meters {
     /// From the sender's send to the observer's decoding.
-    pub(super) staleness_ms: Histogram<u64>,
+    pub(crate) staleness_ms: Histogram<u64>,
     /// Between shown and true places.
-    pub(super) error_cm: Histogram<u64>,
+    pub(crate) error_cm: Histogram<u64>,
     /// From sending a durable command to its answer.
-    pub(super) latency_ms: Histogram<u64>,
+    pub(crate) latency_ms: Histogram<u64>,
     /// Changes that were decoded.
-    pub(super) decoded: u64,
+    pub(crate) decoded: u64,
     /// Messages of frames, snapshots and closes, and their bytes.
-    pub(super) frames: u64,
-    pub(super) frame_bytes: u64,
-    pub(super) snapshots: u64,
-    pub(super) snapshot_bytes: u64,
+    pub(crate) frames: u64,
+    pub(crate) frame_bytes: u64,
+    pub(crate) snapshots: u64,
+    pub(crate) snapshot_bytes: u64,
     /// How long others were in sight, added up.
-    pub(super) neighbour_ms: u64,
+    pub(crate) neighbour_ms: u64,
     /// How long bots were in the world, added up.
-    pub(super) player_ms: u64,
+    pub(crate) player_ms: u64,
     /// Chunks that were entered.
-    pub(super) crossings: u64,
+    pub(crate) crossings: u64,
     /// Looks around for people who should be seen, people near at these looks, and those of them missing for too long.
-    pub(super) looks: u64,
-    pub(super) near: u64,
-    pub(super) missing: u64,
-    pub(super) sent: u64,
-    pub(super) acked: u64,
-    pub(super) refused: u64,
-    pub(super) longest_gap_ms: u64,
+    pub(crate) looks: u64,
+    pub(crate) near: u64,
+    pub(crate) missing: u64,
+    pub(crate) sent: u64,
+    pub(crate) acked: u64,
+    pub(crate) refused: u64,
+    pub(crate) longest_gap_ms: u64,
 }
 
 impl Default for Meters {

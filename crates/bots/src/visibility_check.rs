@@ -1,6 +1,6 @@
 //! The look-out for people who should be seen and are not.
 
-use super::ledger::Near;
+use crate::ledger::Near;
 use pelago_model::{EntityId, Position};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -12,22 +12,22 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A bot's look-out.
 #[derive(Debug, Default)]
-pub(super) struct VisibilityCheck {
+pub(crate) struct VisibilityCheck {
     missing: HashMap<EntityId, Instant>,
 }
 
 /// What a look found.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Look {
+pub(crate) struct Look {
     /// Others near.
-    pub(super) near: u64,
+    pub(crate) near: u64,
     /// Those of them that have been missing for longer than two ticks.
-    pub(super) missing: u64,
+    pub(crate) missing: u64,
 }
 
 impl VisibilityCheck {
     /// Compares who is near `here` with who is seen.
-    pub(super) fn look(
+    pub(crate) fn look(
         &mut self,
         now: Instant,
         (own, here): (EntityId, Position),

@@ -13,13 +13,13 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// A move of a bot.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moved {
-    pub(super) entity: EntityId,
-    pub(super) at: IslandTime,
-    pub(super) position: Position,
-    pub(super) sent: Instant,
+pub(crate) struct Moved {
+    pub(crate) entity: EntityId,
+    pub(crate) at: IslandTime,
+    pub(crate) position: Position,
+    pub(crate) sent: Instant,
     /// The node did not accept it: nobody is to see it.
-    pub(super) refused: bool,
+    pub(crate) refused: bool,
 }
 
 #[derive(Default)]
@@ -49,7 +49,7 @@ impl Inner {
 }
 
 /// All moves of all bots of this process.
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     /// Guards the moves, their index and the present paths.
     inner: Mutex<Inner>,
     /// Whether old moves are forgotten: in a long run they would be most of the memory.
@@ -58,12 +58,12 @@ pub(super) struct Ledger {
 
 /// Where everybody is at an instant, by chunk.
 #[derive(Debug, Default)]
-pub(super) struct Near {
+pub(crate) struct Near {
     by_chunk: HashMap<ChunkId, Vec<(EntityId, Position)>>,
 }
 
 impl Near {
-    pub(super) fn new(places: impl IntoIterator<Item = (EntityId, Position)>) -> Self {
+    pub(crate) fn new(places: impl IntoIterator<Item = (EntityId, Position)>) -> Self {
         let mut near = Self::default();
         for (id, place) in places {
             near.by_chunk.entry(place.chunk()).or_default().push((id, place));
@@ -72,7 +72,7 @@ impl Near {
     }
 
     /// Those in the chunks around a place.
-    pub(super) fn around(&self, here: Position) -> impl Iterator<Item = (EntityId, Position)> {
+    pub(crate) fn around(&self, here: Position) -> impl Iterator<Item = (EntityId, Position)> {
         let chunks = here.chunk().around(1).filter_map(|chunk| self.by_chunk.get(&chunk));
         chunks.flatten().copied()
     }
@@ -80,7 +80,7 @@ impl Near {
 
 impl Ledger {
     /// Without a move.
-    pub(super) fn new(forgetful: bool) -> Self {
+    pub(crate) fn new(forgetful: bool) -> Self {
         Self { inner: Mutex::default(), forgetful }
     }
 
@@ -90,7 +90,7 @@ impl Ledger {
     }
 
     /// A bot has sent a move that leads to `path`; returns the move's number.
-    pub(super) fn moved(&self, entity: EntityId, path: &Trajectory) -> u32 {
+    pub(crate) fn moved(&self, entity: EntityId, path: &Trajectory) -> u32 {
         let (at, position) = (path.start_time(), path.start());
         let mut inner = self.inner();
         if self.forgetful {
@@ -105,7 +105,7 @@ impl Ledger {
     }
 
     /// A bot has another path than it thought: a move was refused, or it has just come.
-    pub(super) fn corrected(&self, entity: EntityId, path: &Trajectory, refused: Option<u32>) {
+    pub(crate) fn corrected(&self, entity: EntityId, path: &Trajectory, refused: Option<u32>) {
         let mut inner = self.inner();
         if let Some(number) = refused
             && let Some(place) = number.checked_sub(inner.forgotten)
@@ -117,12 +117,12 @@ impl Ledger {
     }
 
     /// A bot is gone.
-    pub(super) fn left(&self, entity: EntityId) {
+    pub(crate) fn left(&self, entity: EntityId) {
         self.inner().truth.remove(&entity);
     }
 
     /// The number of a move and when it was sent.
-    pub(super) fn find(&self, entity: EntityId, at: IslandTime) -> Option<(u32, Instant)> {
+    pub(crate) fn find(&self, entity: EntityId, at: IslandTime) -> Option<(u32, Instant)> {
         let inner = self.inner();
         let number = *inner.index.get(&(entity, at))?;
         let place = number.checked_sub(inner.forgotten)?;
@@ -130,17 +130,17 @@ impl Ledger {
     }
 
     /// Where an entity truly goes.
-    pub(super) fn truth(&self, entity: EntityId) -> Option<Trajectory> {
+    pub(crate) fn truth(&self, entity: EntityId) -> Option<Trajectory> {
         self.inner().truth.get(&entity).cloned()
     }
 
     /// Everybody who is there.
-    pub(super) fn present(&self) -> Vec<EntityId> {
+    pub(crate) fn present(&self) -> Vec<EntityId> {
         self.inner().truth.keys().copied().collect()
     }
 
     /// Where everybody truly is, give or take [`PLACES_MS`].
-    pub(super) fn places(&self, now: IslandTime) -> Arc<Near> {
+    pub(crate) fn places(&self, now: IslandTime) -> Arc<Near> {
         let mut inner = self.inner();
         if let Some((at, places)) = &inner.places
             && now.since(*at).abs() < PLACES_MS
@@ -154,7 +154,7 @@ impl Ledger {
     }
 
     /// All moves.
-    pub(super) fn moves(&self) -> Vec<Moved> {
+    pub(crate) fn moves(&self) -> Vec<Moved> {
         self.inner().moves.iter().copied().collect()
     }
 }

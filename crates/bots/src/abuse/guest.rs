@@ -1,8 +1,8 @@
-//! A guest: a connection without the rate_limits of a session.
+//! A guest: a connection without the manners of a session.
 
 use super::{Answer, Host};
-use crate::session::{Transport, connect};
 use bytes::{Bytes, BytesMut};
+use pelago_client::driver::{Transport, connect};
 use pelago_model::limits::MAX_MESSAGE_BYTES;
 use pelago_net::{Connection, ReceiveError};
 use pelago_wire::client::{
@@ -43,7 +43,7 @@ pub enum VisitError {
 /// What an event means to who waits for an answer.
 pub(super) type Meaning<'a> = &'a mut (dyn FnMut(&server_message::Body) -> Option<Answer> + Send);
 
-/// A connection without rate_limits.
+/// A connection without manners.
 pub(super) struct Guest {
     connection: Connection,
 }
@@ -187,7 +187,7 @@ pub(super) fn hello(name: &str, arrival: Arrival) -> client_message::Body {
         name: name.to_owned(),
         token: token(name),
         arrival: arrival.into(),
-        client: "rude".to_owned(),
+        client: "abuse".to_owned(),
     })
 }
 

@@ -1,9 +1,9 @@
 //! Guests that ask for what they may not do, or for too much of it.
 
 use super::guest::{Guest, VisitError, encode, ping};
-use super::{Answer, Host, Rudeness};
-use crate::tiles::{Manifest, decode_naturals};
+use super::{Abuse, Answer, Host};
 use bytes::Bytes;
+use pelago_client::tiles::{Manifest, decode_naturals};
 use pelago_model::limits::{MAX_COMMAND_BYTES, MAX_WAYPOINTS};
 use pelago_model::{ChunkId, Position, Trajectory};
 use pelago_wire::client::{
@@ -125,22 +125,16 @@ pub(super) async fn pings_too_often(host: Host<'_>, name: &str) -> Result<Answer
     guest.is_served().await
 }
 
-pub(super) async fn walks(
-    host: Host<'_>,
-    name: &str,
-    rudeness: Rudeness,
-) -> Result<Answer, VisitError> {
+pub(super) async fn walks(host: Host<'_>, name: &str, abuse: Abuse) -> Result<Answer, VisitError> {
     let (mut guest, welcome) = Guest::arrive(host, name, Arrival::Home).await?;
     let (arrived, here) = (Instant::now(), place(&welcome)?);
     let now = now(&welcome, arrived);
     let near = Position::new(here.x + 16, here.y);
-    let walk = match rudeness {
-        Rudeness::WalksThroughWalls => {
-            walk(now, 1, 256, &[Position::new(here.x + FAR_UNITS, here.y)])
-        }
-        Rudeness::WalksTooFast => walk(now, 1, welcome.max_speed + 1, &[near]),
-        Rudeness::WalksInThePast => walk(now - 5000, 1, 256, &[near]),
-        Rudeness::WalksInTheFuture => walk(now + 5000, 1, 256, &[near]),
+    let walk = match abuse {
+        Abuse::WalksThroughWalls => walk(now, 1, 256, &[Position::new(here.x + FAR_UNITS, here.y)]),
+        Abuse::WalksTooFast => walk(now, 1, welcome.max_speed + 1, &[near]),
+        Abuse::WalksInThePast => walk(now - 5000, 1, 256, &[near]),
+        Abuse::WalksInTheFuture => walk(now + 5000, 1, 256, &[near]),
         _ => walk(now, 1, 256, &[near; MAX_WAYPOINTS + 1]),
     };
     guest.say(walk).await?;
@@ -154,21 +148,17 @@ pub(super) async fn walks(
         .await
 }
 
-pub(super) async fn acts(
-    host: Host<'_>,
-    name: &str,
-    rudeness: Rudeness,
-) -> Result<Answer, VisitError> {
+pub(super) async fn acts(host: Host<'_>, name: &str, abuse: Abuse) -> Result<Answer, VisitError> {
     let (mut guest, welcome) = Guest::arrive(host, name, Arrival::Home).await?;
     let next = welcome.sequence + 1;
-    let command = match rudeness {
-        Rudeness::ReachesTooFar => {
+    let command = match abuse {
+        Abuse::ReachesTooFar => {
             let (chunk, slot) = something_far(&mut guest, &welcome).await?;
             durable(next, &gather(chunk, slot))
         }
-        Rudeness::WavesToNobody => live(1, r#"{"wave":"0000000000000001"}"#),
-        Rudeness::SendsNonsense => durable(next, "nonsense"),
-        Rudeness::SendsALargeCommand => durable(next, &" ".repeat(MAX_COMMAND_BYTES + 1)),
+        Abuse::WavesToNobody => live(1, r#"{"wave":"0000000000000001"}"#),
+        Abuse::SendsNonsense => durable(next, "nonsense"),
+        Abuse::SendsALargeCommand => durable(next, &" ".repeat(MAX_COMMAND_BYTES + 1)),
         _ => durable(next + 5, r#"{"eat":{"item":"berry"}}"#),
     };
     guest.say(command).await?;

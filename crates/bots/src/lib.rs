@@ -1,19 +1,23 @@
 //! Bots: many clients that walk and gather, measure what they are shown, and keep a journal of what was acknowledged.
+//! [`Journal`] compares that with the books of the world. [`abuse`] has guests that do what no honest client does.
+#![allow(clippy::disallowed_methods, reason = "bots live in real time")]
 
+pub mod abuse;
 mod behavior;
 mod bot;
 mod fleet;
 mod ledger;
 mod meters;
 mod report;
+mod shared;
 mod verify;
 mod visibility_check;
 
 pub use fleet::{Fleet, Interim};
 pub use report::{Bytes, Commands, Report, Sight, Updates};
-pub use verify::{Verdict, verify};
+pub use verify::{AvatarBooks, Journal, StoredOutcome, Totals, Verdict, hex};
 
-use crate::session::Transport;
+use pelago_client::Transport;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,74 +1,19 @@
-//! A fleet: all bots of a process, and what they share.
+//! A fleet: all bots of a process.
 
-use super::ledger::Ledger;
-use super::meters::Meters;
-use super::verify::Line;
-use super::{Plan, Report, bot, report};
+use crate::ledger::Ledger;
+use crate::shared::{JournalFile, Sessions, Shared, Window};
+use crate::{Plan, Report, bot, report};
 use anyhow::{Context, Result};
-use bytes::Bytes;
 use pelago_model::EntityId;
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Bots arrive in groups this often: a steady stream instead of a wall.
 const ARRIVAL_PERIOD: Duration = Duration::from_millis(20);
-
-/// The journal: a JSON line for every acknowledged durable command, before its bot sends the next.
-pub(super) struct Journal {
-    /// Guards the file, so that lines stay whole.
-    file: Mutex<File>,
-}
-
-impl Journal {
-    fn open(path: &Path) -> Result<Self> {
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(path)
-            .with_context(|| format!("journal {}", path.display()))?;
-        Ok(Self { file: Mutex::new(file) })
-    }
-
-    pub(super) fn write(&self, line: &Line) -> std::io::Result<()> {
-        let mut text = serde_json::to_string(line)?;
-        text.push('\n');
-        self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(text.as_bytes())
-    }
-}
-
-/// When the numbers of the report are taken.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Window {
-    pub(super) began: Option<Instant>,
-    pub(super) ended: Option<Instant>,
-}
-
-impl Window {
-    pub(super) fn holds(&self, at: Instant) -> bool {
-        self.began.is_some_and(|began| began <= at) && self.ended.is_none_or(|ended| at <= ended)
-    }
-}
-
-/// What happened to sessions.
-#[derive(Debug, Default)]
-pub(super) struct Sessions {
-    /// Ended by their bots without a goodbye.
-    pub(super) vanished: AtomicU64,
-    /// Followed by a newer one of the same bot while they were there.
-    pub(super) taken_over: AtomicU64,
-    /// Ended by somebody else.
-    pub(super) cut_off: AtomicU64,
-    /// Not begun.
-    pub(super) refused: AtomicU64,
-}
 
 /// What bots were shown since this was last asked, and what happened to their sessions so far.
 #[derive(Clone, Debug, Serialize)]
@@ -95,35 +40,6 @@ pub struct Interim {
     pub refused: u64,
 }
 
-/// What bots of one process share.
-pub(super) struct Shared {
-    pub(super) plan: Plan,
-    pub(super) ledger: Ledger,
-    pub(super) journal: Option<Journal>,
-    /// Guards the natural objects of tiles that some bot has fetched, by hash.
-    pub(super) tiles: Mutex<BTreeMap<Bytes, Bytes>>,
-    /// Bots that are in the world.
-    pub(super) playing: AtomicUsize,
-    /// What happened to sessions so far.
-    pub(super) sessions: Sessions,
-    /// Guards the numbers taken within the window.
-    meters: Mutex<Meters>,
-    /// Guards the window.
-    window: Mutex<Window>,
-}
-
-impl Shared {
-    pub(super) fn window(&self) -> Window {
-        *self.window.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The meters, if numbers are taken now.
-    pub(super) fn meters(&self) -> Option<MutexGuard<'_, Meters>> {
-        let open = self.window().holds(Instant::now());
-        open.then(|| self.meters.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
 /// Bots at play.
 pub struct Fleet {
     shared: Arc<Shared>,
@@ -137,7 +53,7 @@ impl Fleet {
     /// # Errors
     /// If the journal cannot be written.
     pub fn start(plan: Plan) -> Result<Self> {
-        let journal = plan.journal.as_deref().map(Journal::open).transpose()?;
+        let journal = plan.journal.as_deref().map(JournalFile::open).transpose()?;
         let shared = Arc::new(Shared {
             ledger: Ledger::new(plan.forgetful),
             journal,

@@ -1,4 +1,4 @@
-//! Rude guests: connections that do what no honest client does, one kind each, and what a node answers to it.
+//! Abusive guests: connections that do what no honest client does, one kind each, and what a node answers to it.
 //!
 //! The server's tests and its load scenarios use the same guests.
 
@@ -15,7 +15,7 @@ use std::net::IpAddr;
 
 /// What a guest does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rudeness {
+pub enum Abuse {
     /// Connects and says nothing.
     SaysNothing,
     /// Says hello and then nothing more.
@@ -103,7 +103,7 @@ pub enum Answer {
     Cut,
 }
 
-impl Rudeness {
+impl Abuse {
     /// All kinds.
     pub const ALL: [Self; 35] = [
         Self::SaysNothing,
@@ -192,53 +192,53 @@ impl Rudeness {
     }
 }
 
-/// A rude guest comes, does what it does, and tells what it was answered. `name` is to be nobody else's.
+/// An abusive guest comes, does what it does, and tells what it was answered. `name` is to be nobody else's.
 ///
 /// # Errors
 /// If it is not even let in, or the node does not speak the protocol.
 pub async fn visit(
-    rudeness: Rudeness,
+    abuse: Abuse,
     address: &str,
     source: Option<IpAddr>,
     name: &str,
 ) -> Result<Answer, VisitError> {
     let host = Host { address, source };
-    match rudeness {
-        Rudeness::SaysNothing => silence::says_nothing(host).await,
-        Rudeness::FallsSilent => silence::falls_silent(host, name).await,
-        Rudeness::Drips => silence::drips(host, name).await,
-        Rudeness::ReadsNothing => silence::reads_nothing(host, name).await,
-        Rudeness::SendsGarbage => bytes::garbage(host).await,
-        Rudeness::SendsGarbageLater => bytes::garbage_later(host, name).await,
-        Rudeness::SendsTooLong => bytes::too_long(host, name).await,
-        Rudeness::SendsTruncated => bytes::truncated(host, name).await,
-        Rudeness::SendsUnknownKind => bytes::unknown_kind(host, name).await,
-        Rudeness::SendsUnknownField => bytes::unknown_field(host, name).await,
-        Rudeness::SendsUnknownBody => bytes::unknown_body(host, name).await,
-        Rudeness::SpeaksAnotherVersion => bytes::another_version(host, name).await,
-        Rudeness::HasALongName => bytes::long_name(host).await,
-        Rudeness::TakesAnothersName => bytes::anothers_name(host, name).await,
-        Rudeness::ActsEarly => bytes::acts_early(host).await,
-        Rudeness::GreetsTwice => bytes::greets_twice(host, name).await,
-        Rudeness::Floods => commands::floods(host, name).await,
-        Rudeness::ActsTooOften => commands::acts_too_often(host, name, true).await,
-        Rudeness::WavesTooOften => commands::acts_too_often(host, name, false).await,
-        Rudeness::TalksTooMuch => commands::talks_too_much(host, name).await,
-        Rudeness::FetchesTooMuch => commands::fetches_too_much(host, name).await,
-        Rudeness::TurnsTooOften => commands::turns_too_often(host, name).await,
-        Rudeness::PingsTooOften => commands::pings_too_often(host, name).await,
-        Rudeness::WalksThroughWalls
-        | Rudeness::WalksTooFast
-        | Rudeness::WalksInThePast
-        | Rudeness::WalksInTheFuture
-        | Rudeness::WalksTooFar => commands::walks(host, name, rudeness).await,
-        Rudeness::ReachesTooFar
-        | Rudeness::WavesToNobody
-        | Rudeness::SendsNonsense
-        | Rudeness::SendsALargeCommand
-        | Rudeness::SkipsNumbers => commands::acts(host, name, rudeness).await,
-        Rudeness::RepeatsItself => commands::repeats_itself(host, name).await,
-        Rudeness::ActsWithAnOldEpoch => commands::acts_with_an_old_epoch(host, name).await,
+    match abuse {
+        Abuse::SaysNothing => silence::says_nothing(host).await,
+        Abuse::FallsSilent => silence::falls_silent(host, name).await,
+        Abuse::Drips => silence::drips(host, name).await,
+        Abuse::ReadsNothing => silence::reads_nothing(host, name).await,
+        Abuse::SendsGarbage => bytes::garbage(host).await,
+        Abuse::SendsGarbageLater => bytes::garbage_later(host, name).await,
+        Abuse::SendsTooLong => bytes::too_long(host, name).await,
+        Abuse::SendsTruncated => bytes::truncated(host, name).await,
+        Abuse::SendsUnknownKind => bytes::unknown_kind(host, name).await,
+        Abuse::SendsUnknownField => bytes::unknown_field(host, name).await,
+        Abuse::SendsUnknownBody => bytes::unknown_body(host, name).await,
+        Abuse::SpeaksAnotherVersion => bytes::another_version(host, name).await,
+        Abuse::HasALongName => bytes::long_name(host).await,
+        Abuse::TakesAnothersName => bytes::anothers_name(host, name).await,
+        Abuse::ActsEarly => bytes::acts_early(host).await,
+        Abuse::GreetsTwice => bytes::greets_twice(host, name).await,
+        Abuse::Floods => commands::floods(host, name).await,
+        Abuse::ActsTooOften => commands::acts_too_often(host, name, true).await,
+        Abuse::WavesTooOften => commands::acts_too_often(host, name, false).await,
+        Abuse::TalksTooMuch => commands::talks_too_much(host, name).await,
+        Abuse::FetchesTooMuch => commands::fetches_too_much(host, name).await,
+        Abuse::TurnsTooOften => commands::turns_too_often(host, name).await,
+        Abuse::PingsTooOften => commands::pings_too_often(host, name).await,
+        Abuse::WalksThroughWalls
+        | Abuse::WalksTooFast
+        | Abuse::WalksInThePast
+        | Abuse::WalksInTheFuture
+        | Abuse::WalksTooFar => commands::walks(host, name, abuse).await,
+        Abuse::ReachesTooFar
+        | Abuse::WavesToNobody
+        | Abuse::SendsNonsense
+        | Abuse::SendsALargeCommand
+        | Abuse::SkipsNumbers => commands::acts(host, name, abuse).await,
+        Abuse::RepeatsItself => commands::repeats_itself(host, name).await,
+        Abuse::ActsWithAnOldEpoch => commands::acts_with_an_old_epoch(host, name).await,
     }
 }
 

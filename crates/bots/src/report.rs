@@ -1,9 +1,9 @@
 //! The report: what bots were shown beside what they did.
 
-use super::bot::BotLog;
-use super::fleet::Window;
-use super::ledger::{Ledger, Moved};
-use super::meters::Meters;
+use crate::bot::BotLog;
+use crate::ledger::{Ledger, Moved};
+use crate::meters::Meters;
+use crate::shared::Window;
 use pelago_model::{ChunkId, IslandTime, Position};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -107,7 +107,7 @@ pub struct Sight {
 }
 
 /// Adds up what bots have to tell.
-pub(super) fn assemble(
+pub(crate) fn assemble(
     ledger: &Ledger,
     meters: &Meters,
     window: Window,
