@@ -3,6 +3,7 @@
 //! A lane reads the document of a room while anybody is on the island, and that of a mailbox while its avatar is played. What
 //! it is told by the chat saves reading; a gap in the numbers makes it read again, and so does time.
 
+use super::joining::CHECKPOINT_SPREAD_MS;
 use super::{CALL_DEADLINE_MS, CallKind, Lane, LaneEffect, PendingCall, Request};
 use crate::call::{CallTarget, OutgoingCall};
 use crate::chat_call::{ChatCall, spoken};
@@ -336,7 +337,9 @@ impl Lane {
         if session.talk.due > now {
             return;
         }
-        session.talk.due = now.plus(MAILBOX_LOOK_MS);
+        // Spread, so that a crowd that came at once does not look at once.
+        let spread = (session.client.0 as i64 % 50) * CHECKPOINT_SPREAD_MS;
+        session.talk.due = now.plus(MAILBOX_LOOK_MS + spread);
         if !session.talk.reading {
             self.read_mailbox(avatar, effects);
         }

@@ -12,7 +12,7 @@ use pelago_wire::client::{self, server_message};
 use pelago_world::{ClientId, Shown};
 
 /// Checkpoints of those who came at once are spread over this many ms times 50.
-const CHECKPOINT_SPREAD_MS: i64 = 100;
+pub(super) const CHECKPOINT_SPREAD_MS: i64 = 100;
 
 impl Lane {
     /// A session begins here: its avatar becomes real, and its client is welcomed.
