@@ -289,8 +289,11 @@ impl Bot {
                 }
                 self.ended_playing(session);
             }
-            Event::Outcome(_) | Event::Unsettled { .. } | Event::Notice(_) | Event::Pong { .. } => {
-            }
+            Event::Outcome(_)
+            | Event::Unsettled { .. }
+            | Event::Line(_)
+            | Event::Notice(_)
+            | Event::Pong { .. } => {}
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! The shell opens and closes connections and cuts bytes into messages; the simulator and the fuzzer are other shells of
 //! the same core. Local time is in ms of the shell's monotonic clock.
 
+mod chat;
 mod commands;
 mod dialing;
 mod effects;
@@ -28,6 +29,7 @@ pub use settings::{
 
 use crate::view::View;
 use bytes::{Bytes, BytesMut};
+use chat::Chat;
 use commands::Commands;
 use dialing::Dialing;
 use estimate::Estimate;
@@ -94,6 +96,7 @@ pub struct Client {
     clock: IslandClock,
     path: Trajectory,
     view: View,
+    chat: Chat,
 }
 
 impl Client {
@@ -118,6 +121,7 @@ impl Client {
             clock: IslandClock::IDENTITY,
             path: Trajectory::still(IslandTime(0), Position::default()),
             view: View::new(IslandId(0), IslandClock::IDENTITY, Tick(0)),
+            chat: Chat::default(),
         }
     }
 
@@ -295,6 +299,7 @@ impl Client {
     fn abandon(&mut self, effects: &mut Vec<Effect>) {
         self.blocked = false;
         self.waiting_move = None;
+        self.commands.line = None;
         for number in std::mem::take(&mut self.commands.live) {
             let (code, sentence) =
                 ("unavailable".to_owned(), "The connection was lost.".to_owned());
@@ -390,6 +395,7 @@ impl Client {
         if self.commands.durable.as_ref().is_some_and(|it| it.waits) {
             self.send_durable(effects);
         }
+        self.send_heard_that_waits(effects);
         if self.commands.fetches_wait {
             self.fetch_again(effects);
         }

@@ -284,6 +284,26 @@ impl Session {
         asked
     }
 
+    /// See [`Client::say_island`].
+    ///
+    /// # Errors
+    /// [`RequestError`]: nothing was sent.
+    pub async fn say_island(&mut self, text: &str) -> Result<u64, RequestError> {
+        let asked = self.client.say_island(text, &mut self.effects);
+        self.perform().await;
+        asked
+    }
+
+    /// See [`Client::whisper`].
+    ///
+    /// # Errors
+    /// [`RequestError`]: nothing was sent.
+    pub async fn whisper(&mut self, name: &str, text: &str) -> Result<u64, RequestError> {
+        let asked = self.client.whisper(name, text, &mut self.effects);
+        self.perform().await;
+        asked
+    }
+
     /// Asks for the time.
     ///
     /// # Errors

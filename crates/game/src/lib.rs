@@ -55,6 +55,7 @@ pub mod economy;
 pub mod land;
 pub mod live;
 pub mod refusal;
+pub mod speech;
 pub mod test_world;
 
 pub use content::ContentHash;
@@ -66,10 +67,11 @@ pub use land::{IslandSpec, Land, Natural, Tile};
 pub use live::{LiveContext, LiveState};
 pub use pelago_model::json;
 pub use refusal::Refusal;
+pub use speech::Speech;
 pub use test_world::TestWorld;
 
 use bytes::Bytes;
-use pelago_model::{ChunkId, ChunkPage, Document, EntityId, Key, Position};
+use pelago_model::{ChunkId, ChunkPage, Document, EntityId, IslandTime, Key, Position};
 use std::collections::BTreeMap;
 
 /// Where a command is decided.
@@ -181,6 +183,21 @@ pub trait Game: Send + Sync + 'static {
     /// # Errors
     /// A [`Refusal`], which undoes what the rule did.
     fn live(&self, context: &mut LiveContext, payload: &[u8]) -> Result<Bytes, Refusal>;
+
+    /// Whether an avatar may say this now. `speaker` is the game's part of the avatar's document. The platform limits how often
+    /// and how much is said; a game mutes.
+    ///
+    /// # Errors
+    /// A [`Refusal`], usually with the code `muted`.
+    fn speech(
+        &self,
+        _speaker: &serde_json::Value,
+        _to: Speech,
+        _text: &str,
+        _now: IslandTime,
+    ) -> Result<(), Refusal> {
+        Ok(())
+    }
 
     /// What a document of a chunk shows, by slot: see [`ChunkPage`] for which slots are in it.
     fn objects(&self, chunk: &Document) -> Vec<ObjectView>;

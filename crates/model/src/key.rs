@@ -12,6 +12,8 @@
 //! | `avatar` | `avatar/AVATAR` | epoch, sequence, outcomes, the game's state | logins, stewards |
 //! | `place` | `place/AVATAR` | where it was last | logins, lanes; not part of the world |
 //! | `chunk` | `chunk/ISLAND/X/Y`, `chunk/ISLAND/X/Y/PART` | what players changed about a chunk: slots 0 to 31, and 32 more for every part from 1 on | stewards, by the game's rules |
+//! | `room` | `room/ISLAND` | the last lines said to the island, and who said them | chat |
+//! | `mailbox` | `mailbox/AVATAR` | whispers that their player has not been shown yet | chat |
 //! | `audit` | `audit/AVATAR/SEQUENCE`, `audit/AVATAR/grant/KEY` | what a command or grant did to the economy | stewards; once, for ever |
 //!
 //! A game's rules may use kinds of their own beside `chunk`. Avatars and islands are 16 hexadecimal digits.
@@ -29,8 +31,8 @@ use std::sync::Arc;
 pub struct Key(Arc<str>);
 
 /// Every kind of document that the platform writes.
-pub const KINDS: [&str; 8] =
-    ["audit", "avatar", "chunk", "ids", "island", "name", "place", "world"];
+pub const KINDS: [&str; 10] =
+    ["audit", "avatar", "chunk", "ids", "island", "mailbox", "name", "place", "room", "world"];
 
 /// A text that cannot be a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +80,16 @@ impl Key {
     /// An island: seed, size, generator version.
     pub fn island(island: IslandId) -> Self {
         Self(format!("island/{island}").into())
+    }
+
+    /// What was said to an island.
+    pub fn room(island: IslandId) -> Self {
+        Self(format!("room/{island}").into())
+    }
+
+    /// What was whispered to an avatar.
+    pub fn mailbox(avatar: EntityId) -> Self {
+        Self(format!("mailbox/{avatar}").into())
     }
 
     /// What players changed in a chunk, of its first slots. It stands for the chunk as a whole, too: see
@@ -254,6 +266,8 @@ mod tests {
             Key::place(EntityId(1)),
             Key::name(&"ÿ".repeat(200)),
             Key::island(IslandId(1)),
+            Key::room(IslandId(u64::MAX)),
+            Key::mailbox(EntityId(u64::MAX)),
             Key::chunk(IslandId(1), ChunkId::new(i16::MIN, i16::MIN)),
             Key::chunk_page(IslandId(1), ChunkId::new(0, 0), ChunkPage::of(u16::MAX)),
             Key::audit(EntityId(u64::MAX), Sequence(u64::MAX)),

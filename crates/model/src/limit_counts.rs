@@ -69,6 +69,16 @@ pub enum Limit {
     TurnTime,
     /// Documents that the stewards remember.
     Remembered,
+    /// Lines that wait for one room or mailbox.
+    ChatQueue,
+    /// Attempts of a line that meets conflicts.
+    ChatAttempts,
+    /// The time until a line is on disk.
+    ChatTime,
+    /// Speakers that a room or a mailbox remembers.
+    ChatSpeakers,
+    /// Whispers that wait for somebody who is away.
+    MailboxLines,
     /// Links that have not said who they are.
     Strangers,
     /// The time for which a link may say nothing.
@@ -87,7 +97,7 @@ pub enum Limit {
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 44] = [
         Self::Clients,
         Self::Connections,
         Self::OpenFiles,
@@ -120,6 +130,11 @@ impl Limit {
         Self::TurnAttempts,
         Self::TurnTime,
         Self::Remembered,
+        Self::ChatQueue,
+        Self::ChatAttempts,
+        Self::ChatTime,
+        Self::ChatSpeakers,
+        Self::MailboxLines,
         Self::Strangers,
         Self::LinkTime,
         Self::LinkWaiting,
@@ -164,6 +179,11 @@ impl Limit {
             Self::TurnAttempts => "turn_attempts",
             Self::TurnTime => "turn_time",
             Self::Remembered => "remembered",
+            Self::ChatQueue => "chat_queue",
+            Self::ChatAttempts => "chat_attempts",
+            Self::ChatTime => "chat_time",
+            Self::ChatSpeakers => "chat_speakers",
+            Self::MailboxLines => "mailbox_lines",
             Self::Strangers => "strangers",
             Self::LinkTime => "link_time",
             Self::LinkWaiting => "link_waiting",

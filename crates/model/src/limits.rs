@@ -10,6 +10,8 @@ pub const MIN_TOKEN_BYTES: usize = 16;
 pub const MAX_TOKEN_BYTES: usize = 64;
 /// Bytes (UTF-8) of one utterance.
 pub const MAX_SAY_BYTES: usize = 200;
+/// Lines that a room remembers for those who come, and that wait in a mailbox.
+pub const MAX_CHAT_LINES: usize = 50;
 /// Waypoints of a trajectory after its start.
 pub const MAX_WAYPOINTS: usize = 8;
 /// The farthest a waypoint may lie from the one before, per axis, in 1/64 m (8192 m).

@@ -239,6 +239,7 @@ impl Composer {
                 };
                 self.call(directory, caller, call, out);
             }
+            ServiceEffect::TellEverybody(call) => self.tell_everybody(directory, &call, out),
             ServiceEffect::Frames { to, frames } => {
                 out.push(to_lane(to, LaneInput::Frames(frames)));
             }

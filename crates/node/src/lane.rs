@@ -4,6 +4,7 @@
 //! takes in what clients ask for and what others publish. A message of a client is answered by the lane itself: nothing
 //! stands between the two but the client's socket.
 
+mod chat;
 mod checkpoint;
 mod commands;
 mod connection;
@@ -20,12 +21,14 @@ mod sizes;
 mod streams;
 mod ticks;
 
+pub use chat::{MAILBOX_LOOK_MS, ROOM_LOOK_MS};
 pub use interface::{LaneEffect, LaneInput};
 pub use introductions::{INTRODUCTION_MS, MAX_HELD_FRAMES};
 
 use crate::rate_limits::ClientLimits;
 use crate::store_request::{RequestId, Requests, StoreAnswer};
 use bytes::Bytes;
+use chat::Room;
 use connection::Connection;
 use introductions::Introductions;
 use pelago_game::{ContentHash, Game, Land};
@@ -42,6 +45,8 @@ use std::sync::Arc;
 
 /// How often an avatar's place is checkpointed, in ms.
 pub const CHECKPOINT_MS: i64 = 5000;
+/// Checkpoints of those who came at once are spread over this many ms times 50.
+const CHECKPOINT_SPREAD_MS: i64 = 100;
 /// How long a call may take before the player is told `unavailable`, in ms.
 pub const CALL_DEADLINE_MS: u32 = 5000;
 
@@ -99,6 +104,8 @@ enum Request {
     ReadChunk(ChannelId),
     WritePlace { avatar: EntityId, epoch: Epoch },
     ReadPlace { avatar: EntityId, epoch: Epoch },
+    ReadRoom(IslandId),
+    ReadMailbox { avatar: EntityId, epoch: Epoch },
 }
 
 /// A call under way on behalf of a client.
@@ -107,7 +114,20 @@ struct PendingCall {
     client: ClientId,
     /// The number that the client gave: a sequence or, for live commands, its own.
     number: u64,
-    durable: bool,
+    kind: CallKind,
+}
+
+/// What a call under way is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CallKind {
+    /// A durable command, its number being the sequence.
+    Durable,
+    /// A live command.
+    Live,
+    /// A line to the island, or a whisper.
+    Speech,
+    /// Whispers leave a mailbox, its number being that of the last one.
+    Taken,
 }
 
 /// A lane.
@@ -121,6 +141,8 @@ pub struct Lane {
     /// By avatar.
     sessions: BTreeMap<EntityId, Session>,
     connections: BTreeMap<ClientId, Connection>,
+    /// Of the islands on which somebody is played here.
+    rooms: BTreeMap<IslandId, Room>,
     introductions: Introductions,
     /// Whose sight, checkpoint or time limit is due.
     client_timers: TimerWheel<ClientId>,
@@ -148,6 +170,7 @@ impl Lane {
             reals: Reals::default(),
             sessions: BTreeMap::new(),
             connections: BTreeMap::new(),
+            rooms: BTreeMap::new(),
             introductions: Introductions::default(),
             client_timers: TimerWheel::default(),
             due: Vec::new(),
@@ -214,6 +237,14 @@ impl Lane {
             (Some(Request::ReadPlace { avatar, epoch }), StoreAnswer::Loaded(documents)) => {
                 let document = documents.as_deref().and_then(<[Document]>::first);
                 self.place_read((avatar, epoch), document, effects);
+            }
+            (Some(Request::ReadRoom(island)), StoreAnswer::Loaded(documents)) => {
+                let document = documents.as_deref().and_then(<[Document]>::first);
+                self.room_read(now, island, document, effects);
+            }
+            (Some(Request::ReadMailbox { avatar, epoch }), StoreAnswer::Loaded(documents)) => {
+                let document = documents.as_deref().and_then(<[Document]>::first);
+                self.mailbox_read(now, (avatar, epoch), document, effects);
             }
             (Some(Request::WritePlace { avatar, epoch }), StoreAnswer::Committed(outcome)) => {
                 self.place_written((avatar, epoch), &outcome, effects);

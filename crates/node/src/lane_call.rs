@@ -1,10 +1,12 @@
 //! What lanes are asked by others: on behalf of a real, or of a session, that is theirs.
 
 use crate::call::CallResult;
+use crate::chat_call::{line, put_line};
+use crate::documents::lines::Line;
 use crate::turn::unavailable;
 use bytes::Bytes;
 use pelago_game::Refusal;
-use pelago_model::{EntityId, Epoch, Position};
+use pelago_model::{EntityId, Epoch, IslandId, Position};
 use pelago_wire::message::{decode_body, encode_body};
 use pelago_wire::peer::{self, LiveAnswer, lane_call};
 
@@ -28,6 +30,18 @@ pub enum LaneCall {
         epoch: Epoch,
         /// The game's (JSON).
         payload: Bytes,
+    },
+    /// Something was said to an island. A hint: the document of the room tells.
+    Lines {
+        /// The island.
+        island: IslandId,
+        /// The last lines, in order.
+        lines: Vec<Line>,
+    },
+    /// Something was whispered to an avatar. A hint: its mailbox tells.
+    Mail {
+        /// The avatar.
+        avatar: EntityId,
     },
 }
 
@@ -65,6 +79,11 @@ impl LaneCall {
                 let (avatar, epoch) = (avatar.0, epoch.0);
                 lane_call::Body::Notify(peer::Notify { avatar, epoch, payload })
             }
+            Self::Lines { island, lines } => {
+                let lines = lines.into_iter().map(put_line).collect();
+                lane_call::Body::Lines(peer::Lines { island: island.0, lines })
+            }
+            Self::Mail { avatar } => lane_call::Body::Mail(peer::Mail { avatar: avatar.0 }),
         };
         encode_body(&peer::LaneCall { body: Some(body) })
     }
@@ -89,6 +108,11 @@ impl LaneCall {
                 epoch: Epoch(notify.epoch),
                 payload: notify.payload,
             },
+            lane_call::Body::Lines(lines) => Self::Lines {
+                island: IslandId(lines.island),
+                lines: lines.lines.into_iter().map(line).collect(),
+            },
+            lane_call::Body::Mail(mail) => Self::Mail { avatar: EntityId(mail.avatar) },
         })
     }
 }
@@ -123,6 +147,7 @@ pub fn live_result(result: CallResult) -> Result<Bytes, Refusal> {
 mod tests {
     use super::*;
     use crate::call::CallError;
+    use pelago_model::IslandTime;
 
     #[test]
     fn the_end_of_a_live_command_is_told_as_it_was() {
@@ -147,6 +172,17 @@ mod tests {
             }),
             LaneCall::Superseded { avatar: EntityId(3), epoch: Epoch(9) },
             LaneCall::Notify { avatar: EntityId(3), epoch: Epoch(9), payload: Bytes::new() },
+            LaneCall::Mail { avatar: EntityId(3) },
+            LaneCall::Lines {
+                island: IslandId(5),
+                lines: vec![Line {
+                    number: 4,
+                    avatar: EntityId(3),
+                    name: "Åsa".into(),
+                    text: "ahoy".into(),
+                    at: IslandTime(-1),
+                }],
+            },
         ];
         for call in calls {
             assert_eq!(LaneCall::decode(&call.clone().encode()), Some(call));

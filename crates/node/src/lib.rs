@@ -5,6 +5,7 @@
 //! what one asks for into what another is told.
 
 pub mod call;
+pub mod chat_call;
 pub mod client_event;
 pub mod composer;
 mod content;
@@ -23,12 +24,15 @@ pub mod store_request;
 pub mod turn;
 
 pub mod arrivals;
+pub mod chat;
 pub mod lane;
 pub mod service;
 pub mod steward;
 
 pub use arrivals::{Arrivals, ArrivalsConfig, ArrivalsEffect, ArrivalsInput};
 pub use call::{CallResult, CallTarget, Caller, OutgoingCall, Rejection, Reply};
+pub use chat::ChatSabotage;
+pub use chat_call::ChatCall;
 pub use client_event::ClientEvent;
 pub use composer::{Composer, MachineInput, Output, ShellEffect};
 pub use documents::world::{WorldDocument, bootstrap};

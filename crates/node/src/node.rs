@@ -10,6 +10,7 @@ pub use machine::NodeMachine;
 pub use whole::Node;
 
 use crate::arrivals::{Arrivals, ArrivalsConfig};
+use crate::chat::{self, ChatSabotage};
 use crate::composer::Composer;
 use crate::lane::{Lane, LaneConfig};
 use crate::machine_id::MachineId;
@@ -69,6 +70,8 @@ pub struct NodeConfig {
 pub struct Sabotage {
     /// Of the stewards.
     pub steward: StewardSabotage,
+    /// Of the chat.
+    pub chat: ChatSabotage,
     /// Of the links.
     pub links: LinksSabotage,
     /// A mailbox that holds this many messages loses its oldest when one more comes.
@@ -90,7 +93,10 @@ impl NodeConfig {
 
     /// The services that it runs, one line each.
     pub fn service_kinds(&self) -> Vec<ServiceKind> {
-        let mut kinds = vec![steward::kind(self.batch_turns, self.sabotage.steward)];
+        let mut kinds = vec![
+            steward::kind(self.batch_turns, self.sabotage.steward),
+            chat::kind(self.sabotage.chat),
+        ];
         kinds.extend(self.more_services.iter().cloned());
         kinds
     }

@@ -7,12 +7,15 @@ use bytes::Bytes;
 use pelago_game::{Changes, IslandSpec, Total, json};
 use pelago_model::{
     ChunkId, Document, EntityId, Epoch, GrantKey, IslandId, IslandTime, Key, NodeId, Position,
-    Revision, Secret, Sequence, key::KINDS,
+    Revision, Secret, Sequence, WorldTime, key::KINDS,
 };
 use pelago_node::documents::audit::{AuditDocument, Cause};
 use pelago_node::documents::avatar::{
     AvatarDocument, ChainHash, NameDocument, Place, PlaceDocument, SerialsDocument,
 };
+use pelago_node::documents::lines::Speaker;
+use pelago_node::documents::mailbox::MailboxDocument;
+use pelago_node::documents::room::RoomDocument;
 use pelago_node::documents::schema::{Stored, read};
 use pelago_node::documents::token::TokenHash;
 use pelago_node::documents::world::WorldDocument;
@@ -84,6 +87,17 @@ fn documents_of_every_build_are_read() {
     };
     means("world-1.json", 1, &world);
     means("island-1.json", 1, &IslandSpec { id: HOME, seed: 7, size: 24, generator: 1 });
+    let speaker = Speaker { avatar: ANNA, epoch: Epoch(3), number: 7, asked: WorldTime(1_000_300) };
+    let (words, times) = (
+        ("Åsa".to_owned(), "ahoy \"all\"".to_owned()),
+        (WorldTime(1_000_350), IslandTime(1_000_350)),
+    );
+    let mut room = RoomDocument { next: 9, ..RoomDocument::default() };
+    room.say(&speaker, words.clone(), times);
+    means("room-1.json", 1, &room);
+    let mut mailbox = MailboxDocument::default();
+    mailbox.add(&speaker, words, times);
+    means("mailbox-1.json", 1, &mailbox);
     let command = AuditDocument {
         avatar: ANNA,
         epoch: Epoch(3),
@@ -118,8 +132,10 @@ fn every_kind_has_a_fixture_of_every_schema() {
         "avatar" => AvatarDocument::SCHEMA,
         "ids" => SerialsDocument::SCHEMA,
         "island" => IslandSpec::SCHEMA,
+        "mailbox" => MailboxDocument::SCHEMA,
         "name" => NameDocument::SCHEMA,
         "place" => PlaceDocument::SCHEMA,
+        "room" => RoomDocument::SCHEMA,
         "world" => WorldDocument::SCHEMA,
         other => panic!("{other} has no schema"),
     };

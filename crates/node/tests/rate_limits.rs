@@ -210,7 +210,7 @@ fn what_comes_too_often_is_refused_and_is_allowed_again_later() {
     let all = [
         client_message::Body::Act(act(1, 0)),
         client_message::Body::Act(act(0, 1)),
-        client_message::Body::Say(Say { text: "Hello".into() }),
+        client_message::Body::Say(Say { text: "Hello".into(), ..Say::default() }),
         client_message::Body::Ping(Ping { client_ms: 1 }),
         client_message::Body::Fetch(FetchContent { hash }),
     ];

@@ -392,9 +392,10 @@ fn a_second_lane_is_introduced_under_steady_traffic_without_a_gap() {
     assert_eq!((stage.links.subscriptions, stage.resyncs.len()), (subscriptions, 0));
     assert_eq!(stage.held(1, "introductions of a lane"), 0);
     assert_eq!(stage.held(1, "frames held for introductions"), 0);
-    // Chunks are read once they are shown: their steward's streams have been open for long.
+    // Chunks are read once they are shown: their steward's streams have been open for long. So are the room of the island and
+    // the mailbox of the player.
     let reads = stage.told[1].iter().filter(|told| *told == "Stored").count();
-    assert_eq!(reads, 9);
+    assert_eq!(reads, 9 + 2);
 }
 
 #[test]

@@ -11,9 +11,9 @@ pub mod terrain;
 use bytes::Bytes;
 use pelago_game::{
     Actor, Arrival, DurableContext, Game, Halt, IslandSpec, Land, LiveContext, ObjectView, Refusal,
-    Route, Tile, Total,
+    Route, Speech, Tile, Total,
 };
-use pelago_model::{ChunkId, Document, Key, Position};
+use pelago_model::{ChunkId, Document, IslandTime, Key, Position};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -76,6 +76,16 @@ impl Game for Frontier {
 
     fn live(&self, context: &mut LiveContext, payload: &[u8]) -> Result<Bytes, Refusal> {
         rules::live(context, payload)
+    }
+
+    fn speech(
+        &self,
+        speaker: &Value,
+        _to: Speech,
+        _text: &str,
+        now: IslandTime,
+    ) -> Result<(), Refusal> {
+        rules::speech(speaker, now)
     }
 
     fn objects(&self, chunk: &Document) -> Vec<ObjectView> {

@@ -44,6 +44,9 @@ struct Avatar {
     granted: BTreeMap<String, u64>,
     /// What it ever used up.
     consumed: BTreeMap<String, u64>,
+    /// Until when it may say nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    muted_until: Option<IslandTime>,
 }
 
 /// What players changed about the slots of a part of a chunk.
@@ -179,18 +182,31 @@ fn take_one(avatar: &mut Avatar, item: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What an operator may give.
+/// What an operator may give, or take: the right to speak.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Grant {
     /// How many, by item.
+    #[serde(default)]
     items: BTreeMap<String, u32>,
+    /// For how long the avatar may say nothing from now on.
+    mute: Option<Mute>,
+}
+
+/// A time without speech; 0 seconds end one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mute {
+    seconds: u32,
 }
 
 pub(crate) fn grant(context: &mut DurableContext<'_>, what: &[u8]) -> Result<Bytes, Halt> {
     let grant: Grant = serde_json::from_slice(what).map_err(|_| Refusal::malformed())?;
     let mut avatar: Avatar = context.state()?;
     let full = || Refusal::new("full", "There is no room for so much.");
+    if grant.items.is_empty() && grant.mute.is_none() {
+        return Err(Refusal::malformed().into());
+    }
     for (item, count) in &grant.items {
         if !NATURALS.iter().any(|natural| natural.item == item) {
             return Err(Refusal::new("no_such_item", "There is no such item.").into());
@@ -202,8 +218,25 @@ pub(crate) fn grant(context: &mut DurableContext<'_>, what: &[u8]) -> Result<Byt
         *held = held.checked_add(*count).ok_or_else(full)?;
         *avatar.granted.entry(item.clone()).or_default() += u64::from(*count);
     }
+    let mut effects = json!({});
+    if !grant.items.is_empty() {
+        effects["items"] = json!(grant.items);
+    }
+    if let Some(Mute { seconds }) = grant.mute {
+        avatar.muted_until = (seconds > 0).then(|| context.now().plus(i64::from(seconds) * 1000));
+        effects["muted_seconds"] = json!(seconds);
+    }
     context.set_state(&avatar)?;
-    Ok(json!({"items": grant.items}).to_string().into())
+    Ok(effects.to_string().into())
+}
+
+/// Whether an avatar in this state may say something.
+pub(crate) fn speech(state: &Value, now: IslandTime) -> Result<(), Refusal> {
+    let until = state.get("muted_until").and_then(Value::as_i64);
+    if until.is_some_and(|until| now.0 < until) {
+        return Err(Refusal::new("muted", "You may not speak for a while."));
+    }
+    Ok(())
 }
 
 pub(crate) fn schema(kind: &str) -> u16 {

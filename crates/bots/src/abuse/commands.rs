@@ -57,7 +57,9 @@ pub(super) async fn acts_too_often(
 pub(super) async fn talks_too_much(host: Host<'_>, name: &str) -> Result<Answer, VisitError> {
     let (mut guest, _) = Guest::arrive(host, name, Arrival::Home).await?;
     for number in 0..TOO_MANY {
-        guest.say(client_message::Body::Say(Say { text: format!("and {number}") })).await?;
+        guest
+            .say(client_message::Body::Say(Say { text: format!("and {number}"), ..Say::default() }))
+            .await?;
     }
     guest.answer(&mut |body| slow_down(body)).await
 }

@@ -45,10 +45,12 @@ pub(super) struct Commands {
     /// Of the avatar's last durable command that is known to have happened.
     pub(super) sequence: u64,
     pub(super) durable: Option<Durable>,
-    /// Numbers of live commands, at most [`MAX_LIVE`].
+    /// Numbers of live commands and of the line under way, at most [`MAX_LIVE`].
     pub(super) live: BTreeSet<u64>,
-    /// The number of the last live command.
+    /// The number of the last live command, or of the last line.
     pub(super) live_number: u64,
+    /// The number of the line that is under way.
+    pub(super) line: Option<u64>,
     /// Hashes of content, at most [`MAX_FETCHES`].
     pub(super) fetches: BTreeSet<Bytes>,
     /// They are to be asked for again as soon as the connection takes bytes.
@@ -70,6 +72,7 @@ impl Commands {
             durable,
             live: BTreeSet::new(),
             live_number: 0,
+            line: None,
             fetches: BTreeSet::new(),
             fetches_wait: false,
         }

@@ -5,7 +5,7 @@ use super::settings::Unanswered;
 use crate::view::Change;
 use bytes::Bytes;
 use pelago_model::WorldTime;
-use pelago_wire::client::{Content, Outcome};
+use pelago_wire::client::{ChatLine, Content, Outcome};
 
 /// A time of the caller's monotonic clock, in ms. Only differences matter; it never steps back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,8 +101,8 @@ pub enum Event {
     Welcomed,
     /// What is seen has changed.
     Changes(Vec<Change>),
-    /// The answer to a command: to a durable one if it has a sequence, to a live one if it has a number, otherwise to
-    /// something that was said too often.
+    /// The answer to a command: to a durable one if it has a sequence, to a live one, a line to the island or a whisper if it
+    /// has a number, otherwise to something that was said to those who are near.
     Outcome(Outcome),
     /// The node cannot tell whether a durable command happened. The client asks again by itself; an `Outcome` follows.
     Unsettled {
@@ -118,6 +118,9 @@ pub enum Event {
     },
     /// Content that was asked for; empty with a code if it has to be asked for again.
     Content(Content),
+    /// Somebody has said something to the island, or to this player. Every line is told once, in order; a line that a later
+    /// connection brings again is left out. Lines of those who are near are among [`Event::Changes`].
+    Line(ChatLine),
     /// The game tells this player alone.
     Notice(Bytes),
     /// A pong came.

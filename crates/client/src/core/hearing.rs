@@ -76,6 +76,7 @@ impl Client {
                 self.commands.fetches.remove(&content.hash);
                 effects.push(Effect::Event(Event::Content(content)));
             }
+            server_message::Body::ChatLine(line) => self.chat_line(line, effects),
             server_message::Body::Notice(notice) => {
                 effects.push(Effect::Event(Event::Notice(notice.payload)));
             }
@@ -122,6 +123,7 @@ impl Client {
     fn outcome(&mut self, now: LocalTime, outcome: Outcome, effects: &mut Vec<Effect>) {
         let (sequence, number) = (outcome.sequence, outcome.number);
         if sequence == 0 {
+            self.commands.line.take_if(|line| *line == number);
             // Without a number it is about something that was said.
             if number == 0 || self.commands.live.remove(&number) {
                 effects.push(Effect::Event(Event::Outcome(outcome)));

@@ -7,7 +7,7 @@ use super::loss::Loss;
 use super::{Client, Phase};
 use bytes::Bytes;
 use pelago_model::{IslandTime, Position};
-use pelago_wire::client::{self, client_message};
+use pelago_wire::client::{self, ChatChannel, client_message};
 
 /// A move that has been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,14 +91,60 @@ impl Client {
         Ok(number)
     }
 
-    /// Speaks.
+    /// Speaks to those who are near.
     ///
     /// # Errors
     /// [`RequestError`]: nothing was sent.
     pub fn say(&mut self, text: &str, effects: &mut Vec<Effect>) -> Result<(), RequestError> {
         self.has_room()?;
-        self.send(client_message::Body::Say(client::Say { text: text.to_owned() }), effects);
+        let say = client::Say { text: text.to_owned(), ..client::Say::default() };
+        self.send(client_message::Body::Say(say), effects);
         Ok(())
+    }
+
+    /// Speaks to everybody on the island and returns the number of the line, which its outcome has. It is not repeated: if
+    /// the connection ends before its outcome comes, it is answered as `unavailable`, and may have been said.
+    ///
+    /// # Errors
+    /// [`RequestError::Busy`] while another line or whisper has no answer, or the connection takes no bytes.
+    pub fn say_island(
+        &mut self,
+        text: &str,
+        effects: &mut Vec<Effect>,
+    ) -> Result<u64, RequestError> {
+        let number = self.begin_line()?;
+        let (text, channel) = (text.to_owned(), ChatChannel::ChatIsland.into());
+        self.send(client_message::Body::Say(client::Say { text, channel, number }), effects);
+        Ok(number)
+    }
+
+    /// Whispers to one player, who may be anywhere or away; otherwise as [`Client::say_island`].
+    ///
+    /// # Errors
+    /// As [`Client::say_island`].
+    pub fn whisper(
+        &mut self,
+        name: &str,
+        text: &str,
+        effects: &mut Vec<Effect>,
+    ) -> Result<u64, RequestError> {
+        let number = self.begin_line()?;
+        let (name, text) = (name.to_owned(), text.to_owned());
+        self.send(client_message::Body::Whisper(client::Whisper { number, name, text }), effects);
+        Ok(number)
+    }
+
+    /// Lines of one player are said in order: one at a time.
+    fn begin_line(&mut self) -> Result<u64, RequestError> {
+        self.has_room()?;
+        if self.commands.line.is_some() || self.commands.live.len() >= MAX_LIVE {
+            return Err(RequestError::Busy);
+        }
+        self.commands.live_number += 1;
+        let number = self.commands.live_number;
+        self.commands.line = Some(number);
+        self.commands.live.insert(number);
+        Ok(number)
     }
 
     /// Asks for content by its hash. What is being fetched already is not asked for twice; what the end of a connection

@@ -66,7 +66,7 @@ fn piece(bytes: &[u8]) -> Vec<u8> {
 
 fn client_bodies() -> Vec<client_message::Body> {
     vec![
-        client_message::Body::Say(client::Say { text: "hello".into() }),
+        client_message::Body::Say(client::Say { text: "hello".into(), ..client::Say::default() }),
         client_message::Body::Ping(client::Ping { client_ms: 5 }),
         client_message::Body::Fetch(client::FetchContent { hash: vec![7; 32].into() }),
         client_message::Body::Hello(client::Hello::default()),

@@ -5,6 +5,8 @@ use crate::documents::avatar::{
     AVATAR_SCHEMA, AvatarDocument, NAME_SCHEMA, NameDocument, PLACE_SCHEMA, PlaceDocument,
     SERIALS_SCHEMA, SerialsDocument,
 };
+use crate::documents::mailbox::{MAILBOX_SCHEMA, MailboxDocument};
+use crate::documents::room::{ROOM_SCHEMA, RoomDocument};
 use crate::documents::world::{WORLD_SCHEMA, WorldDocument};
 use pelago_game::IslandSpec;
 
@@ -31,8 +33,10 @@ stored! {
     AuditDocument: "audit", AUDIT_SCHEMA;
     AvatarDocument: "avatar", AVATAR_SCHEMA;
     IslandSpec: "island", WORLD_SCHEMA;
+    MailboxDocument: "mailbox", MAILBOX_SCHEMA;
     NameDocument: "name", NAME_SCHEMA;
     PlaceDocument: "place", PLACE_SCHEMA;
+    RoomDocument: "room", ROOM_SCHEMA;
     SerialsDocument: "ids", SERIALS_SCHEMA;
     WorldDocument: "world", WORLD_SCHEMA;
 }

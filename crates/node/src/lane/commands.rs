@@ -1,8 +1,9 @@
 //! What clients ask for: messages, speech, commands; and how their durable commands end.
 
 use super::real::Real;
-use super::{CALL_DEADLINE_MS, Lane, LaneEffect, PendingCall};
+use super::{CALL_DEADLINE_MS, CallKind, Lane, LaneEffect, PendingCall};
 use crate::call::{CallError, CallResult, CallTarget, OutgoingCall};
+use crate::chat_call::chat_result;
 use crate::client_event::ClientEvent;
 use crate::content::{content, too_much_content};
 use crate::lane_call::{LiveCommand, live_result};
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use pelago_game::{Actor, Refusal, Route};
 use pelago_model::limits::{MAX_COMMAND_BYTES, MAX_SAY_BYTES};
 use pelago_model::{Key, Limit, Role, Sequence, WorldTime};
-use pelago_wire::client::{self, ClientMessage, client_message, server_message};
+use pelago_wire::client::{self, ChatChannel, ClientMessage, client_message, server_message};
 use pelago_wire::message::{Kind, decode_control};
 use pelago_world::ClientId;
 
@@ -75,7 +76,12 @@ impl Lane {
                 self.asked_to_move(now, client, request, effects)
             }
             client_message::Body::Act(act) => self.act(now, client, act, effects),
-            client_message::Body::Say(say) => self.say(now, client, &say.text, effects),
+            client_message::Body::Say(say) => match say.channel() {
+                ChatChannel::ChatIsland => self.say_to_island(now, client, say, effects),
+                _ => self.say(now, client, say, effects),
+            },
+            client_message::Body::Whisper(whisper) => self.whisper(now, client, whisper, effects),
+            client_message::Body::Heard(heard) => self.heard(client, heard.number, effects),
             client_message::Body::Ping(_) if !self.may(now, client, Limit::Pings, 1) => {}
             client_message::Body::Ping(ping) => {
                 let pong = client::Pong { client_ms: ping.client_ms, world_time_ms: now.0 };
@@ -116,9 +122,15 @@ impl Lane {
         self.reals.of(self.connections.get(&client)?.avatar)
     }
 
-    fn say(&mut self, now: WorldTime, client: ClientId, text: &str, effects: &mut Vec<LaneEffect>) {
+    fn say(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        client::Say { text, number, .. }: client::Say,
+        effects: &mut Vec<LaneEffect>,
+    ) {
         if !self.may(now, client, Limit::Speech, 1) {
-            return self.refuse(client, false, 0, slow_down(), effects);
+            return self.refuse(client, false, number, slow_down(), effects);
         }
         let Some(slot) = self.real_of(client).map(|real| real.slot) else { return };
         if text.len() > MAX_SAY_BYTES {
@@ -131,6 +143,10 @@ impl Lane {
         }
         if !text[..end].trim().is_empty() {
             self.publisher.say(slot, text[..end].into());
+        }
+        if number > 0 {
+            let outcome = client::Outcome { number, ..client::Outcome::default() };
+            self.send(client, server_message::Body::Outcome(outcome), effects);
         }
     }
 
@@ -178,7 +194,7 @@ impl Lane {
                 self.call_steward(client, key.steward_key(), actor, act.payload, effects);
             }
             Ok(Route::Live { target }) if !durable => {
-                let call = PendingCall { client, number, durable };
+                let call = PendingCall { client, number, kind: CallKind::Live };
                 let command = LiveCommand {
                     actor: avatar,
                     actor_epoch: epoch,
@@ -206,7 +222,8 @@ impl Lane {
         if let Some(session) = self.sessions.get_mut(&actor.avatar) {
             session.pending = Some((sequence, payload.clone()));
         }
-        self.calls.insert(number, PendingCall { client, number: sequence, durable: true });
+        let kind = CallKind::Durable;
+        self.calls.insert(number, PendingCall { client, number: sequence, kind });
         let command = DurableCommand { key: key.clone(), actor, payload, trace: number };
         let call = OutgoingCall {
             target: CallTarget::Preferred { role: Role::steward(), key },
@@ -226,21 +243,28 @@ impl Lane {
         effects: &mut Vec<LaneEffect>,
     ) {
         let Some(call) = self.calls.remove(&number) else { return };
-        let result = match result {
-            // It was not begun: the player may try again at once.
+        // It was not begun: the player may try again at once.
+        let busy = match &result {
             Err(CallError::Rejected(code)) if code == "busy" => {
-                if call.durable {
-                    self.durable_command_is_over(call.client);
-                }
-                let refusal = Refusal { code: "busy".into(), ..unavailable() };
-                return self.refuse(call.client, call.durable, call.number, refusal, effects);
+                Some(Refusal { code: "busy".into(), ..unavailable() })
             }
-            result => result,
+            _ => None,
         };
-        if call.durable {
-            self.durable_ended(number, &call, DurableResult::of_call(result), effects);
-        } else {
-            self.live_ended(number, &call, live_result(result), effects);
+        match call.kind {
+            CallKind::Durable => {
+                let result =
+                    busy.map_or_else(|| DurableResult::of_call(result), DurableResult::Refused);
+                self.durable_ended(number, &call, result, effects);
+            }
+            CallKind::Live => {
+                let result = busy.map_or_else(|| live_result(result), Err);
+                self.live_ended(number, &call, result, effects);
+            }
+            CallKind::Speech => {
+                let result = busy.map_or_else(|| chat_result(result), Err);
+                self.spoke(number, &call, result, effects);
+            }
+            CallKind::Taken => self.whispers_taken(&call, chat_result(result), effects),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Coming and going: sessions begin on this lane, and end.
 
+use super::chat::Talk;
 use super::connection::Connection;
 use super::real::Real;
 use super::session::{Checkpoint, Session};
@@ -9,9 +10,6 @@ use bytes::Bytes;
 use pelago_model::{EntityId, Limit, Tick, Trajectory, WorldTime};
 use pelago_wire::client::{self, server_message};
 use pelago_world::{ClientId, Shown};
-
-/// Checkpoints of those who came at once are spread over this many ms times 50.
-const CHECKPOINT_SPREAD_MS: i64 = 100;
 
 impl Lane {
     /// A session begins here: its avatar becomes real, and its client is welcomed.
@@ -44,15 +42,18 @@ impl Lane {
         let checkpoint = Checkpoint {
             revision: session.place_revision,
             // Spread over the interval, so that a crowd that came at once does not write at once.
-            due: now.plus(CHECKPOINT_MS + (client.0 as i64 % 50) * CHECKPOINT_SPREAD_MS),
+            due: now.plus(CHECKPOINT_MS + (client.0 as i64 % 50) * super::CHECKPOINT_SPREAD_MS),
             under_way: false,
             last: trajectory.clone(),
         };
-        self.sessions.insert(avatar, Session { epoch, client, pending: None, checkpoint });
+        let talk = Talk::default();
+        let played = Session { epoch, client, pending: None, checkpoint, talk };
+        self.sessions.insert(avatar, played);
         let connection = Connection::new(avatar, &self.config.limits, now);
         self.connections.insert(client, connection);
         self.delivery.join(client, tick);
         self.welcome(now, session, &trajectory, effects);
+        self.listen(now, avatar, island, effects);
         self.look_around(now, client, effects);
         self.plan(client);
     }
@@ -114,6 +115,7 @@ impl Lane {
             self.sessions.remove(&avatar);
             if let Some(real) = self.reals.remove(avatar) {
                 self.publisher.leave(real.slot, Tick::at(self.next_publish));
+                self.stop_listening(real.island);
             }
         }
         for channel in self.delivery.part(client) {

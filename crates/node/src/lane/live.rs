@@ -83,6 +83,14 @@ impl Lane {
                 self.notify(avatar, epoch, payload, effects);
                 Bytes::new()
             }
+            LaneCall::Lines { island, lines } => {
+                self.lines(island, lines, effects);
+                Bytes::new()
+            }
+            LaneCall::Mail { avatar } => {
+                self.mail(avatar, effects);
+                Bytes::new()
+            }
         };
         if caller != Caller::Nobody {
             effects.push(LaneEffect::Reply { caller, reply: Ok(answer) });

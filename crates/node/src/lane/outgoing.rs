@@ -1,7 +1,7 @@
 //! What clients are told beside frames: control messages, refusals, the last message.
 
 use super::{Lane, LaneEffect};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use pelago_game::Refusal;
 use pelago_model::Limit;
 use pelago_wire::client::{self, ServerMessage, server_message};
@@ -18,7 +18,17 @@ impl Lane {
     ) {
         let mut bytes = BytesMut::new();
         put_control(&mut bytes, &ServerMessage { body: Some(body) });
-        match self.delivery.control(client, bytes.freeze()) {
+        self.send_bytes(client, bytes.freeze(), effects);
+    }
+
+    /// Sends a control message that is written already.
+    pub(super) fn send_bytes(
+        &mut self,
+        client: ClientId,
+        bytes: Bytes,
+        effects: &mut Vec<LaneEffect>,
+    ) {
+        match self.delivery.control(client, bytes) {
             Ok(Some(bytes)) => effects.push(LaneEffect::Send { client, bytes }),
             Ok(None) => {}
             Err(_) => {

@@ -1,5 +1,6 @@
 //! Sessions: avatars that are played on this lane, each under its epoch.
 
+use super::chat::Talk;
 use bytes::Bytes;
 use pelago_model::{Epoch, Revision, Trajectory, WorldTime};
 use pelago_world::ClientId;
@@ -14,6 +15,7 @@ pub(super) struct Session {
     /// The durable command under way: its number and payload.
     pub(super) pending: Option<(u64, Bytes)>,
     pub(super) checkpoint: Checkpoint,
+    pub(super) talk: Talk,
 }
 
 /// How far the place of an avatar is kept.

@@ -228,6 +228,7 @@ impl Lane {
         for channel in self.objects.due(now) {
             self.read_chunk(channel, effects);
         }
+        self.look_at_rooms(now, effects);
         for channel in self.introductions.overdue(now) {
             effects.push(LaneEffect::Resync { channel, publisher: None });
         }

@@ -100,6 +100,9 @@ impl Lane {
         }
         self.look_around(now, client, effects);
         self.checkpoint_if_due(now, client, effects);
+        if let Some(avatar) = self.connections.get(&client).map(|connection| connection.avatar) {
+            self.read_mailbox_if_due(now, avatar, effects);
+        }
         self.plan(client);
     }
 
@@ -108,7 +111,7 @@ impl Lane {
         let Some(connection) = self.connections.get_mut(&client) else { return };
         let mut soonest = connection.next_look(&self.config.limits, self.next_publish);
         if let Some(session) = self.sessions.get(&connection.avatar) {
-            soonest = soonest.min(session.checkpoint.due);
+            soonest = soonest.min(session.checkpoint.due).min(session.talk.due);
         }
         // The first tick that begins then or later.
         let tick = Tick::at(soonest.plus(TICK_MS - 1));

@@ -86,6 +86,11 @@ impl ServiceContext<'_> {
         self.effects.push(ServiceEffect::Call { number: 0, call });
     }
 
+    /// Tells all lanes of all nodes something, as far as they can be reached.
+    pub fn tell_everybody(&mut self, call: LaneCall) {
+        self.effects.push(ServiceEffect::TellEverybody(call));
+    }
+
     /// Tells the session of an avatar something, if it is still on that node under that epoch.
     pub fn notify(&mut self, node: NodeId, avatar: EntityId, epoch: Epoch, payload: Bytes) {
         self.tell_lanes(node, LaneCall::Notify { avatar, epoch, payload });

@@ -1,6 +1,7 @@
 //! What can wake an instance of the services, and what it asks for.
 
 use crate::call::{CallResult, Caller, OutgoingCall, Reply};
+use crate::lane_call::LaneCall;
 use crate::log::LogLine;
 use crate::rule_run::{RuleEnd, RuleRun};
 use crate::store_request::{RequestId, StoreAnswer};
@@ -94,6 +95,8 @@ pub enum ServiceEffect {
         /// The call.
         call: OutgoingCall,
     },
+    /// To tell all lanes of all nodes something.
+    TellEverybody(LaneCall),
     /// Frames for a lane of this node that reads them.
     Frames {
         /// The lane.

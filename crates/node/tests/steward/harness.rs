@@ -190,6 +190,7 @@ impl Stewards {
             ServiceEffect::Publish(frames) => {
                 self.frames.extend(frames.into_iter().map(|frame| (None, frame)));
             }
+            ServiceEffect::TellEverybody(call) => panic!("{call:?}"),
             ServiceEffect::Snapshot { to, snapshot } => self.snapshots.push((to, snapshot)),
             ServiceEffect::Log(line) => self.log.push(line.text),
             ServiceEffect::Load { .. }

@@ -35,7 +35,13 @@ fn from_clients() -> impl Strategy<Value = client::ClientMessage> {
         hello.prop_map(FromClient::Hello),
         walk.prop_map(FromClient::Move),
         act.prop_map(FromClient::Act),
-        texts().prop_map(|text| FromClient::Say(client::Say { text })),
+        (texts(), 0..3, any::<u64>()).prop_map(|(text, channel, number)| FromClient::Say(
+            client::Say { text, channel, number }
+        )),
+        (any::<u64>(), texts(), texts()).prop_map(|(number, name, text)| FromClient::Whisper(
+            client::Whisper { number, name, text }
+        )),
+        any::<u64>().prop_map(|number| FromClient::Heard(client::Heard { number })),
         any::<i64>().prop_map(|client_ms| FromClient::Ping(client::Ping { client_ms })),
         blobs().prop_map(|hash| FromClient::Fetch(client::FetchContent { hash })),
         Just(FromClient::Bye(client::Bye {})),
@@ -96,6 +102,11 @@ fn from_servers() -> impl Strategy<Value = client::ServerMessage> {
         [texts(), texts()]
             .prop_map(|[code, sentence]| FromServer::Closing(client::Closing { code, sentence })),
         blobs().prop_map(|payload| FromServer::Notice(client::Notice { payload })),
+        (0..3, any::<[u64; 2]>(), [texts(), texts()], any::<i64>()).prop_map(
+            |(channel, [number, avatar], [name, text], at_ms)| FromServer::ChatLine(
+                client::ChatLine { channel, number, avatar, name, text, at_ms }
+            )
+        ),
     ]
     .prop_map(|body| client::ServerMessage { body: Some(body) })
 }

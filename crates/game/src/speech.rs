@@ -1,0 +1,12 @@
+//! Speech: to whom something is said.
+
+/// To whom something is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    /// To everybody in sight.
+    Near,
+    /// To everybody on the island.
+    Island,
+    /// To one player, wherever that player is.
+    Whisper,
+}

@@ -1,0 +1,167 @@
+//! Batches: calls of one key that are decided and committed together.
+
+use super::ChatConfig;
+use super::decide::{Decided, Nudge, Question, Subject};
+use crate::call::Caller;
+use crate::chat_call::{ChatCall, chat_answer};
+use crate::documents::avatar::NameDocument;
+use crate::log::Level;
+use crate::service::ServiceContext;
+use pelago_game::Refusal;
+use pelago_model::{Document, Key, Transaction, WorldTime};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Calls that share a commit.
+pub const MAX_BATCH_CALLS: usize = 16;
+/// How often a batch is tried that meets conflicts, or whose commit nobody knows the end of; then its callers are told
+/// `unavailable`.
+pub const MAX_ATTEMPTS: usize = 16;
+
+/// A call, and who waits for its answer.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) call: Arc<ChatCall>,
+    pub(super) deadline: WorldTime,
+    caller: Caller,
+    is_answered: bool,
+}
+
+impl Waiting {
+    pub(super) fn new(caller: Caller, call: ChatCall, deadline: WorldTime) -> Self {
+        Self { call: Arc::new(call), deadline, caller, is_answered: false }
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_answered
+    }
+
+    /// Tells the caller what became of the call, unless it was told before that nobody knows.
+    pub(super) fn answer(&mut self, cx: &mut ServiceContext<'_>, result: Result<(), Refusal>) {
+        if !self.is_answered {
+            self.is_answered = true;
+            cx.reply(self.caller, chat_answer(result));
+        }
+    }
+}
+
+/// What a batch needs next.
+pub(super) enum Step {
+    Load(Vec<Key>),
+    Run(Box<Question>),
+    Commit(Transaction),
+    Finish,
+}
+
+/// Calls that are under way together.
+pub(super) struct Batch {
+    pub(super) calls: Vec<Waiting>,
+    documents: BTreeMap<Key, Document>,
+    /// What is being loaded.
+    loading: Vec<Key>,
+    answers: Vec<Result<(), Refusal>>,
+    nudge: Option<Nudge>,
+    attempts: usize,
+}
+
+impl Batch {
+    pub(super) fn new(calls: Vec<Waiting>) -> Self {
+        Self {
+            calls,
+            documents: BTreeMap::new(),
+            loading: Vec::new(),
+            answers: Vec::new(),
+            nudge: None,
+            attempts: 0,
+        }
+    }
+
+    /// What it needs before it can be decided, or its decision.
+    pub(super) fn next(&mut self, cx: &mut ServiceContext<'_>, config: &Arc<ChatConfig>) -> Step {
+        let mut keys: Vec<Key> =
+            self.calls.iter().map(|waiting| Key::avatar(waiting.call.session().0)).collect();
+        let subject = self.subject(cx, &mut keys);
+        keys.sort_unstable();
+        keys.dedup();
+        keys.retain(|key| !self.documents.contains_key(key));
+        match subject {
+            Some(subject) if keys.is_empty() => Step::Run(Box::new(Question {
+                config: config.clone(),
+                now: cx.now(),
+                subject,
+                calls: self.calls.iter().map(|waiting| waiting.call.clone()).collect(),
+                documents: std::mem::take(&mut self.documents),
+            })),
+            _ => {
+                self.loading.clone_from(&keys);
+                Step::Load(keys)
+            }
+        }
+    }
+
+    /// What the calls are about, if the documents tell yet. Adds what is wanted to `keys`.
+    fn subject(&self, cx: &mut ServiceContext<'_>, keys: &mut Vec<Key>) -> Option<Subject> {
+        let subject = match &*self.calls.first()?.call {
+            ChatCall::Say { island, .. } => Subject::Room(*island),
+            ChatCall::Whisper { name, .. } | ChatCall::Taken { name, .. } => {
+                let key = Key::name(name);
+                let Some(document) = self.documents.get(&key) else {
+                    keys.push(key);
+                    return None;
+                };
+                match NameDocument::read(document) {
+                    Ok(Some(name)) => {
+                        // Its node is told of what is whispered to it.
+                        keys.push(Key::avatar(name.avatar));
+                        Subject::Mailbox(name.avatar)
+                    }
+                    Ok(None) => Subject::Nobody,
+                    Err(error) => {
+                        cx.log(Level::Error, 0, format!("{key}: {error}"));
+                        Subject::Nobody
+                    }
+                }
+            }
+        };
+        keys.extend(subject.key());
+        Some(subject)
+    }
+
+    /// Takes documents in, in the order in which they were asked for.
+    pub(super) fn loaded(&mut self, documents: Vec<Document>) {
+        self.documents.extend(std::mem::take(&mut self.loading).into_iter().zip(documents));
+    }
+
+    /// Takes the decision in.
+    pub(super) fn decided(&mut self, cx: &mut ServiceContext<'_>, decided: Decided) -> Step {
+        if let Some(broken) = decided.broken {
+            cx.log(Level::Error, 0, broken);
+        }
+        (self.answers, self.nudge) = (decided.answers, decided.nudge);
+        match decided.transaction.writes.is_empty() {
+            true => Step::Finish,
+            false => Step::Commit(decided.transaction),
+        }
+    }
+
+    /// Everything has to be read and decided again; `false` if that was tried too often.
+    pub(super) fn again(&mut self) -> bool {
+        self.attempts += 1;
+        (self.answers, self.nudge) = (Vec::new(), None);
+        self.documents.clear();
+        self.attempts < MAX_ATTEMPTS
+    }
+
+    /// It is on disk: everybody is answered. Whom to tell of it comes back.
+    pub(super) fn finish(mut self, cx: &mut ServiceContext<'_>) -> Option<Nudge> {
+        for (waiting, answer) in self.calls.iter_mut().zip(self.answers) {
+            waiting.answer(cx, answer);
+        }
+        self.nudge
+    }
+
+    /// Everybody is told the same.
+    pub(super) fn refuse_all(mut self, cx: &mut ServiceContext<'_>, refusal: &Refusal) {
+        self.calls.iter_mut().for_each(|waiting| waiting.answer(cx, Err(refusal.clone())));
+    }
+}
