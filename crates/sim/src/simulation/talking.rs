@@ -6,6 +6,7 @@ use pelago_client::Client;
 use pelago_client::core::LocalTime;
 use pelago_model::limits::MAX_CHAT_LINES;
 use pelago_model::{Key, WorldTime};
+use pelago_node::documents::lines::Line;
 use pelago_node::documents::mailbox::MailboxDocument;
 use pelago_node::documents::schema::read;
 use pelago_node::lane::ROOM_LOOK_MS;
@@ -148,8 +149,8 @@ impl Simulation {
         }
         let long_ago = WorldTime(self.now.0 - ROOM_LOOK_MS - SHOWN_MS);
         let room = Key::room(HOME);
-        let old = self.store.said.of(&room).filter(|line| line.at.0 < long_ago.0);
-        let old = old.last().map_or(0, |line| line.number);
+        let is_old = |line: &&Line| line.at.0 < long_ago.0;
+        let old = self.store.said.of(&room).rfind(is_old).map_or(0, |line| line.number);
         let late = self.players.iter().find(|player| {
             let is_there = !player.gone && player.core.is_playing();
             is_there && player.talk.room < old && player.began < long_ago
