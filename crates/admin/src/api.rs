@@ -1,7 +1,7 @@
 //! HTTP: the page, content by hash, health, metrics and the API.
 //!
-//! The API and the metrics ask for [`Access`]; all else is open to whoever reaches the listener. What is told of nodes they were
-//! asked for, through [`AdminCalls`]: nobody here holds one.
+//! The API and the metrics ask for [`Access`]; all else is open to whoever reaches the listener. What is told of nodes
+//! they were asked for, through [`AdminCalls`]: nobody here holds one.
 
 mod access;
 mod body;

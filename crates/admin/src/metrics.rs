@@ -254,17 +254,46 @@ fn collect_lane(labels: &[(&'static str, String)], lane: &LaneCounts) {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
-    fn the_page_about_the_store_names_numbers_that_exist() {
-        let page = include_str!("../../../docs/operating/store.md");
+    fn the_pages_about_operating_name_numbers_that_exist() {
         let code = [include_str!("metrics.rs"), include_str!("measured_store.rs")].concat();
-        let names: Vec<&str> = page
-            .split(|c: char| !c.is_ascii_lowercase() && c != '_')
-            .filter(|word| word.starts_with("pelago_"))
-            .collect();
-        assert!(names.len() > 10);
-        for name in names {
-            assert!(code.contains(&format!("\"{name}\"")), "there is no {name}");
+        for (page, at_least) in [
+            (include_str!("../../../docs/operating/store.md"), 11),
+            (include_str!("../../../docs/operating/nodes.md"), 6),
+        ] {
+            let names: Vec<&str> = page
+                .split(|c: char| !c.is_ascii_lowercase() && c != '_')
+                .filter(|word| word.starts_with("pelago_"))
+                .collect();
+            assert!(names.len() >= at_least);
+            for name in names {
+                assert!(code.contains(&format!("\"{name}\"")), "there is no {name}");
+            }
         }
+    }
+
+    #[test]
+    fn every_alarm_is_described() {
+        let page = include_str!("../../../docs/operating/nodes.md");
+        for alarm in Alarm::ALL {
+            assert!(page.contains(&format!("\n| `{}` |", alarm.name())), "{alarm:?}");
+        }
+    }
+
+    #[test]
+    fn the_time_of_tasks_is_written_in_seconds() {
+        let task = TaskReport {
+            task: "lane_0".to_owned(),
+            busy_ns: 1_500_000_000,
+            mailbox: 0,
+            mailbox_limit: None,
+            longest_wait_ns: 0,
+        };
+        let mut text = String::new();
+        write_busy(&mut text, &BTreeMap::from([(NodeId(2), vec![task])]));
+        let line = "pelago_task_busy_seconds_total{node=\"2\",task=\"lane_0\"} 1.5";
+        assert_eq!(text.lines().last(), Some(line));
     }
 }

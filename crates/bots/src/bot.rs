@@ -7,7 +7,7 @@ use crate::visibility_check::VisibilityCheck;
 
 use pelago_client::tiles::Manifest;
 use pelago_client::view::ViewTraffic;
-use pelago_client::{Change, Event, Identity, Session, Settings, Unanswered};
+use pelago_client::{Event, Identity, Session, Settings, Unanswered};
 use pelago_model::{ChunkId, EntityId, IslandTime, Position, Secret, Trajectory};
 use pelago_wire::client::{Arrival, Content, Outcome};
 use rand_chacha::ChaCha8Rng;
@@ -20,9 +20,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// How often a bot compares what it sees with the truth.
-const SAMPLE_EVERY: Duration = Duration::from_millis(1000);
+pub(crate) const SAMPLE_EVERY: Duration = Duration::from_millis(1000);
 /// How often it does so when it looks out for people who are missing.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a bot waits for its last answer.
 const LAST_ANSWER: Duration = Duration::from_secs(3);
 /// After how long without a pong a bot gives its connection up: later than players do, because bots measure servers that
@@ -49,10 +49,10 @@ pub(crate) struct BotLog {
 }
 
 /// When a bot that plays does what.
-struct Agenda {
+pub(crate) struct Timers {
     decide_at: Instant,
-    look_at: Instant,
-    sample_at: Instant,
+    pub(crate) look_at: Instant,
+    pub(crate) sample_at: Instant,
     kick_at: Instant,
     /// When something came last.
     heard: Instant,
@@ -83,14 +83,16 @@ pub(crate) struct Bot {
     /// Where one who walks straight on goes, as an angle.
     pub(crate) heading: Option<f64>,
     pub(crate) own_moves: BTreeMap<u32, u32>,
-    visibility_check: VisibilityCheck,
-    counted: ViewTraffic,
-    chunk: Option<ChunkId>,
+    pub(crate) visibility_check: VisibilityCheck,
+    /// What came of this view and is counted already.
+    pub(crate) counted: ViewTraffic,
+    /// Where it was when it last looked.
+    pub(crate) chunk: Option<ChunkId>,
     /// Since when it plays, if it does.
     playing_since: Option<IslandTime>,
     /// It has ended its connection itself.
     vanished: bool,
-    agenda: Agenda,
+    pub(crate) timers: Timers,
 }
 
 /// The token of a bot follows from its seed and name, so that another run plays the same avatars. Whoever knows the
@@ -152,7 +154,7 @@ impl Bot {
             chunk: None,
             playing_since: None,
             vanished: false,
-            agenda: Agenda {
+            timers: Timers {
                 decide_at: now,
                 look_at: now,
                 sample_at: now,
@@ -189,9 +191,9 @@ impl Bot {
         loop {
             let plays = session.is_playing();
             let look_at = if self.shared.plan.watch_missing {
-                self.agenda.look_at.min(self.agenda.sample_at)
+                self.timers.look_at.min(self.timers.sample_at)
             } else {
-                self.agenda.sample_at
+                self.timers.sample_at
             };
             tokio::select! {
                 event = session.next() => match event {
@@ -214,12 +216,12 @@ impl Bot {
                         session = self.connect(session.unanswered());
                     }
                 },
-                () = sleep_until(self.agenda.decide_at), if plays => {
+                () = sleep_until(self.timers.decide_at), if plays => {
                     let wait = self.decide(&mut session).await;
-                    self.agenda.decide_at = Instant::now() + wait;
+                    self.timers.decide_at = Instant::now() + wait;
                 }
                 () = sleep_until(look_at), if plays => self.look_around(&session),
-                () = sleep_until(self.agenda.kick_at), if plays => {
+                () = sleep_until(self.timers.kick_at), if plays => {
                     if self.rng.next_u32().is_multiple_of(2) {
                         self.shared.sessions.taken_over.fetch_add(1, Ordering::Relaxed);
                         self.ended_playing(&session);
@@ -263,7 +265,7 @@ impl Bot {
             Event::Changes(changes) => self.observe(session.avatar(), changes),
             Event::Outcome(outcome) if outcome.sequence > 0 => {
                 let soon = self.outcome(session, &outcome)?;
-                self.agenda.decide_at = Instant::now() + soon;
+                self.timers.decide_at = Instant::now() + soon;
             }
             Event::MoveRefused { number, .. } => {
                 let number = self.own_moves.remove(&number);
@@ -271,7 +273,7 @@ impl Bot {
                 self.note_path(session);
                 self.target = None;
                 self.heading = None;
-                self.agenda.decide_at = Instant::now() + Duration::from_millis(300);
+                self.timers.decide_at = Instant::now() + Duration::from_millis(300);
             }
             Event::Content(content) => self.keep(session, content),
             Event::Disconnected(loss) | Event::Ended { loss, .. } => {
@@ -306,7 +308,7 @@ impl Bot {
         self.counted = ViewTraffic::default();
         self.shared.playing.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
-        self.agenda = Agenda {
+        self.timers = Timers {
             decide_at: now + Duration::from_millis(u64::from(self.rng.next_u32() % 2000)),
             look_at: now + LOOK_EVERY,
             sample_at: now + SAMPLE_EVERY,
@@ -334,8 +336,8 @@ impl Bot {
     }
 
     fn note_gap(&mut self) {
-        let gap = self.agenda.heard.elapsed();
-        self.agenda.heard = Instant::now();
+        let gap = self.timers.heard.elapsed();
+        self.timers.heard = Instant::now();
         if gap > Duration::from_secs(1)
             && self.playing_since.is_some()
             && let Some(mut meters) = self.shared.meters()
@@ -349,96 +351,6 @@ impl Bot {
         match self.shared.plan.kick_mean {
             Some(mean) => mean.mul_f64(-self.unit().max(1e-9).ln()),
             None => NEVER,
-        }
-    }
-
-    /// Notes what it is shown of the moves of others.
-    fn observe(&mut self, own: EntityId, changes: Vec<Change>) {
-        let count = changes.len() as u64;
-        let window = self.shared.window();
-        let mut meters = self.shared.meters();
-        if let Some(meters) = &mut meters {
-            meters.decoded += count;
-        }
-        for change in changes {
-            let (id, at, turned) = match change {
-                Change::Turned(id, at) => (id, at, true),
-                Change::Entered(id, at) => (id, at, false),
-                _ => continue,
-            };
-            if id == own {
-                continue;
-            }
-            if let Some((number, sent)) = self.shared.ledger.find(id, at)
-                && window.holds(sent)
-                && (self.shared.plan.forgetful || self.log.received.insert(number))
-                && turned
-                && let Some(meters) = &mut meters
-            {
-                let staleness = sent.elapsed().as_millis() as u64;
-                meters.staleness_ms.saturating_record(staleness);
-            }
-        }
-    }
-
-    fn look_around(&mut self, session: &Session) {
-        let now = Instant::now();
-        if self.shared.plan.watch_missing && self.agenda.look_at <= now {
-            self.agenda.look_at += LOOK_EVERY;
-            self.look(session);
-        }
-        if self.agenda.sample_at <= now {
-            self.agenda.sample_at += SAMPLE_EVERY;
-            self.sample(session);
-        }
-    }
-
-    /// Once a second: what came, who is in sight, and whether one of them is where it truly is.
-    fn sample(&mut self, session: &Session) {
-        let count = session.view().entities().len();
-        let traffic = session.view().traffic();
-        let before = std::mem::replace(&mut self.counted, traffic);
-        let now = session.island_now();
-        let chunk = session.path().position_at(now).chunk();
-        let crossed = self.chunk.replace(chunk).is_some_and(|old| old != chunk);
-        let Some(mut meters) = self.shared.meters() else { return };
-        meters.frames += traffic.frames - before.frames;
-        meters.frame_bytes += traffic.frame_bytes - before.frame_bytes;
-        meters.snapshots += traffic.snapshots - before.snapshots;
-        meters.snapshot_bytes += traffic.snapshot_bytes - before.snapshot_bytes;
-        let second = SAMPLE_EVERY.as_millis() as u64;
-        // The own avatar is in sight, too.
-        meters.neighbour_ms += count.saturating_sub(1) as u64 * second;
-        meters.player_ms += second;
-        meters.crossings += u64::from(crossed);
-        if count == 0 {
-            return;
-        }
-        let pick = self.rng.next_u32() as usize % count;
-        let Some(seen) = session.view().entities().nth(pick) else { return };
-        if let Some(truth) = self.shared.ledger.truth(seen.id) {
-            let (shown, is) = (seen.trajectory.position_at(now), truth.position_at(now));
-            let error_cm = (shown.distance_squared(is) as f64).sqrt() * 100.0 / 64.0;
-            meters.error_cm.saturating_record(error_cm as u64);
-        }
-    }
-
-    /// Looks around for people near who are not shown.
-    fn look(&mut self, session: &Session) {
-        let now = session.island_now();
-        let here = session.path().position_at(now);
-        let others = self.shared.ledger.places(now);
-        let seen: HashSet<EntityId> = session.view().entities().map(|seen| seen.id).collect();
-        let look = self.visibility_check.look(
-            Instant::now().into_std(),
-            (session.avatar(), here),
-            &others,
-            &seen,
-        );
-        if let Some(mut meters) = self.shared.meters() {
-            meters.looks += 1;
-            meters.near += look.near;
-            meters.missing += look.missing;
         }
     }
 

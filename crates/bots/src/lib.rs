@@ -8,6 +8,7 @@ mod bot;
 mod fleet;
 mod ledger;
 mod meters;
+mod observing;
 mod report;
 mod shared;
 mod verify;

@@ -21,7 +21,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
-use tokio::time::sleep_until;
+use tokio::time::{Sleep, sleep_until};
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +98,9 @@ pub struct Session {
     began: Instant,
     number: ConnectionNumber,
     link: Link,
+    /// Rings when the core wants to be woken. It is kept: it changes less often than messages come.
+    alarm: Pin<Box<Sleep>>,
+    alarm_at: Option<LocalTime>,
     effects: Vec<Effect>,
     /// What is to be sent by the present connection: little, since the core sends nothing while that is blocked.
     outgoing: VecDeque<Bytes>,
@@ -135,13 +138,16 @@ impl Session {
 
     /// Begins to connect; [`Session::next`] goes on.
     pub fn start(settings: Settings, transport: Transport, source: Option<IpAddr>) -> Self {
+        let began = Instant::now();
         let mut session = Self {
             client: Client::new(settings),
             transport,
             source,
-            began: Instant::now(),
+            began,
             number: ConnectionNumber::default(),
             link: Link::None,
+            alarm: Box::pin(sleep_until(began.into())),
+            alarm_at: None,
             effects: Vec::new(),
             outgoing: VecDeque::new(),
             events: VecDeque::new(),
@@ -161,16 +167,20 @@ impl Session {
             if self.client.is_over() {
                 return None;
             }
-            let wake = self.client.next_wake().map(|wake| self.instant(wake));
-            let woken = async {
-                match wake {
-                    Some(wake) => sleep_until(wake.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let wake = self.client.next_wake();
+            if let Some(at) = wake
+                && wake != self.alarm_at
+            {
+                let at = self.instant(at).into();
+                self.alarm.as_mut().reset(at);
+                self.alarm_at = wake;
+            }
             tokio::select! {
                 news = self.link.next() => self.take_in(news),
-                () = woken => self.handle(Input::Wake),
+                () = self.alarm.as_mut(), if wake.is_some() => {
+                    self.alarm_at = None;
+                    self.handle(Input::Wake);
+                }
             }
         }
     }

@@ -47,6 +47,8 @@ use std::sync::Arc;
 
 /// How often an avatar's place is checkpointed, in ms.
 pub const CHECKPOINT_MS: i64 = 5000;
+/// Checkpoints of those who came at once are spread over this many ms times 50.
+const CHECKPOINT_SPREAD_MS: i64 = 100;
 /// How long a call may take before the player is told `unavailable`, in ms.
 pub const CALL_DEADLINE_MS: u32 = 5000;
 

@@ -1,7 +1,8 @@
 //! The address book: who is in the cluster, and where. A port, with one implementation per kind of book.
 //!
-//! A book may be slow, and it may be gone for a while. So registration is a lease that can be lost and taken again, the view is
-//! what was known last, with a word on whether it is fresh, and nothing that a node does for its players waits for either.
+//! A book may be slow, and it may be gone for a while. So registration is a lease that can be lost and taken again, the
+//! view is what was known last, with a word on whether it is fresh, and nothing that a node does for its players waits
+//! for either.
 
 mod in_process;
 pub(crate) mod membership;
@@ -19,21 +20,23 @@ pub type BookFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, BookError>> +
 
 /// Where nodes register themselves and look for each other.
 ///
-/// An implementation reconnects by itself, with pauses. Callers bound every wait on their side: a future that is dropped is a
-/// request that is given up, and may still have happened.
+/// An implementation reconnects by itself, with pauses. Callers bound every wait on their side: a future that is
+/// dropped is a request that is given up, and may still have happened.
 pub trait AddressBook: Send + Sync + 'static {
     /// Registers a node under a lease, which the implementation renews for as long as the lease is held.
     ///
     /// # Errors
-    /// [`BookError::Taken`] if somebody else holds the number, [`BookError::Unavailable`] if the book cannot be reached: the
-    /// same may be asked again after a pause.
+    /// [`BookError::Taken`] if somebody else holds the number, [`BookError::Unavailable`] if the book cannot be
+    /// reached: the same may be asked again after a pause.
     fn register(&self, member: Member) -> BookFuture<'_, Lease>;
 
-    /// The members as they are known, now and from now on. What is told while the book cannot be reached is what was known
-    /// last, marked as [`stale`](BookView::stale). Every change replaces the one before: a slow reader sees the last one only.
+    /// The members as they are known, now and from now on. What is told while the book cannot be reached is what was
+    /// known last, marked as [`stale`](BookView::stale). Every change replaces the one before: a slow reader sees the
+    /// last one only.
     fn watch(&self) -> watch::Receiver<BookView>;
 
-    /// Takes a life of a node out of the book at once, instead of when its lease runs out. A life that is not there is no error.
+    /// Takes a life of a node out of the book at once, instead of when its lease runs out. A life that is not there is
+    /// no error.
     ///
     /// # Errors
     /// [`BookError::Unavailable`]: the lease runs out by itself, once nobody holds it.
@@ -57,7 +60,8 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// A lease that `renewal` keeps up until it is dropped. It is lost when `lost` becomes true or has no sender any more.
+    /// A lease that `renewal` keeps up until it is dropped. It is lost when `lost` becomes true or has no sender any
+    /// more.
     pub fn new(lost: watch::Receiver<bool>, renewal: impl Any + Send + Sync) -> Self {
         Self { lost, _renewal: Box::new(renewal) }
     }

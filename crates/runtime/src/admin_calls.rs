@@ -1,7 +1,7 @@
 //! What operators ask of nodes: questions and answers, the same for a node in this process and for one elsewhere.
 //!
-//! Whoever asks holds no part of a node: a question goes through a channel, or some day over a link, and its answer is JSON (or
-//! bytes, for a recording). So the programs of operators work alike for one process and for a cluster.
+//! Whoever asks holds no part of a node: a question goes through a channel, or some day over a link, and its answer is
+//! JSON (or bytes, for a recording). So the programs of operators work alike for one process and for a cluster.
 
 mod answers;
 pub(crate) mod desk;

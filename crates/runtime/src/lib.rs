@@ -17,7 +17,6 @@
 pub mod address_book;
 pub mod admin_calls;
 pub mod bootstrap;
-mod builder;
 mod clock;
 mod limits;
 mod mailbox;
@@ -32,9 +31,8 @@ mod tasks;
 pub use address_book::{AddressBook, InProcessBook};
 pub use admin_calls::{AdminCalls, NodeHandle, ProcessCalls};
 pub use bootstrap::{NewWorld, World};
-pub use builder::{Listeners, NodeBuilder, StartError};
 pub use clock::unix_ms;
 pub use limits::{ConnectionLimits, NodeLimits};
 pub use readiness::{Alarm, Readiness};
-pub use running::{Addresses, Node};
+pub use running::{Addresses, Listeners, Node, NodeBuilder, StartError};
 pub use task_meter::TaskReport;

@@ -1,7 +1,7 @@
 //! Whether a node can serve players, and what operators should look at although it can.
 //!
-//! Readiness is about the node itself: its lanes tick and its store answers. A member that is out of reach makes nobody unready,
-//! or one dead node would take all others out of service; it is an alarm.
+//! Readiness is about the node itself: its lanes tick and its store answers. A member that is out of reach makes nobody
+//! unready, or one dead node would take all others out of service; it is an alarm.
 
 use crate::status::{LaneStatus, Status};
 use pelago_model::WorldTime;

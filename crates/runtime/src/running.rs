@@ -1,9 +1,12 @@
 //! A node that runs.
 
+mod builder;
+
+pub use builder::{Listeners, NodeBuilder, StartError};
+
 use crate::address_book::AddressBook;
 use crate::address_book::membership::LEAVE_TIMEOUT;
 use crate::admin_calls::NodeHandle;
-use crate::builder::NodeBuilder;
 use crate::readiness::{Alarm, Readiness};
 use crate::supervisor::Supervised;
 use crate::tasks::Shared;
@@ -15,12 +18,12 @@ use tokio::time::timeout;
 
 /// A node of this process. Dropping it ends its tasks without a goodbye, as a crash does; [`Node::stop`] ends it well.
 pub struct Node {
-    pub(crate) member: Member,
-    pub(crate) addresses: Addresses,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) book: Arc<dyn AddressBook>,
-    pub(crate) handle: NodeHandle,
-    pub(crate) supervised: Supervised,
+    member: Member,
+    addresses: Addresses,
+    shared: Arc<Shared>,
+    book: Arc<dyn AddressBook>,
+    handle: NodeHandle,
+    supervised: Supervised,
 }
 
 /// Where a node listens.
@@ -67,7 +70,10 @@ impl Node {
 
     /// What it can do at present.
     pub fn readiness(&self) -> Readiness {
-        self.shared.status.readiness(self.shared.clock.now())
+        let readiness = self.shared.status.readiness(self.shared.clock.now());
+        // What a lane has noted last outlives it for a moment.
+        let runs = self.supervised.failure().borrow().is_none();
+        Readiness { lanes_tick: readiness.lanes_tick && runs, ..readiness }
     }
 
     /// Whether players can be sent to it.
@@ -80,8 +86,8 @@ impl Node {
         self.shared.status.alarms()
     }
 
-    /// Waits until the node has ended by itself, which is a bug of its own: all its tasks have ended, since one of them has.
-    /// Tells why. The process should end, too: what is left in it is of no use, and its supervisor starts it anew.
+    /// Waits until the node has ended by itself, which is a bug of its own: all its tasks have ended, since one of them
+    /// has. Tells why. The process should end, too: what is left in it is of no use, and its supervisor starts it anew.
     ///
     /// It never ends if the node is stopped, and may be waited for while somebody else holds the node.
     pub fn failure(&self) -> impl Future<Output = String> + Send + 'static {
@@ -99,7 +105,10 @@ impl Node {
 
     /// Says goodbye to all players, keeps their places, ends all tasks and leaves the address book.
     pub async fn stop(self) {
-        self.shared.say_goodbye().await;
+        // A node that has ended by itself has nobody left to say it.
+        if self.supervised.failure().borrow().is_none() {
+            self.shared.say_goodbye().await;
+        }
         self.supervised.stop().await;
         let Member { node, incarnation, .. } = self.member;
         match timeout(LEAVE_TIMEOUT, self.book.leave(node, incarnation)).await {

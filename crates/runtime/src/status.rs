@@ -67,15 +67,20 @@ impl Status {
 
     /// Notes what a machine shows after a batch of inputs. `woken`: the clock was told.
     pub(crate) fn note(&self, machine: &NodeMachine, now: WorldTime, woken: bool) {
+        if !matches!(machine.id(), MachineId::Lane(_)) {
+            lock(&self.limits).insert(machine.id(), machine.limits());
+        }
         if let Some(links) = machine.as_links() {
             self.linked.store(links.is_complete(), Relaxed);
             *lock(&self.links) = links.counters();
         } else if let Some(arrivals) = machine.as_arrivals() {
             self.connections.store(arrivals.connections(), Relaxed);
         } else if let (MachineId::Lane(number), Some(lane)) = (machine.id(), machine.as_lane())
-            && let Some(status) = self.lanes.get(usize::from(number)).filter(|_| woken)
+            && let Some(status) = self.lanes.get(usize::from(number))
         {
-            status.ticked.store(now.0, Relaxed);
+            if woken {
+                status.ticked.store(now.0, Relaxed);
+            }
             status.players.store(lane.population(), Relaxed);
             *lock(&status.counters) = lane.counters();
         }
@@ -92,7 +97,6 @@ impl Status {
             }
             id => {
                 lock(&self.sizes).insert(id, sizes);
-                lock(&self.limits).insert(id, machine.limits());
             }
         }
         if let (MachineId::Service(number), Some(host)) = (machine.id(), machine.as_service()) {

@@ -1,4 +1,5 @@
-//! The tasks of a node under supervision: none of them ends before the node does, and one that ends all the same ends the node.
+//! The tasks of a node under supervision: none of them ends before the node does, and one that ends all the same ends
+//! the node.
 
 use crate::task_meter::{Metered, TaskMeter};
 use pelago_model::NodeId;
@@ -49,8 +50,9 @@ impl Supervisor {
         self.names.insert(handle.id(), name);
     }
 
-    /// Watches over the tasks until they are stopped, or the first of them ends: then all of them end.
-    pub(crate) fn watch(self, node: NodeId) -> Supervised {
+    /// Watches over the tasks until they are stopped, or the first of them ends: then all of them end, and what they
+    /// shared is cleared.
+    pub(crate) fn watch(self, node: NodeId, clear: impl FnOnce() + Send + 'static) -> Supervised {
         let (stop, mut stopped) = watch::channel(false);
         let (tell, failure) = watch::channel(None);
         let Self { mut tasks, names, meters: _ } = self;
@@ -61,6 +63,7 @@ impl Supervisor {
                 _ = stopped.wait_for(|stopped| *stopped) => None,
             };
             tasks.shutdown().await;
+            clear();
             let (id, why) = match ended {
                 None => return,
                 Some(Ok((id, ()))) => (id, "ended".to_owned()),
@@ -119,7 +122,7 @@ mod tests {
             std::future::pending::<()>().await;
             drop(lives);
         });
-        (supervisor.watch(NodeId(3)), ended)
+        (supervisor.watch(NodeId(3), || ()), ended)
     }
 
     async fn failure(supervised: &Supervised) -> String {

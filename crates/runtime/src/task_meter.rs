@@ -43,8 +43,8 @@ pub struct TaskReport {
     pub mailbox: u64,
     /// How many may wait; `None` for a task that has no mailbox.
     pub mailbox_limit: Option<u64>,
-    /// Nanoseconds that an input has waited at most, of those taken in the last half minute or so; a task that works for
-    /// longer than that on one input shows that time.
+    /// Nanoseconds that an input has waited at most, of those taken in the last half minute or so; a task that works
+    /// for longer than that on one input shows that time.
     pub longest_wait_ns: u64,
 }
 

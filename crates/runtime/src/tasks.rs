@@ -31,11 +31,19 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use throttle::Throttle;
+use tokio::sync::mpsc;
+use tokio::task::JoinError;
 
 /// How long players may take to leave a node that stops; then their connections are cut.
 const LEAVING_TIME: Duration = Duration::from_secs(3);
 /// How often it is looked whether all have left.
 const LOOK_FOR_CLIENTS_EVERY: Duration = Duration::from_millis(20);
+
+/// Nodes that wait to be dialled; more are tried again by the links.
+const MAX_DIALS: usize = 1024;
+
+/// A node to be dialled, and its address.
+type Dial = (NodeId, String);
 
 /// What the tasks of a node share.
 pub(crate) struct Shared {
@@ -56,6 +64,8 @@ pub(crate) struct Shared {
     /// While the store is gone, every load fails.
     failed_loads: Throttle,
     stopping: AtomicBool,
+    /// Nodes to be dialled, for the task that owns all links.
+    dials: mpsc::Sender<Dial>,
 }
 
 /// Which lane has a client: read by the task of its connection for every message.
@@ -113,7 +123,7 @@ impl Shared {
     }
 
     fn link(&self, link: LinkId) -> Option<Sender> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner).get(&link).cloned()
+        locked(&self.links).get(&link).cloned()
     }
 
     fn next_connection(&self) -> u64 {
@@ -138,6 +148,19 @@ impl Shared {
         };
         drop(tokio::time::timeout(LEAVING_TIME, gone).await);
     }
+
+    /// Closes every connection. Its task may have ended already: then nothing but its sender holds it open.
+    pub(crate) fn hang_up(&self) {
+        let clients = std::mem::take(&mut *locked(&self.clients));
+        clients.into_values().for_each(|client| client.sender.close());
+        let links = std::mem::take(&mut *locked(&self.links));
+        links.into_values().for_each(|sender| sender.close());
+    }
+}
+
+/// Maps of senders are whole after every step.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// With what the tasks of a node are started.
@@ -159,6 +182,7 @@ pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervis
         config.machines().map(|id| (id, supervisor.meter(name_of(id)))).collect();
     let metered = meters.iter().map(|(id, meter)| (*id, meter.clone()));
     let post = Arc::new(Post::new(clock.clone(), config.composer(), metered));
+    let (dials, to_dial) = mpsc::channel(MAX_DIALS);
     let shared = Arc::new(Shared {
         node: config.node,
         clock,
@@ -173,6 +197,7 @@ pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervis
         grants: grants::Grants::default(),
         failed_loads: Throttle::default(),
         stopping: AtomicBool::new(false),
+        dials,
     });
     for (id, meter) in meters {
         let rules = match id {
@@ -196,11 +221,18 @@ pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervis
         supervisor.spawn(meter, listen);
     }
     let meter = supervisor.meter("peers");
-    supervisor.spawn(meter, links::listen(shared.clone(), peer));
+    supervisor.spawn(meter, links::run(shared.clone(), peer, to_dial));
     shared
 }
 
 /// The name of a machine's task, in the words of metrics.
 fn name_of(machine: MachineId) -> String {
     machine.to_string().replace('-', "_")
+}
+
+/// A panic of a connection's task is a bug of this node: it ends the task that owns the connection, and so the node.
+fn hand_on_panic(ended: Result<(), JoinError>) {
+    if let Err(Ok(panic)) = ended.map_err(JoinError::try_into_panic) {
+        std::panic::resume_unwind(panic);
+    }
 }

@@ -133,6 +133,34 @@ fn the_api_opens_to_the_token_and_the_page_to_everybody() {
 }
 
 #[test]
+fn a_journal_is_verified_by_the_server_that_is_named_and_with_its_token() {
+    let data = tempfile::tempdir().unwrap();
+    let (file, journal) = (data.path().join("admin"), data.path().join("journal"));
+    std::fs::write(&file, format!("{ADMIN}\n")).unwrap();
+    std::fs::write(&journal, "").unwrap();
+    let (file, journal) = (file.to_str().unwrap(), journal.to_str().unwrap());
+    let world = World::start(data.path(), &["--admin-token-file", file]);
+    let url = world.ready["http"].as_str().unwrap();
+    let verify = |arguments: &[&str]| {
+        let mut command = Command::new(PELAGO);
+        command.args(["bots", "--verify", journal]).args(arguments);
+        let output = command.env_remove("PELAGO_ADMIN_TOKEN").output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+    };
+    for (arguments, success, expected) in [
+        (&["--server", url, "--admin-token-file", file][..], true, r#""objections": []"#),
+        (&["--server", url], false, "401"),
+        (&[], false, "--server"),
+        (&["--connect", world.tcp()], false, "--server"),
+    ] {
+        let (succeeded, text) = verify(arguments);
+        assert!(succeeded == success && text.contains(expected), "{arguments:?}: {text}");
+    }
+    world.stop();
+}
+
+#[test]
 fn the_open_api_of_a_developer_is_closed_to_pages_of_strangers() {
     let data = tempfile::tempdir().unwrap();
     let world = World::start(data.path(), &[]);

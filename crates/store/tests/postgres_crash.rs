@@ -146,7 +146,11 @@ fn ended_connections_leave_no_doubt_that_reading_does_not_resolve() {
     let server = Server::start();
     let store = Postgres::open(&server.address()).unwrap();
     let told = under_trouble(&store, || {
-        for _ in 0..40 {
+        for round in 0..1000 {
+            // Whether a commit is met in the middle is by chance, and rare on a machine with much else to do.
+            if round >= 40 && store.counters().unknown > 0 {
+                break;
+            }
             std::thread::sleep(Duration::from_millis(30));
             server.sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity

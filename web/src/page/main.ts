@@ -93,6 +93,7 @@ class Page {
         this.heard.push(line);
         this.chat.line(line);
       },
+      unsettled: (sentence) => this.hud.toast(sentence),
       lost: (sentence, retry) => this.hud.banner(retry ? `${sentence} Trying again…` : sentence),
     });
     this.chat.onSay = (words) => void this.say(words);

@@ -29,6 +29,8 @@ export interface Events {
   noticed(notice: unknown): void;
   /** Somebody has said something to the island, or to this player: each line once, in order. Who is near is in `changed`. */
   line(line: Line): void;
+  /** The node cannot tell whether a durable command happened; the session asks again by itself. */
+  unsettled(sentence: string): void;
   /** The session is over; with `retry` another attempt follows. */
   lost(sentence: string, retry: boolean): void;
 }
@@ -44,10 +46,18 @@ export function randomToken(): Uint8Array {
 }
 
 const PING_EVERY_MS = 2000;
+/** After how long without a pong a connection counts as lost. */
+const PONG_TIMEOUT_MS = 3000;
+/** A timer that is this much too late tells that the page itself has slept, not that the node was silent. */
+const LATE_MS = 1000;
 const RETRY_FIRST_MS = 300;
 const RETRY_LAST_MS = 5000;
+/** Codes of refusals after which another attempt may succeed; any other one, known or not, is final. */
+const RETRIED_REFUSALS = ["busy", "full", "unavailable", "shutdown", "idle", "stalled", "flood"];
+/** Codes of closings that are final; after any other one, known or not, the session comes again. */
+const FINAL_CLOSINGS = ["superseded", "token", "name", "version"];
 
-/** An avatar on a node: reconnects by itself, repeats what was not acknowledged. */
+/** An avatar on a node: reconnects by itself, repeats what was not acknowledged. `client::core` in Rust does the same. */
 export class Session {
   avatar = "";
   island = "";
@@ -67,7 +77,11 @@ export class Session {
   private lastNow = 0;
   private lastAdjust = 0;
   private sequence = 0;
-  private durable?: { sequence: number; payload: Uint8Array } & Waiting;
+  /** A command that was sent keeps its number until it is answered. */
+  private durable?: { sequence: number; payload: Uint8Array; sent: boolean } & Waiting;
+  private playing = false;
+  private repeating?: ReturnType<typeof setTimeout>;
+  private repeatMs = RETRY_FIRST_MS;
   private readonly live = new Map<number, Waiting>();
   private numbers = 0;
   private readonly lines = new Lines();
@@ -77,6 +91,7 @@ export class Session {
   private retryMs = RETRY_FIRST_MS;
   private over = false;
   private pinging?: ReturnType<typeof setInterval>;
+  private silence?: ReturnType<typeof setTimeout>;
 
   constructor(
     readonly url: string,
@@ -115,12 +130,13 @@ export class Session {
       const changes: Change[] = [];
       try {
         for (const { kind, payload } of deframer.push(bytes)) {
+          if (this.socket !== socket) break;
           if (kind === Kind.control) this.control(ServerMessage.decode(payload));
           else this.view.receive(kind, payload, changes);
         }
       } catch (error) {
         console.error("the node does not speak the protocol", error);
-        socket.close();
+        this.closed("The node does not speak the protocol.");
       }
       if (changes.length > 0) this.events.changed(changes);
     };
@@ -128,10 +144,18 @@ export class Session {
   }
 
   private closed(sentence: string): void {
-    if (!this.socket) return;
+    const socket = this.socket;
+    if (!socket) return;
     this.socket = undefined;
+    this.playing = false;
+    // What it still says is said to nobody.
+    socket.onclose = socket.onmessage = null;
+    socket.close();
     clearInterval(this.pinging);
-    for (const waiting of this.live.values()) waiting.reject(new Refused("lost", sentence));
+    clearTimeout(this.silence);
+    clearTimeout(this.repeating);
+    this.silence = undefined;
+    for (const waiting of this.live.values()) waiting.reject(new Refused("unavailable", sentence));
     this.live.clear();
     this.events.lost(sentence, !this.over);
     if (!this.over) setTimeout(() => this.connect(), this.retryMs * (0.5 + Math.random()));
@@ -155,7 +179,7 @@ export class Session {
           speedPermille: clock.speedPermille ?? 1000,
         };
       }
-      this.retryMs = RETRY_FIRST_MS;
+      this.playing = true;
       this.avatar = toId(welcome.avatar);
       this.node = welcome.node ?? 0;
       this.manifest = bytesToHex(welcome.manifest ?? new Uint8Array());
@@ -167,10 +191,7 @@ export class Session {
       this.setOffset(toNumber(welcome.worldTimeMs) - performance.now());
       this.roundTripMs = Infinity;
       this.sequence = toNumber(welcome.sequence);
-      if (this.durable) {
-        // Asked before the connection broke: asking again gives the same answer.
-        this.send({ act: { sequence: toLong(this.durable.sequence), payload: this.durable.payload } });
-      }
+      this.resume();
       this.ping();
       clearInterval(this.pinging);
       this.pinging = setInterval(() => this.ping(), PING_EVERY_MS);
@@ -180,19 +201,35 @@ export class Session {
       const number = toNumber(outcome.number);
       const waiting = sequence > 0 ? this.durable : this.live.get(number);
       if (!waiting || (sequence > 0 && this.durable?.sequence !== sequence)) return;
+      if (sequence > 0 && outcome.code === "unavailable") {
+        // Only the very same command under the same number tells whether it happened.
+        clearTimeout(this.repeating);
+        this.repeating = setTimeout(() => this.sendDurable(), this.repeatMs * (0.5 + Math.random()));
+        this.repeatMs = Math.min(this.repeatMs * 2, RETRY_LAST_MS);
+        this.events.unsettled(outcome.sentence ?? "");
+        return;
+      }
       if (sequence > 0) this.durable = undefined;
       else this.live.delete(number);
-      // A command that was answered `unavailable` happened after all: the next number is due.
-      if (outcome.code === "repeated") this.sequence = sequence;
+      // Something else had this number: the next one is due.
+      if (outcome.code === "repeated") this.sequence = Math.max(this.sequence, sequence);
       if (outcome.code) waiting.reject(new Refused(outcome.code, outcome.sentence ?? ""));
       else {
-        if (sequence > 0) this.sequence = sequence;
+        if (sequence > 0) this.sequence = Math.max(this.sequence, sequence);
         waiting.resolve(parse(outcome.effects));
+      }
+      if ((outcome.code === "stale" || outcome.code === "out_of_order") && sequence > this.sequence) {
+        // The avatar has done more than this session knows: the next welcome tells how far it is.
+        this.closed("The connection is renewed.");
       }
     } else if (moveRefused) {
       this.path = toTrajectory(moveRefused.path);
       this.events.moveRefused(moveRefused.code ?? "");
     } else if (pong) {
+      clearTimeout(this.silence);
+      this.silence = undefined;
+      // A connection that answers has proved itself.
+      this.retryMs = RETRY_FIRST_MS;
       const now = performance.now();
       const roundTrip = now - toNumber(pong.clientMs);
       if (roundTrip <= this.roundTripMs) {
@@ -202,10 +239,10 @@ export class Session {
       // Old records fade, so that a changed route is noticed.
       this.roundTripMs = Math.min(roundTrip, this.roundTripMs + 1);
     } else if (refused) {
-      this.over = refused.code !== "busy" && refused.code !== "full" && refused.code !== "unavailable";
+      this.over = !RETRIED_REFUSALS.includes(refused.code ?? "");
       this.closed(refused.sentence ?? "");
     } else if (closing) {
-      this.over = closing.code === "superseded";
+      this.over = FINAL_CLOSINGS.includes(closing.code ?? "");
       this.closed(closing.sentence ?? "");
     } else if (notice) {
       this.events.noticed(parse(notice.payload));
@@ -223,7 +260,37 @@ export class Session {
     this.lastNow = 0;
   }
 
+  /** What was asked before the connection broke is asked again: that gives the same answer. */
+  private resume(): void {
+    const durable = this.durable;
+    if (!durable) return;
+    if (!durable.sent) durable.sequence = this.sequence + 1;
+    if (durable.sequence > this.sequence + 1) {
+      // It cannot be the next any more, so that it will never happen.
+      this.durable = undefined;
+      durable.reject(new Refused("out_of_order", "Something else has happened meanwhile."));
+      return;
+    }
+    this.sendDurable();
+  }
+
+  private sendDurable(): void {
+    if (!this.durable || !this.playing) return;
+    this.durable.sent = true;
+    this.send({ act: { sequence: toLong(this.durable.sequence), payload: this.durable.payload } });
+  }
+
+  /** Gives the connection up when it stays silent for so long. */
+  private expectPong(ms: number): void {
+    const due = performance.now() + ms;
+    this.silence = setTimeout(() => {
+      if (performance.now() - due > LATE_MS) this.expectPong(LATE_MS);
+      else this.closed("The node does not answer.");
+    }, ms);
+  }
+
   private ping(): void {
+    if (this.silence === undefined) this.expectPong(PONG_TIMEOUT_MS);
     this.send({ ping: { clientMs: toLong(Math.round(performance.now())) } });
   }
 
@@ -263,7 +330,7 @@ export class Session {
   /** Sends what is answered by an outcome with its number. It is not repeated. */
   private ask(send: (number: Long) => void): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      if (this.socket?.readyState !== WebSocket.OPEN) return reject(new Refused("lost", "The connection was lost."));
+      if (!this.playing) return reject(new Refused("unavailable", "The connection was lost."));
       const number = ++this.numbers;
       this.live.set(number, { resolve, reject });
       send(toLong(number));
@@ -276,8 +343,9 @@ export class Session {
     return new Promise((resolve, reject) => {
       const bytes = new TextEncoder().encode(JSON.stringify(payload));
       const sequence = this.sequence + 1;
-      this.durable = { sequence, payload: bytes, resolve, reject };
-      this.send({ act: { sequence: toLong(sequence), payload: bytes } });
+      this.durable = { sequence, sent: false, payload: bytes, resolve, reject };
+      this.repeatMs = RETRY_FIRST_MS;
+      this.sendDurable();
     });
   }
 

@@ -17,7 +17,8 @@ const TOKEN_VARIABLE: &str = "PELAGO_ADMIN_TOKEN";
 /// What is asked of those who want to read.
 #[derive(Clone, Copy, Debug)]
 pub enum Access {
-    /// To be on this machine, and to mean it: see [`Denied::Host`].
+    /// To be on this machine, and to have asked for it by a name of this machine's own: the page of a stranger, whose name
+    /// leads here, is refused.
     Loopback,
     /// The token of this hash. Comparing hashes of blake3 is constant in time.
     Token(blake3::Hash),

@@ -78,7 +78,8 @@ fn node(id: NodeId, status: &Result<StatusAnswer, AskError>) -> Value {
     }
 }
 
-/// Tasks as they are told, those first for which something waits longest, then those with most in their mailbox, then the busiest.
+/// Tasks as they are told, those first for which something waits longest, then those with most in their mailbox, then
+/// the busiest.
 fn worst_first(mut tasks: Vec<(NodeId, TaskReport)>) -> Vec<Value> {
     tasks.sort_by_key(|(node, task)| {
         (Reverse((task.longest_wait_ns, task.mailbox, task.busy_ns)), *node)

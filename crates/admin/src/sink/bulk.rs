@@ -1,6 +1,7 @@
 //! The bulk interface of OpenSearch (`POST /_bulk`), which others speak, too.
 //!
-//! A document's index is `PREFIX-KIND`, its id the key, its version the revision: what comes again or late changes nothing.
+//! A document's index is `PREFIX-KIND`, its id the key, its version the revision: what comes again or late changes
+//! nothing.
 
 use super::lines::line;
 use super::settings::SinkConfig;

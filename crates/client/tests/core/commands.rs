@@ -198,10 +198,18 @@ fn live(mut world: World, happenings: Vec<Happens>) -> (World, Vec<Bytes>) {
                 let asked = world.ask(|client, _, effects| client.act(payload.clone(), effects));
                 wanted.extend(asked.is_ok().then_some(payload));
             }
-            Happens::NodeHears => drop(world.node_hears()),
-            Happens::ClientHears => drop(world.client_hears()),
-            Happens::Connects => drop(world.connect()),
-            Happens::Cut => drop(world.cut()),
+            Happens::NodeHears => {
+                world.node_hears();
+            }
+            Happens::ClientHears => {
+                world.client_hears();
+            }
+            Happens::Connects => {
+                world.connect();
+            }
+            Happens::Cut => {
+                world.cut();
+            }
             Happens::LosesWhatIsOnItsWay => {
                 // Bytes are lost with their connection only.
                 if world.cut() {

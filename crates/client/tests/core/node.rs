@@ -268,24 +268,24 @@ impl World {
     }
 
     /// The outcomes of durable commands that the application was told.
-    pub(crate) fn outcomes(&self) -> Vec<(u64, &str)> {
-        let outcomes = self.events.iter().filter_map(|event| match event {
+    pub(crate) fn outcomes<'a>(&'a self) -> Vec<(u64, &'a str)> {
+        let outcome = |event: &'a Event| match event {
             Event::Outcome(outcome) if outcome.sequence > 0 => {
                 Some((outcome.sequence, outcome.code.as_str()))
             }
             _ => None,
-        });
-        outcomes.collect()
+        };
+        self.events.iter().filter_map(outcome).collect()
     }
 
     /// The codes of the losses that the application was told, with whether they are the end.
-    pub(crate) fn losses(&self) -> Vec<(&str, bool)> {
-        let losses = self.events.iter().filter_map(|event| match event {
+    pub(crate) fn losses<'a>(&'a self) -> Vec<(&'a str, bool)> {
+        let loss = |event: &'a Event| match event {
             Event::Disconnected(loss) => Some((loss.code(), false)),
             Event::Ended { loss, .. } => Some((loss.code(), true)),
             _ => None,
-        });
-        losses.collect()
+        };
+        self.events.iter().filter_map(loss).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The document of an avatar: what makes "acknowledged means durable, repeated means once" true.
 
-use crate::documents::schema::Unreadable;
+use crate::documents::reading::Unreadable;
 use crate::documents::token::TokenHash;
 use blake3::Hash;
 use pelago_model::limits::OUTCOME_RING;
@@ -8,7 +8,7 @@ use pelago_model::{Document, EntityId, Epoch, IslandId, IslandTime, NodeId, Posi
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use crate::documents::schema::read;
+pub use crate::documents::reading::read;
 
 /// The schema version of avatar documents.
 pub const AVATAR_SCHEMA: u16 = 1;

@@ -3,7 +3,7 @@
 //! A lane reads the document of a room while anybody is on the island, and that of a mailbox while its avatar is played. What
 //! it is told by the chat saves reading; a gap in the numbers makes it read again, and so does time.
 
-use super::joining::CHECKPOINT_SPREAD_MS;
+use super::CHECKPOINT_SPREAD_MS;
 use super::{CALL_DEADLINE_MS, CallKind, Lane, LaneEffect, PendingCall, Request};
 use crate::call::{CallTarget, OutgoingCall};
 use crate::chat_call::{ChatCall, spoken};

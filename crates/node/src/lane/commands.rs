@@ -7,7 +7,7 @@ use crate::chat_call::chat_result;
 use crate::client_event::ClientEvent;
 use crate::content::{content, too_much_content};
 use crate::lane_call::{LiveCommand, live_result};
-use crate::rate_limits::{kibibytes, not_understood, slow_down};
+use crate::rate_limits::{ProtocolViolation, kibibytes, not_understood, slow_down};
 use crate::turn::{DurableCommand, DurableResult, StewardCall, unavailable};
 use bytes::Bytes;
 use pelago_game::{Actor, Refusal, Route};
@@ -32,10 +32,19 @@ impl Lane {
             ClientEvent::Received { kind, payload } => {
                 self.received(now, client, kind, &payload, effects);
             }
-            ClientEvent::Violated(violation) => {
+            ClientEvent::Violated(violation) if self.connections.contains_key(&client) => {
+                match violation {
+                    ProtocolViolation::Flood => self.counters.limits.note(Limit::Messages),
+                    ProtocolViolation::Malformed => self.counters.malformed += 1,
+                    // Counted where they were met.
+                    ProtocolViolation::EmptyFrames
+                    | ProtocolViolation::Stalled
+                    | ProtocolViolation::TooLong => {}
+                }
                 let Refusal { code, sentence } = violation.refusal();
                 self.close_with_checkpoint(now, client, &code, &sentence, effects);
             }
+            ClientEvent::Violated(_) => {}
             ClientEvent::Blocked => self.blocked(now, client),
             ClientEvent::Writable => self.writable(client),
             ClientEvent::Disconnected => self.remove_with_checkpoint(now, client, effects),

@@ -12,9 +12,6 @@ use pelago_model::{EntityId, Limit, Tick, Trajectory, WorldTime};
 use pelago_wire::client::{self, server_message};
 use pelago_world::{ClientId, Shown};
 
-/// Checkpoints of those who came at once are spread over this many ms times 50.
-pub(super) const CHECKPOINT_SPREAD_MS: i64 = 100;
-
 impl Lane {
     /// A session begins here: its avatar becomes real, and its client is welcomed.
     pub(super) fn join(
@@ -46,7 +43,7 @@ impl Lane {
         let checkpoint = Checkpoint {
             revision: session.place_revision,
             // Spread over the interval, so that a crowd that came at once does not write at once.
-            due: now.plus(CHECKPOINT_MS + (client.0 as i64 % 50) * CHECKPOINT_SPREAD_MS),
+            due: now.plus(CHECKPOINT_MS + (client.0 as i64 % 50) * super::CHECKPOINT_SPREAD_MS),
             under_way: false,
             last: trajectory.clone(),
         };

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
-/// The book of one process: always within reach, always fresh. Its clones are the same book. It holds no more members than
-/// the process has nodes.
+/// The book of one process: always within reach, always fresh. Its clones are the same book. It holds no more members
+/// than the process has nodes.
 #[derive(Clone, Debug, Default)]
 pub struct InProcessBook(Arc<Entries>);
 
@@ -27,8 +27,8 @@ struct Entry {
 }
 
 impl InProcessBook {
-    /// Takes a member's lease away, as a book does that has not heard of it for too long. Nothing is left of the member until
-    /// it registers again.
+    /// Takes a member's lease away, as a book does that has not heard of it for too long. Nothing is left of the member
+    /// until it registers again.
     pub fn expire(&self, node: NodeId) {
         self.0.remove(|entry| entry.member.node == node);
     }

@@ -13,8 +13,8 @@ use tokio::time::{sleep, timeout};
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long leaving may take; then the lease runs out by itself.
 pub(crate) const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The pause after a failure, doubled by every further one up to the longest, and up to a quarter longer by chance. It is
-/// tried for as long as the node lives: a node plays on without a book.
+/// The pause after a failure, doubled by every further one up to the longest, and up to a quarter longer by chance. It
+/// is tried for as long as the node lives: a node plays on without a book.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 

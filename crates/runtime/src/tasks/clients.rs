@@ -1,6 +1,6 @@
 //! Connections of clients.
 
-use super::{LaneOf, Shared};
+use super::{LaneOf, Shared, hand_on_panic};
 use pelago_model::Bucket;
 use pelago_model::limits::MAX_CLIENT_MESSAGE_BYTES;
 use pelago_net::{Connection, Event, Listener, Malformed, ReceiveError, ServerTls, Transport};
@@ -32,7 +32,7 @@ pub(super) async fn listen(
                 let opened = Box::pin(open(shared.clone(), stream, transport, tls.clone()));
                 connections.spawn(serve(shared.clone(), opened));
             }
-            Some(_) = connections.join_next() => {}
+            Some(ended) = connections.join_next() => hand_on_panic(ended),
         }
     }
 }

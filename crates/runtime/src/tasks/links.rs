@@ -1,6 +1,6 @@
 //! Connections to other nodes.
 
-use super::Shared;
+use super::{Dial, Shared, hand_on_panic};
 use pelago_cluster::{LinkId, LinksInput};
 use pelago_model::NodeId;
 use pelago_model::limits::MAX_MESSAGE_BYTES;
@@ -10,33 +10,38 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// How long dialling may take.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Takes links until the node ends.
-pub(super) async fn listen(shared: Arc<Shared>, listener: Listener) {
+/// Takes links and opens them until the node ends. A bug in one of them is one of this node.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    listener: Listener,
+    mut to_dial: mpsc::Receiver<Dial>,
+) {
     let mut links = JoinSet::new();
     loop {
         tokio::select! {
             (stream, _) = listener.accept() => {
                 links.spawn(serve(shared.clone(), stream, None));
             }
-            Some(_) = links.join_next() => {}
+            Some((node, address)) = to_dial.recv() => {
+                links.spawn(dial(shared.clone(), node, address));
+            }
+            Some(ended) = links.join_next() => hand_on_panic(ended),
         }
     }
 }
 
-/// Opens a link.
-pub(super) fn dial(shared: Arc<Shared>, node: NodeId, address: String) {
-    tokio::spawn(async move {
-        match timeout(DIAL_TIMEOUT, TcpStream::connect(&address)).await {
-            Ok(Ok(stream)) => serve(shared, stream, Some(node)).await,
-            _ => tell(&shared, LinksInput::DialFailed { node }).await,
-        }
-    });
+async fn dial(shared: Arc<Shared>, node: NodeId, address: String) {
+    match timeout(DIAL_TIMEOUT, TcpStream::connect(&address)).await {
+        Ok(Ok(stream)) => serve(shared, stream, Some(node)).await,
+        _ => tell(&shared, LinksInput::DialFailed { node }).await,
+    }
 }
 
 async fn serve(shared: Arc<Shared>, stream: TcpStream, toward: Option<NodeId>) {

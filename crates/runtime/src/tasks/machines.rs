@@ -1,7 +1,7 @@
 //! The tasks of the machines: what waits in, what comes of it out.
 
+use super::Shared;
 use super::rules::Rules;
-use super::{Shared, links};
 use bytes::BytesMut;
 use pelago_cluster::{LinkId, LinksInput};
 use pelago_model::WorldTime;
@@ -146,7 +146,11 @@ impl Hands {
     fn perform(&mut self, effect: ShellEffect) {
         let shared = &self.shared;
         match effect {
-            ShellEffect::Dial { node, address } => links::dial(shared.clone(), node, address),
+            ShellEffect::Dial { node, address } => {
+                if shared.dials.try_send((node, address)).is_err() {
+                    self.tell(MachineInput::Links(LinksInput::DialFailed { node }));
+                }
+            }
             ShellEffect::Hangup { link, reason } => {
                 tracing::warn!(node = shared.node.0, link = link.0, %reason, "link hung up");
                 if let Some(sender) = shared.link(link) {

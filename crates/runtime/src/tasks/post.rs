@@ -7,7 +7,7 @@ use crate::clock::WorldClock;
 use crate::task_meter::TaskMeter;
 use pelago_cluster::{Directory, LinksInput, Member};
 use pelago_model::{Size, WorldTime};
-use pelago_node::mailbox::Full;
+use pelago_node::mailbox::{Full, MAX_CALLS, MAX_FRAMES, MAX_FROM_SOCKETS};
 use pelago_node::{Composer, MachineId, MachineInput, Mailbox, Output, ShellEffect};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,7 +40,8 @@ impl Post {
         composer: Composer,
         machines: impl IntoIterator<Item = (MachineId, Arc<TaskMeter>)>,
     ) -> Self {
-        let empty = |(machine, meter)| {
+        let empty = |(machine, meter): (MachineId, Arc<TaskMeter>)| {
+            meter.set_limit(MAX_FROM_SOCKETS + MAX_FRAMES + MAX_CALLS);
             let mailbox = Mutex::new(Mailbox::new(machine));
             (machine, Slot { mailbox, came: Notify::new(), room: Notify::new(), meter })
         };

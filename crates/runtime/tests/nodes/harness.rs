@@ -17,6 +17,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
+/// So long nothing happens that should not.
+pub(crate) const MOMENT: Duration = Duration::from_millis(300);
+
 /// Nodes of two lanes each, numbered from 1.
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,

@@ -16,3 +16,4 @@ mod operators;
 mod player;
 #[path = "../../../server/tests/process/proxy.rs"]
 mod proxy;
+mod supervision;

@@ -41,10 +41,10 @@ async fn every_question_has_its_answer_from_every_node() {
 
     let tasks: Vec<TaskReport> = ask(&*calls, one, Question::Tasks).await.unwrap();
     let task = |name: &str| tasks.iter().find(|report| report.task == name).unwrap();
-    for name in ["hub", "lane_0", "lane_1", "desk"] {
+    for name in ["links", "arrivals", "lane_0", "lane_1", "service_0", "desk"] {
         assert!(task(name).busy_ns > 0 && task(name).mailbox_limit.is_some(), "{tasks:?}");
     }
-    assert!(task("hub").longest_wait_ns > 0, "{tasks:?}");
+    assert!(task("desk").longest_wait_ns > 0, "{tasks:?}");
 
     let recording = calls.ask(one, Question::EndRecording).await.unwrap();
     let Answer::Recording(bytes) = recording else { panic!("no recording") };

@@ -7,6 +7,7 @@ mod meter;
 mod origin;
 mod remote;
 mod restore;
+mod shown;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};

@@ -1,8 +1,10 @@
-//! The world hash, read behind the answers: it takes as long as reading everything does, and no connection lasts so long.
+//! The world hash, read behind the answers: it takes as long as reading everything does, and no connection lasts so
+//! long.
 //!
-//! Who asks waits a while for the end, is otherwise told how far it has come and the reading's number, and asks again with
-//! that. Who asks without a number, or with one that nobody knows any more, begins a reading or joins the one that is
-//! under way. Either way it ends after the question: if nothing changed meanwhile, its hash is of the world at the question, too.
+//! Who asks waits a while for the end, is otherwise told how far it has come and the reading's number, and asks again
+//! with that. Who asks without a number, or with one that nobody knows any more, begins a reading or joins the one that
+//! is under way. Either way it ends after the question: if nothing changed meanwhile, its hash is of the world at the
+//! question, too.
 
 use pelago_store::{HashReading, ReadError, Store};
 use serde::{Deserialize, Serialize};

@@ -2,13 +2,12 @@
 #![allow(clippy::print_stdout, reason = "a command prints")]
 
 use super::origin::{Origin, OriginArguments};
+use super::shown::Shown;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pelago_model::edit::Edit;
 use pelago_model::{Document, Key, Revision};
 use pelago_store::{edit_now, load_now};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::runtime::Handle;
 
 pub(super) const EXAMPLES: &str = "\
@@ -47,15 +46,6 @@ pub(super) struct EditArguments {
     origin: OriginArguments,
 }
 
-/// A document as it is shown, and as a server tells it.
-#[derive(Deserialize, Serialize)]
-pub(super) struct Shown {
-    key: Key,
-    pub(super) revision: Revision,
-    schema: u16,
-    value: Value,
-}
-
 fn set(text: &str) -> Result<Edit> {
     let (path, value) = text.split_once('=').context("it is PATH=JSON")?;
     let value = serde_json::from_str(value)
@@ -74,7 +64,7 @@ pub(super) fn get(arguments: &GetArguments, runtime: &Handle) -> Result<()> {
         Origin::Store(store) => {
             let found = load_now(&*store, vec![key.clone()]);
             store.close();
-            shown(key, found?.pop().unwrap_or(Document::ABSENT))?
+            Shown::of(key, found?.pop().unwrap_or(Document::ABSENT))?
         }
     };
     print(&shown)
@@ -92,16 +82,10 @@ pub(super) fn edit(arguments: &EditArguments, runtime: &Handle) -> Result<()> {
         Origin::Store(store) => {
             let edited = edit_now(&*store, key, revision, &edits);
             store.close();
-            shown(key, edited.with_context(|| key.to_string())?)?
+            Shown::of(key, edited.with_context(|| key.to_string())?)?
         }
     };
     print(&edited)
-}
-
-fn shown(key: &Key, document: Document) -> Result<Shown> {
-    let Some(bytes) = document.value else { bail!("{key}: there is no document under the key") };
-    let value = serde_json::from_slice(&bytes).with_context(|| format!("{key}: it is not JSON"))?;
-    Ok(Shown { key: key.clone(), revision: document.revision, schema: document.schema, value })
 }
 
 fn print(shown: &Shown) -> Result<()> {

@@ -1,6 +1,6 @@
 //! A world that is read through the API of the server that runs it.
 
-use super::document::Shown;
+use super::shown::Shown;
 use axum::http::{Method, StatusCode};
 use bytes::Bytes;
 use pelago_admin::api::store_routes::UnderWay;

@@ -1,12 +1,12 @@
 //! How a node is started.
 
+use super::{Addresses, Node};
 use crate::address_book::membership;
 use crate::address_book::{AddressBook, InProcessBook};
 use crate::admin_calls::desk::{self, Desk};
 use crate::bootstrap::{NewWorld, OpenWorldError, World};
 use crate::clock::WorldClock;
 use crate::limits::NodeLimits;
-use crate::running::{Addresses, Node};
 use crate::status::Status;
 use crate::store_probe;
 use crate::supervisor::Supervisor;
@@ -33,7 +33,8 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Listens for clients on a port and on a free one of the same address, and for nodes on a free one. Port 0 is a free one.
+    /// Listens for clients on a port and on a free one of the same address, and for nodes on a free one. Port 0 is a
+    /// free one.
     ///
     /// # Errors
     /// If one cannot be listened on.
@@ -155,8 +156,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Where it listens for clients over TCP, and at which address for other nodes: see [`Listeners::bind`]. The default is
-    /// loopback.
+    /// Where it listens for clients over TCP, and at which address for other nodes: see [`Listeners::bind`]. The
+    /// default is loopback.
     #[must_use]
     pub fn listen(mut self, tcp: SocketAddr, links: IpAddr) -> Self {
         self.listen = (tcp, links);
@@ -219,8 +220,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Listens, opens the world and starts the tasks. It is ready a moment later, and registers itself in the address book
-    /// without anybody waiting for that: [`Node::readiness`] and [`Node::alarms`] tell.
+    /// Listens, opens the world and starts the tasks. It is ready a moment later, and registers itself in the address
+    /// book without anybody waiting for that: [`Node::readiness`] and [`Node::alarms`] tell.
     ///
     /// # Errors
     /// [`StartError`] says what is missing or does not work; nothing is left running.
@@ -314,7 +315,11 @@ impl NodeBuilder {
         };
         supervisor.spawn(meter, desk::run(answering, questions));
 
-        let supervised = supervisor.watch(self.number);
+        let hang_up = {
+            let shared = shared.clone();
+            move || shared.hang_up()
+        };
+        let supervised = supervisor.watch(self.number, hang_up);
         Ok(Node { member, addresses, shared, book: self.book, handle, supervised })
     }
 }
