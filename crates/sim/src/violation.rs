@@ -11,6 +11,8 @@ pub enum Invariant {
     NewestRevision,
     /// What is acknowledged is durable and happened once, under the right epoch.
     Acknowledged,
+    /// What is said is said once, under the right epoch, and shown once, in one order; what is acknowledged is not lost.
+    Said,
     /// What is asked for once happens once.
     AskedOnce,
     /// What nodes say can be read.
