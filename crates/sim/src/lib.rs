@@ -14,6 +14,7 @@ mod schedule;
 mod shrink;
 mod simulation;
 mod store;
+mod talk;
 mod violation;
 
 pub use faults::{FaultCounts, Faults, Kind};

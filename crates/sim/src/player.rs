@@ -1,6 +1,6 @@
 //! Players: applications of the client's core that walk, speak, gather and wave, and that start it again when it has ended.
 
-use crate::simulation::Talk;
+use crate::talk::Talk;
 use bytes::Bytes;
 use pelago_client::core::{ConnectionNumber, Effect, Input, LocalTime};
 use pelago_client::{Client, ClientSabotage, Identity, Settings, Unanswered};

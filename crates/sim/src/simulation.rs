@@ -37,7 +37,6 @@ use pelago_store::Store;
 use pelago_world::ClientId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
-pub(crate) use talking::Talk;
 
 /// When the simulated world's clock begins, so that no age is negative.
 const BEGIN: WorldTime = WorldTime(1_000_000);
