@@ -150,8 +150,8 @@ impl Land {
         Some((natural.kind, place))
     }
 
-    /// The parts of a chunk: its documents are named by them, see [`Key::chunk_page`](pelago_model::Key::chunk_page).
-    pub fn parts(&self, chunk: ChunkId) -> impl Iterator<Item = ChunkPage> + use<> {
+    /// The pages of a chunk: its documents are named by them, see [`Key::chunk_page`](pelago_model::Key::chunk_page).
+    pub fn pages(&self, chunk: ChunkId) -> impl Iterator<Item = ChunkPage> + use<> {
         ChunkPage::all(self.tile(chunk).map_or(0, |tile| tile.naturals.len()))
     }
 

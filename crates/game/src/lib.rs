@@ -79,7 +79,7 @@ use std::collections::BTreeMap;
 pub enum Route {
     /// By the steward of this key, over documents, committed before it is acknowledged.
     Durable {
-        /// The document that most commands of this sort meet at: it chooses the steward. All parts of a chunk have one,
+        /// The document that most commands of this sort meet at: it chooses the steward. All pages of a chunk have one,
         /// see [`Key::steward_key`].
         key: Key,
     },
@@ -110,11 +110,11 @@ pub struct ObjectView {
     pub payload: Bytes,
 }
 
-/// What a document of a chunk shows of its own slots. What it says of the slots of other parts is not shown: revisions of
+/// What a document of a chunk shows of its own slots. What it says of the slots of other pages is not shown: revisions of
 /// different documents cannot be compared, so that every slot is in one of them for ever.
-pub fn objects_of(game: &dyn Game, part: ChunkPage, document: &Document) -> Vec<ObjectView> {
+pub fn objects_of(game: &dyn Game, page: ChunkPage, document: &Document) -> Vec<ObjectView> {
     let mut views = game.objects(document);
-    views.retain(|view| part.slots().contains(&view.slot));
+    views.retain(|view| page.slots().contains(&view.slot));
     views
 }
 

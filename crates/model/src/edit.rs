@@ -1,7 +1,7 @@
 //! Edits: what stands at a path inside of a document's value is set or removed.
 //!
 //! Paths are JSON pointers (RFC 6901): `/stock/2/wood`; the empty path is the whole value. `~1` stands for a `/` in a
-//! name, `~0` for a `~`. `-` as the last part of a path adds to the end of an array.
+//! name, `~0` for a `~`. `-` as the last segment of a path adds to the end of an array.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -117,8 +117,8 @@ impl Trajectory {
         }
         let here = self.position_at(time);
         let corner = here.chunk().corner();
-        let to_border = |place: i32, corner: i32| {
-            let inside = i64::from(place) - i64::from(corner);
+        let to_border = |coordinate: i32, corner: i32| {
+            let inside = i64::from(coordinate) - i64::from(corner);
             inside.min(i64::from(CHUNK_UNITS) - 1 - inside)
         };
         let units = to_border(here.x, corner.x).min(to_border(here.y, corner.y)) - SLACK_UNITS;
@@ -232,12 +232,12 @@ mod tests {
 
         #[test]
         fn it_stays_within_the_bounds_of_its_points(walk in trajectories(), offset in 0i64..400_000) {
-            let place = walk.position_at(walk.start_time().plus(offset));
+            let position = walk.position_at(walk.start_time().plus(offset));
             let all = || walk.waypoints().iter().copied().chain([walk.start()]);
-            prop_assert!(place.x >= all().map(|point| point.x).min().unwrap());
-            prop_assert!(place.x <= all().map(|point| point.x).max().unwrap());
-            prop_assert!(place.y >= all().map(|point| point.y).min().unwrap());
-            prop_assert!(place.y <= all().map(|point| point.y).max().unwrap());
+            prop_assert!(position.x >= all().map(|point| point.x).min().unwrap());
+            prop_assert!(position.x <= all().map(|point| point.x).max().unwrap());
+            prop_assert!(position.y >= all().map(|point| point.y).min().unwrap());
+            prop_assert!(position.y <= all().map(|point| point.y).max().unwrap());
         }
 
         #[test]

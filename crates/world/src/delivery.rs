@@ -102,7 +102,7 @@ impl Delivery {
 
     /// A client has come; its first frames message counts from `tick`.
     pub fn join(&mut self, client: ClientId, tick: Tick) {
-        self.part(client);
+        self.leave(client);
         let seat = Seat(self.numbers.take());
         if self.clients.len() <= seat.index() {
             self.clients.push(None);
@@ -112,7 +112,7 @@ impl Delivery {
     }
 
     /// A client is gone. Returns the channels that nobody watches any more.
-    pub fn part(&mut self, client: ClientId) -> Vec<ChannelId> {
+    pub fn leave(&mut self, client: ClientId) -> Vec<ChannelId> {
         let Some(seat) = self.seats.remove(&client) else { return Vec::new() };
         let Some(out) = self.clients[seat.index()].take() else { return Vec::new() };
         self.numbers.give_back(seat.0);

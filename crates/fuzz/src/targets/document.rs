@@ -136,8 +136,8 @@ fn key(bytes: &[u8]) {
         // Hexadecimal digits and signs have other forms; what is meant is the same.
         assert_eq!(Key::avatar(avatar).as_avatar(), Some(avatar));
     }
-    if let Some((island, chunk, part)) = key.as_chunk() {
-        assert_eq!(Key::chunk_page(island, chunk, part), key);
+    if let Some((island, chunk, page)) = key.as_chunk() {
+        assert_eq!(Key::chunk_page(island, chunk, page), key);
     }
     assert_eq!(key.steward_key().steward_key(), key.steward_key());
 }
