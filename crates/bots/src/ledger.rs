@@ -108,8 +108,8 @@ impl Ledger {
     pub(crate) fn corrected(&self, entity: EntityId, path: &Trajectory, refused: Option<u32>) {
         let mut inner = self.inner();
         if let Some(number) = refused
-            && let Some(place) = number.checked_sub(inner.forgotten)
-            && let Some(moved) = inner.moves.get_mut(place as usize)
+            && let Some(index) = number.checked_sub(inner.forgotten)
+            && let Some(moved) = inner.moves.get_mut(index as usize)
         {
             moved.refused = true;
         }
@@ -125,8 +125,8 @@ impl Ledger {
     pub(crate) fn find(&self, entity: EntityId, at: IslandTime) -> Option<(u32, Instant)> {
         let inner = self.inner();
         let number = *inner.index.get(&(entity, at))?;
-        let place = number.checked_sub(inner.forgotten)?;
-        inner.moves.get(place as usize).map(|moved| (number, moved.sent))
+        let index = number.checked_sub(inner.forgotten)?;
+        inner.moves.get(index as usize).map(|moved| (number, moved.sent))
     }
 
     /// Where an entity truly goes.

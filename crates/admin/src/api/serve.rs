@@ -36,16 +36,16 @@ pub async fn serve(
     time: Duration,
     mut stop: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS.min(reserve / 4).max(1) as usize));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS.min(reserve / 4).max(1) as usize));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             (stream, _) = listener.accept() => {
-                let Ok(place) = places.clone().try_acquire_owned() else { continue };
+                let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
                 let (router, tls) = (router.clone(), tls.clone());
                 connections.spawn(async move {
                     drop(timeout(time, connection(stream, router, tls)).await);
-                    drop(place);
+                    drop(permit);
                 });
             }
             Some(_) = connections.join_next() => {}

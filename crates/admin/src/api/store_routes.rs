@@ -60,14 +60,14 @@ impl StoreDesk {
         &self,
         read: impl FnOnce(&dyn Store) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let Ok(place) = self.pages.clone().try_acquire_owned() else {
+        let Ok(permit) = self.pages.clone().try_acquire_owned() else {
             let sentence = "others read already: ask again later";
             return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "busy", sentence));
         };
         let store = self.store.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let result = read(&*store);
-            drop(place);
+            drop(permit);
             result
         });
         reading.await.unwrap_or_else(|_| Err(unavailable("the reading broke off")))
@@ -160,7 +160,7 @@ fn parameters<'a, const N: usize>(
     for parameter in uri.query().unwrap_or_default().split('&').filter(|text| !text.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         match names.iter().position(|known| *known == name) {
-            Some(place) if values[place].is_none() => values[place] = Some(value),
+            Some(index) if values[index].is_none() => values[index] = Some(value),
             Some(_) => return Err(malformed(name, &"is there twice")),
             None => return Err(malformed(name, &"there is no such parameter")),
         }

@@ -139,7 +139,7 @@ impl Committer {
                     return None;
                 }
                 Err(Ended::Undone(failure)) => match failure.remedy() {
-                    Remedy::Again => {}
+                    Remedy::Retry => {}
                     Remedy::Reconnect => {
                         self.shared.health.is_gone(&failure);
                         self.link.drop_session();
