@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The most days that are simulated to shrink one violation.
 const SHRINK_DAYS: u32 = 1000;
-/// Objections of a run that are shrunk; of the others the seed is told.
+/// Violations of a run that are shrunk; of the others the seed is told.
 const MOST_SHRUNK: usize = 3;
 /// Simulated seconds of a day at night.
 const NIGHTLY_SECONDS: u32 = 180;

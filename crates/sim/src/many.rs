@@ -16,7 +16,7 @@ const LEAST_FAULTS: u64 = 50;
 const MANY_SEEDS: u64 = 100;
 /// How often it is told how far a long run is.
 const TELL_EVERY: Duration = Duration::from_secs(60);
-/// Objections of a run after which it ends: more say nothing new.
+/// Violations of a run after which it ends: more say nothing new.
 const MOST_OBJECTIONS: usize = 100;
 
 /// Which days are simulated.
@@ -40,7 +40,7 @@ pub(crate) struct Report {
 }
 
 impl Seeds {
-    /// Simulates them, if there is a limit for so long at most. Objections are handed on at once.
+    /// Simulates them, if there is a limit for so long at most. Violations are handed on at once.
     pub(crate) fn run(self, limit: Option<Duration>, object: impl Fn(&Violation) + Sync) -> Report {
         let began = Instant::now();
         let (next, end) = (AtomicU64::new(self.from), self.from.saturating_add(self.count));
