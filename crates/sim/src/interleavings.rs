@@ -2,17 +2,17 @@
 
 use pelago_model::NodeId;
 use pelago_node::MachineId;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// How many turns in a row are looked at.
-const WINDOW: usize = 12;
+pub const INTERLEAVING_TURNS: usize = 12;
 
-/// The orders in which two lanes and a host of services of a node were served, in windows of [`WINDOW`] turns.
+/// The orders in which two lanes and a host of services of a node were served, in windows of [`INTERLEAVING_TURNS`] turns.
 #[derive(Clone, Debug, Default)]
 pub struct Interleavings {
     recent: VecDeque<u8>,
-    seen: std::collections::BTreeSet<u64>,
+    seen: BTreeSet<u64>,
     /// Whether anything is noted at all: it costs more than the rest of a turn.
     pub(crate) noted: bool,
 }
@@ -27,7 +27,7 @@ impl Interleavings {
             _ => return,
         };
         self.recent.push_back(letter);
-        if self.recent.len() > WINDOW {
+        if self.recent.len() > INTERLEAVING_TURNS {
             self.recent.pop_front();
             let mut hasher = DefaultHasher::new();
             self.recent.hash(&mut hasher);

@@ -16,7 +16,7 @@ mod store;
 mod violation;
 
 pub use faults::{FaultCounts, Faults, Kind};
-pub use interleavings::Interleavings;
+pub use interleavings::{INTERLEAVING_TURNS, Interleavings};
 pub use schedule::{Fault, PlannedFault, schedule};
 pub use shrink::{Minimal, shrink};
 pub use simulation::{Lanes, Outcome, Setup, Simulation, Trace};

@@ -45,6 +45,9 @@ struct Arguments {
     /// Simulated seconds of each day
     #[arg(long, value_parser = clap::value_parser!(u32).range(20..))]
     seconds: Option<u32>,
+    /// Count the orders in which two lanes and a host of services were served, over all seeds
+    #[arg(long, conflicts_with_all = ["seed", "nightly"])]
+    interleavings: bool,
     /// Longer days and new seeds, until the time is over
     #[arg(long, conflicts_with = "seeds")]
     nightly: bool,
@@ -74,6 +77,11 @@ fn main() -> ExitCode {
     match arguments.seed {
         Some(seed) => replay(&arguments, Setup::usual(seed, seconds)),
         None if arguments.nightly => night(&arguments, seconds),
+        None if arguments.interleavings => {
+            let from = arguments.from.unwrap_or(1);
+            many::tell_interleavings(Seeds { from, count: arguments.seeds, seconds });
+            ExitCode::SUCCESS
+        }
         None => {
             let seeds =
                 Seeds { from: arguments.from.unwrap_or(1), count: arguments.seeds, seconds };

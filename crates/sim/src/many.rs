@@ -1,7 +1,8 @@
 //! Many seeds on all processors, and what became of them.
 
 use crate::rare;
-use pelago_sim::{Minimal, Outcome, Setup, Simulation, Violation};
+use pelago_sim::{INTERLEAVING_TURNS, Lanes, Minimal, Outcome, Setup, Simulation, Violation};
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
@@ -17,7 +18,7 @@ const MANY_SEEDS: u64 = 100;
 /// How often it is told how far a long run is.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 /// Violations of a run after which it ends: more say nothing new.
-const MOST_OBJECTIONS: usize = 100;
+const MOST_VIOLATIONS: usize = 100;
 
 /// Which days are simulated.
 pub(crate) struct Seeds {
@@ -69,7 +70,7 @@ impl Seeds {
                 let Ok(mut state) = state.lock() else { return };
                 let (report, told) = &mut *state;
                 report.add(result);
-                if report.violations.len() >= MOST_OBJECTIONS {
+                if report.violations.len() >= MOST_VIOLATIONS {
                     return;
                 }
                 if limit.is_some() && told.elapsed() > TELL_EVERY {
@@ -148,4 +149,35 @@ pub(crate) fn tell(outcome: &Outcome) {
 pub(crate) fn append(file: &Path, minimal: &Minimal) -> std::io::Result<()> {
     let mut file = OpenOptions::new().create(true).append(true).open(file)?;
     writeln!(file, "{minimal}\n")
+}
+
+/// Simulates days of nodes with two lanes, and tells how many orders of turns their machines had.
+pub(crate) fn tell_interleavings(seeds: Seeds) {
+    let Seeds { from, count, seconds } = seeds;
+    let (began, next, end) = (Instant::now(), AtomicU64::new(from), from.saturating_add(count));
+    let seen = Mutex::new(BTreeSet::new());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end {
+                return;
+            }
+            let setup = Setup { lanes: Lanes::Each(2), ..Setup::usual(seed, seconds) };
+            let mut simulation = Simulation::new(setup);
+            simulation.note_interleavings();
+            // What is wrong is found by the usual run of seeds.
+            let _ = simulation.run();
+            if let Ok(mut seen) = seen.lock() {
+                seen.extend(simulation.interleavings().seen());
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, Into::into);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    let seen = seen.into_inner().map_or(0, |seen| seen.len());
+    let took = began.elapsed().as_secs_f64();
+    println!("{count} seeds, {seconds} s each, {took:.1} s");
+    println!(
+        "{seen} different orders of {INTERLEAVING_TURNS} turns in a row of two lanes and a host of services"
+    );
 }

@@ -87,6 +87,21 @@ fn a_resumed_client_that_repeats_a_command_under_a_new_number_is_found() {
 }
 
 #[test]
+fn a_mailbox_that_loses_its_oldest_when_full_is_found() {
+    let planted = planted(Sabotage { forgetful_mailboxes: Some(4), ..Sabotage::default() });
+    let (_, violation) = violation(planted).expect("nobody objected");
+    let expected = [Invariant::Ghosts, Invariant::Answers, Invariant::Rest, Invariant::OneReal];
+    assert!(expected.contains(&violation.invariant), "{violation}");
+}
+
+#[test]
+fn a_service_that_answers_under_an_old_epoch_is_found() {
+    let steward = StewardSabotage { answer_old_epochs: true, ..StewardSabotage::default() };
+    let planted = planted(Sabotage { steward, ..Sabotage::default() });
+    check(planted, Invariant::Acknowledged, "a session of epoch");
+}
+
+#[test]
 fn a_clock_that_steps_back_is_found() {
     check(|setup| Setup { raw_clocks: true, ..setup }, Invariant::Time, "steps back");
 }
