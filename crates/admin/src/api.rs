@@ -1,7 +1,7 @@
 //! HTTP: the page, content by hash, health, metrics and the API.
 //!
-//! The API and the metrics ask for [`Access`]; all else is open to whoever reaches the listener. What is told of nodes
-//! they were asked for, through [`AdminCalls`]: nobody here holds one.
+//! The API and the metrics ask for [`Access`]; everything else is open to everybody who reaches the listener. What the
+//! API tells of nodes it has asked them for through [`AdminCalls`]: it holds no node.
 
 mod access;
 mod body;
@@ -48,7 +48,7 @@ pub struct ApiSettings {
     pub content: BTreeMap<ContentHash, Bytes>,
     /// The numbers of this process.
     pub metrics: Metrics,
-    /// Who may ask.
+    /// The rule by which a request is let in.
     pub access: Access,
 }
 

@@ -1,6 +1,6 @@
 //! A small HTTP client: one server, one request at a time, over one connection that is kept.
 //!
-//! Who is asked must not mind being asked twice: a request on a kept connection that breaks is sent again.
+//! A server must tolerate the same request twice: a request on a kept connection that breaks is sent again.
 
 use anyhow::{Context, Result, bail};
 use axum::body::{Body, to_bytes};

@@ -95,7 +95,7 @@ pub(crate) struct Bot {
     pub(crate) timers: Timers,
 }
 
-/// The token of a bot follows from its seed and name, so that another run plays the same avatars. Whoever knows the
+/// The token of a bot follows from its seed and name, so that another run plays the same avatars. Anybody who knows the
 /// seed can do the same: bots have nothing to guard.
 fn token(seed: u64, name: &str) -> Secret {
     let mut hasher = blake3::Hasher::new_derive_key("pelago 2026 token of a bot");

@@ -30,7 +30,7 @@ pub struct Report {
     pub updates: Updates,
     /// What it took.
     pub bytes: Bytes,
-    /// Who was in sight.
+    /// How complete the view of the bots was.
     pub sight: Sight,
 }
 
@@ -89,7 +89,7 @@ pub struct Bytes {
     pub snapshot_messages: u64,
 }
 
-/// Who was in sight.
+/// How complete the view of the bots was.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Sight {
     /// Seconds that bots were in the world, added up.

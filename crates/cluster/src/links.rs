@@ -80,7 +80,7 @@ pub struct Links {
     subjects: Subjects,
     /// What lanes of this node want to read.
     interests: Table<Interest>,
-    /// Who serves what, by the book.
+    /// Which member serves what, by the book.
     directory: Directory,
     /// The number of the next `Subscribe`.
     next_subscription: NonZeroU64,
@@ -149,7 +149,7 @@ impl Links {
         channels.collect::<BTreeSet<_>>().len()
     }
 
-    /// Who serves what, by the address book as it was told last.
+    /// Which member serves what, by the address book as it was told last.
     pub fn directory(&self) -> &Directory {
         &self.directory
     }

@@ -23,7 +23,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// How often a rule is run for one command, until all it wants is loaded.
 pub const MAX_RUNS: usize = 8;
 
-/// Who acts, as stamped by the avatar's lane.
+/// The avatar that acts, as stamped by its lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
     /// The avatar.
@@ -60,7 +60,7 @@ impl From<Refusal> for Halt {
 /// All that a turn is a function of.
 #[derive(Clone, Copy)]
 pub struct DurableTurn<'a> {
-    /// Who acts.
+    /// The avatar that acts.
     pub actor: &'a Actor,
     /// The game's part of the avatar's document.
     pub state: &'a serde_json::Value,
@@ -84,7 +84,7 @@ pub struct DurableContext<'a> {
 }
 
 impl DurableContext<'_> {
-    /// Who acts.
+    /// The avatar that acts.
     pub fn actor(&self) -> &Actor {
         self.turn.actor
     }

@@ -155,8 +155,8 @@ impl Key {
         (Self::chunk_page(island, chunk, page) == *self).then_some((island, chunk, page))
     }
 
-    /// The key at whose steward turns about this document meet: all pages of a chunk have one steward, so that whoever
-    /// watches the chunk hears of all of them.
+    /// The key whose steward decides turns about this document. All pages of a chunk have one steward, so that a
+    /// watcher of the chunk hears of all of them.
     pub fn steward_key(&self) -> Self {
         match self.as_chunk() {
             Some((island, chunk, page)) if page != ChunkPage::FIRST => Self::chunk(island, chunk),
@@ -176,7 +176,7 @@ fn is_key(text: &str, limit: usize) -> bool {
     !text.is_empty() && text.len() <= limit && text.bytes().all(allowed)
 }
 
-/// The idempotency key of a grant: whoever asks for the same avatar and key again asks for the same grant.
+/// The idempotency key of a grant: a second request with the same avatar and key asks for the same grant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantKey(Arc<str>);
 

@@ -375,7 +375,7 @@ impl Connection {
         }
     }
 
-    /// Who sends a message byte by byte holds up a place that others could have.
+    /// A client that sends a message byte by byte takes a connection that others could have.
     fn check_progress(&mut self, incomplete_bytes: usize) -> Result<(), ReceiveError> {
         if incomplete_bytes == 0 {
             self.unfinished = None;

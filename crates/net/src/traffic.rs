@@ -15,7 +15,7 @@ pub const MAX_CONNECTIONS: u64 = 64 * 1024;
 /// all players may come back together.
 pub const MAX_HANDSHAKES: u64 = 4096;
 
-/// What passed through connections. Belongs to whoever opens them.
+/// Counts of what passed through connections. It belongs to the program that opens them.
 #[derive(Debug, Default)]
 pub struct Traffic {
     /// Bytes read.

@@ -9,7 +9,7 @@ use pelago_model::{Key, NodeId, Role};
 /// Whom to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallTarget {
-    /// Whoever is preferred for a key in a role. If it does not answer, the next in order is asked.
+    /// The node that is preferred for a key in a role. If it does not answer, the next in order is asked.
     Preferred {
         /// The role.
         role: Role,
@@ -44,7 +44,7 @@ pub enum CallTarget {
 pub struct OutgoingCall {
     /// Whom.
     pub target: CallTarget,
-    /// What; its form is the business of whoever is asked.
+    /// The question. Only the machine that is asked knows its form.
     pub body: Bytes,
     /// Until when, in ms from now.
     pub deadline_ms: u32,
@@ -54,7 +54,7 @@ pub struct OutgoingCall {
     pub trace: u64,
 }
 
-/// Who waits for an answer.
+/// The party that waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// A machine of this node.
@@ -66,7 +66,7 @@ pub enum Caller {
     },
     /// A machine of another node, or of this one by way of its links.
     Peer(IncomingCall),
-    /// Whoever runs this node: an operator's request.
+    /// An operator's request to this node.
     Operator {
         /// The number of the request.
         number: u64,
@@ -78,5 +78,5 @@ pub enum Caller {
 /// The end of a call: the body of the answer, or why there is none.
 pub type CallResult = Result<Bytes, CallError>;
 
-/// What whoever was asked says.
+/// The answer of the machine that was asked.
 pub type Reply = Result<Bytes, Rejection>;

@@ -22,7 +22,7 @@ use pelago_cluster::{Directory, LinksEffect, LinksInput};
 use pelago_model::{ChannelId, Key, NodeId, Reader, Role};
 use pelago_wire::frame::StreamKind;
 
-/// What comes of an effect.
+/// The consequence of an effect.
 #[derive(Debug)]
 pub enum Output {
     /// An input for another machine of the node.

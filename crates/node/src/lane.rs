@@ -1,4 +1,4 @@
-//! A lane: the reals, sessions and connections of one single-threaded part of a node.
+//! A lane: the single-threaded machine that holds reals, sessions and connections.
 //!
 //! At each tick it publishes what its reals did; 20 ms later it delivers to its clients what everybody did. In between it
 //! takes in what clients ask for and what others publish. A message of a client is answered by the lane itself: nothing

@@ -1,7 +1,8 @@
 //! What operators ask of nodes: questions and answers, the same for a node in this process and for one elsewhere.
 //!
-//! Whoever asks holds no part of a node: a question goes through a channel, or some day over a link, and its answer is
-//! JSON (or bytes, for a recording). So the programs of operators work alike for one process and for a cluster.
+//! An operator's program holds no part of a node: a question goes through a channel, or some day over a link, and its
+//! answer is JSON (or bytes, for a recording). So the programs of operators work alike for one process and for a
+//! cluster.
 
 mod answers;
 pub(crate) mod desk;
@@ -59,7 +60,7 @@ pub enum Question {
 pub struct GrantQuestion {
     /// The idempotency key.
     pub key: GrantKey,
-    /// Who gets it.
+    /// The avatar that gets it.
     pub avatar: EntityId,
     /// What: the game's JSON, as text.
     pub what: String,

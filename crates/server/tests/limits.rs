@@ -17,7 +17,7 @@ fn rows(heading: &str) -> impl Iterator<Item = Vec<&'static str>> {
 }
 
 fn names() -> impl Iterator<Item = Vec<&'static str>> {
-    ["Clients", "Durable commands", "Between nodes"].into_iter().flat_map(rows)
+    ["Clients", "Durable commands", "Chat", "Between nodes"].into_iter().flat_map(rows)
 }
 
 #[test]

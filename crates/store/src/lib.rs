@@ -113,8 +113,8 @@ pub trait Store: Send + Sync {
     /// Numbers for operators, since it was opened.
     fn counters(&self) -> StoreCounters;
 
-    /// What ended the engine for good, if anything did: it takes no more commits, and whoever runs it should end, too,
-    /// because only the next start finds what is on the disk. A disk that is merely full is no such end.
+    /// What ended the engine for good, if anything did: it takes no more commits, and the program that runs it should
+    /// end, too, because only the next start finds what is on the disk. A disk that is merely full is no such end.
     fn broken(&self) -> Option<String> {
         None
     }

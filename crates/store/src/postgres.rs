@@ -202,7 +202,7 @@ impl Store for Postgres {
         // The tasks finish what was asked, then find that nobody can ask any more.
         self.shared.commits.close();
         self.shared.loads.close();
-        // Who is answered may drop the last handle: then this is the thread itself, which ends soon.
+        // A caller that is answered may drop the last handle on this very thread, which then ends soon.
         let here = running.thread.thread().id() == std::thread::current().id();
         if !here && running.thread.join().is_err() {
             tracing::error!("the thread of the store panicked");

@@ -30,7 +30,7 @@ pub struct PeerSnapshot {
     pub objects: bool,
     /// The channel.
     pub channel: ChannelId,
-    /// Who publishes.
+    /// The publisher.
     pub publisher: PublisherId,
     /// The tick of the last frame that it includes.
     pub tick: Tick,

@@ -38,7 +38,7 @@ pub const MAX_WAITING_BYTES: usize = 64 * 1024;
 /// Frames that wait for the next delivery; the streams of those beyond it are shown anew instead.
 pub const MAX_FRAMES: usize = 65_536;
 
-/// A client is to be shown a stream: objects of a chunk are one, whoever is steward.
+/// A client is to be shown a stream. The objects of a chunk are one stream, whichever node is its steward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Wanted {
     channel: ChannelId,
@@ -66,11 +66,11 @@ pub struct Delivery {
     channels: BTreeMap<ChannelId, Channel>,
     publishers: Publishers,
     frames: Vec<Arc<Frame>>,
-    /// Who is to be shown a stream with the next delivery; may name some twice.
+    /// Clients that are to be shown a stream with the next delivery; some may be named twice.
     wanted: Vec<Wanted>,
-    /// Who gets which frame with this delivery.
+    /// Which client gets which frame with this delivery.
     forwards: Vec<Forward>,
-    /// Who gets something else with the next delivery.
+    /// Clients that get something else with the next delivery.
     touched: Vec<Seat>,
     /// What all writes of a delivery are put into.
     bytes: BytesMut,

@@ -88,7 +88,7 @@ pub struct Publisher {
     /// By slot.
     entities: Vec<Option<Entity>>,
     channels: BTreeMap<ChannelId, OutChannel>,
-    /// Who is to be looked at: it may have left its chunk.
+    /// Slots that are to be looked at: each may have left its chunk.
     timer_wheel: TimerWheel<Slot>,
     turned: Vec<Slot>,
     events: Vec<Event>,
@@ -232,7 +232,7 @@ impl Publisher {
         self.channels.get(&channel).is_some_and(OutChannel::is_read)
     }
 
-    /// Who reads the frame of a channel of the last tick: lanes, and whether other nodes do. A lane that was answered
+    /// The readers of the last tick's frame of a channel: lanes, and whether other nodes do. A lane that was answered
     /// with that tick does not: it has the frame in its snapshot.
     pub fn readers(&self, channel: ChannelId) -> (LaneSet, bool) {
         let Some(out) = self.channels.get(&channel) else { return (LaneSet::EMPTY, false) };
@@ -259,7 +259,7 @@ impl Publisher {
 
     /// Ends a tick: encodes what changed, then answers new readers.
     pub fn publish(&mut self, tick: Tick) -> Published {
-        // Whoever turned may leave its chunk sooner, or not at all.
+        // An avatar that turned may leave its chunk sooner, or not at all.
         let mut due = std::mem::take(&mut self.due);
         due.extend_from_slice(&self.turned);
         self.timer_wheel.take(tick, &mut due);

@@ -40,7 +40,7 @@ fn gather(world: &mut TestWorld<Frontier>, who: u64, slot: u16) -> Result<Bytes,
     world.act(EntityId(who), place, command.as_bytes())
 }
 
-/// What whoever reads all documents of the chunk is shown: how many there are of each thing that is not full.
+/// What a reader of all documents of the chunk is shown: how many there are of each thing that is not full.
 fn shown(world: &TestWorld<Frontier>) -> BTreeMap<u16, i64> {
     let stock = |view: ObjectView| {
         let bytes = view.payload[..8].try_into().unwrap();

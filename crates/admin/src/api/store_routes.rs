@@ -26,7 +26,7 @@ pub use hashing::UnderWay;
 
 /// Pages that are read at once; one more is answered 429 `busy`.
 const MAX_PAGES: usize = 4;
-/// How long an answer waits for the end of a hash: so short that whoever stands between cuts nobody off.
+/// How long an answer waits for the end of a hash: short enough that no proxy on the way cuts the connection off.
 pub const HASH_WAIT: Duration = Duration::from_secs(20);
 
 /// The store, and what may be done with it at once.

@@ -28,7 +28,7 @@ const FAR_UNITS: i32 = 320_000;
 pub(super) async fn floods(host: Host<'_>, name: &str) -> Result<Answer, VisitError> {
     let (mut guest, _) = Guest::arrive(host, name, Arrival::Home).await?;
     for number in 1..=FLOOD {
-        // Who is closed meanwhile still reads why.
+        // A guest that is closed meanwhile still reads why.
         if guest.say(live(number, r#"{"wave":"0000000000000001"}"#)).await.is_err() {
             break;
         }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-/// Who reads a subject here, and from whom.
+/// The readers of a subject at this node, and the nodes that it is read from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Interest {
     /// The lanes that read it.

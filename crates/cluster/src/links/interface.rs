@@ -13,7 +13,7 @@ use pelago_wire::frame::{Frame, Snapshot};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Who this node is.
+/// The identity of this node.
 #[derive(Clone, Debug)]
 pub struct LinksConfig {
     /// Its number.
@@ -104,7 +104,7 @@ pub enum LinksInput {
     Publish(Vec<Arc<Frame>>),
     /// A lane's or a service's answer to another node's subscription.
     Snapshot {
-        /// Who subscribed.
+        /// The reader that subscribed.
         to: NodeId,
         /// The answer.
         snapshot: Arc<Snapshot>,
@@ -166,7 +166,7 @@ pub enum LinksEffect {
     /// Lanes (entities) or the steward (objects) of this node shall publish for a reader, and answer it with a snapshot.
     /// The reader is another node, or a lane of this one that reads objects of this node's own steward.
     Subscribe {
-        /// Who reads.
+        /// The reader.
         reader: Reader,
         /// What.
         subject: Subject,
@@ -175,7 +175,7 @@ pub enum LinksEffect {
     },
     /// They need not publish for a reader any more.
     Unsubscribe {
-        /// Who reads.
+        /// The reader.
         reader: Reader,
         /// What.
         subject: Subject,

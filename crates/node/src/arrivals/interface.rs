@@ -96,7 +96,7 @@ pub enum ArrivalsEffect {
         /// What happened.
         event: ClientEvent,
     },
-    /// An avatar has a new session: whoever holds an older one lets go, on all lanes of all nodes.
+    /// An avatar has a new session: every lane of every node lets go of older ones.
     Superseded {
         /// The avatar.
         avatar: EntityId,

@@ -77,7 +77,7 @@ impl MachineInput {
         }
     }
 
-    /// Who waits for its answer, if it is a call.
+    /// The caller that waits for its answer, if it is a call.
     pub(super) fn caller(&self) -> Option<Caller> {
         match self {
             Self::Lane(_, LaneInput::Call { caller, .. }) => Some(*caller),

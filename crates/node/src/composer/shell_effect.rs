@@ -55,7 +55,7 @@ pub enum ShellEffect {
     },
     /// To read documents; the answer comes by [`MachineInput::stored`](super::MachineInput::stored).
     Load {
-        /// Who asks.
+        /// The machine that asks.
         machine: MachineId,
         /// To be named in the answer.
         request: RequestId,
@@ -64,7 +64,7 @@ pub enum ShellEffect {
     },
     /// To commit a transaction; the answer comes by [`MachineInput::stored`](super::MachineInput::stored).
     Commit {
-        /// Who asks.
+        /// The machine that asks.
         machine: MachineId,
         /// To be named in the answer.
         request: RequestId,
@@ -73,7 +73,7 @@ pub enum ShellEffect {
     },
     /// To run rules; the end comes by [`MachineInput::ran`](super::MachineInput::ran).
     Run {
-        /// Who asks.
+        /// The machine that asks.
         machine: MachineId,
         /// To be named in the answer.
         request: RequestId,

@@ -16,7 +16,7 @@ pub const AUDIT_SCHEMA: u16 = 1;
 /// What one turn did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditDocument {
-    /// Who acted, or got it.
+    /// The avatar that acted, or that got the grant.
     pub avatar: EntityId,
     /// The epoch in the avatar's document at that time.
     pub epoch: Epoch,

@@ -36,7 +36,7 @@ pub struct AvatarDocument {
     pub outcomes: Vec<StoredOutcome>,
     /// Where it stood at its last durable command.
     pub place: Place,
-    /// The game's part.
+    /// The game's state.
     pub game: Value,
 }
 
@@ -76,7 +76,7 @@ pub struct PlaceDocument {
 /// The document of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameDocument {
-    /// Who bears it.
+    /// The avatar that bears the name.
     pub avatar: EntityId,
     /// Of the token that opens it. `None` in documents of schema 1 only: the next login binds them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

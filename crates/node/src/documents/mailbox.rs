@@ -16,7 +16,7 @@ pub struct MailboxDocument {
     pub next: u64,
     /// At most [`MAX_CHAT_LINES`], oldest first.
     pub lines: VecDeque<Line>,
-    /// Who spoke lately.
+    /// The avatars that spoke lately.
     pub speakers: Speakers,
 }
 

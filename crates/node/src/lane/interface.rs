@@ -76,7 +76,7 @@ pub enum LaneInput {
     },
     /// A call for somebody on this lane.
     Call {
-        /// Who waits for the answer.
+        /// The caller that waits for the answer.
         caller: Caller,
         /// What is asked.
         call: LaneCall,
@@ -164,7 +164,7 @@ pub enum LaneEffect {
     },
     /// The answer to a call that came.
     Reply {
-        /// Who waits for it.
+        /// The caller that waits for it.
         caller: Caller,
         /// The answer.
         reply: Reply,

@@ -1,4 +1,4 @@
-//! All machines of a node with their mailboxes. Whoever drives them chooses whose mailbox is served next.
+//! All machines of a node with their mailboxes. The caller chooses whose mailbox is served next.
 
 use super::{NodeConfig, NodeMachine};
 use crate::call::OutgoingCall;
@@ -130,7 +130,7 @@ impl Node {
         }
     }
 
-    /// What comes of machines is never a message of a socket.
+    /// Outputs of machines are never messages of a socket.
     fn put(&mut self, now: WorldTime, input: MachineInput, effects: &mut Vec<ShellEffect>) {
         let waits = self.try_put(now, input, effects);
         debug_assert!(waits.is_ok(), "only sockets wait");
@@ -258,7 +258,7 @@ impl Node {
         self.seats.values().map(|seat| (&seat.machine, &seat.mailbox))
     }
 
-    /// Who serves what, as this node knows it.
+    /// The directory, as this node knows it.
     pub fn directory(&self) -> &Directory {
         &self.directory
     }

@@ -91,7 +91,7 @@ async fn watch(
                 break;
             }
         }
-        // Whoever told has gone. What is known remains in force.
+        // The sender of changes has gone. The members that are known remain in force.
         standing.fresh.store(false, Relaxed);
         pause.wait().await;
     }

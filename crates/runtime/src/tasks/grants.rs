@@ -44,12 +44,12 @@ impl Grants {
 }
 
 impl Shared {
-    /// Whoever asked for a grant is told how it ended.
+    /// The operator who asked for a grant is told how it ended.
     pub(super) fn answer_operator(&self, effect: ShellEffect) {
         if let ShellEffect::OperatorAnswered { number, result } = effect
             && let Some(waiting) = self.grants.end(number)
         {
-            // Whoever asked may have gone.
+            // The asker may have gone.
             drop(waiting.send(result));
         }
     }

@@ -5,8 +5,8 @@
 //! is read where the documents are, and a change that a later one has overtaken is left out. The oldest entries go when
 //! more than [`MAX_CHANGES`] changes are kept, never the last one, which says where to go on.
 //!
-//! The earliest builds had another keyspace, `feed`, with the documents in it. Numbers go on beyond its own, so that whoever
-//! followed it is told that changes were forgotten; it is deleted once they have.
+//! The earliest builds had another keyspace, `feed`, with the documents in it. Numbers go on beyond its own, so that
+//! its followers are told that changes were forgotten; it is deleted once they have been told.
 
 use super::directory;
 use super::unread;

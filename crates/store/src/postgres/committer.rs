@@ -43,7 +43,8 @@ const MAX_TRIES: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 
 /// Not even the timeout of statements may end the wait for standbys: it would make visible to everybody what those do
-/// not have. Who waits here gives up by itself; the documents stay locked and as they were until the standbys answer.
+/// not have. A caller that waits here gives up by itself; the documents stay locked and as they were until the standbys
+/// answer.
 const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 
 /// The keys of the groups that are under way.

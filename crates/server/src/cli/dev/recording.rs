@@ -1,4 +1,4 @@
-//! `--record`: when how much passed through clients' sockets, into a file.
+//! `--record`: writes into a file how many bytes passed through clients' sockets, and when.
 
 use anyhow::Result;
 use pelago_net::recording::Passage;
@@ -53,7 +53,7 @@ async fn recorded(calls: &Arc<dyn AdminCalls>) -> Result<Vec<Passage>, AskError>
     Ok(all)
 }
 
-/// Whole or not at all: whoever waits for the file may read it at once.
+/// Writes the file whole or not at all, because a program that waits for it may read it at once.
 fn write(passages: &[Passage], file: &Path) -> std::io::Result<()> {
     let bytes: Vec<u8> = passages.iter().flat_map(Passage::encode).collect();
     let partial = file.with_extension("part");
