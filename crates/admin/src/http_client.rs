@@ -143,7 +143,7 @@ async fn open(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> Result<SendRequest<Body>> {
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-    // It ends with its sender; how it broke is told to who asks.
+    // It ends with its sender; the request that is under way is told how it broke.
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)
 }

@@ -78,9 +78,9 @@ pub(crate) struct Bot {
     pub(crate) gather_at: Instant,
     /// Where it appeared first.
     pub(crate) home: Option<Position>,
-    /// When one who feeds the campfire takes the next turn.
+    /// When a bot that feeds the campfire takes the next turn.
     pub(crate) turn_at: Instant,
-    /// Where one who walks straight on goes, as an angle.
+    /// The direction of a bot that walks straight on, as an angle.
     pub(crate) heading: Option<f64>,
     pub(crate) own_moves: BTreeMap<u32, u32>,
     pub(crate) visibility_check: VisibilityCheck,
@@ -239,7 +239,7 @@ impl Bot {
         self.leave(session).await
     }
 
-    /// What was asked before the end is still answered, if it does not take long; then it leaves.
+    /// Requests made before the end are still answered, if it does not take long; then it leaves.
     async fn leave(&mut self, mut session: Session) -> anyhow::Result<()> {
         let deadline = Instant::now() + LAST_ANSWER;
         while session.is_acting() && session.is_playing() {

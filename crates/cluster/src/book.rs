@@ -1,4 +1,4 @@
-//! The address book's view: who is a member, where, and with which roles.
+//! Members of the address book: their addresses and roles.
 
 use pelago_model::{Incarnation, NodeId, Role};
 use std::collections::BTreeSet;

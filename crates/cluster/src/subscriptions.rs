@@ -153,7 +153,7 @@ pub(crate) struct Change {
 }
 
 impl Served {
-    /// Takes in a message. What is known already changes nothing.
+    /// Takes in a message. A change that is known already changes nothing.
     pub(crate) fn apply(
         &mut self,
         message: &Subscriptions,
@@ -243,7 +243,7 @@ mod tests {
         (ChannelId::whole(IslandId(1), ChunkId::new(x, 0)), StreamKind::Entities)
     }
 
-    /// Both sides, who number the same subjects in their own ways.
+    /// Both sides, which number the same subjects in their own ways.
     #[derive(Default)]
     struct Pair {
         wanted: Wanted,

@@ -103,7 +103,7 @@ pub enum Arrival {
 /// What players changed about a natural object, as clients are shown it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectView {
-    /// The natural slot: the object's place in the list of its tile.
+    /// The natural slot: the object's index in the list of its tile.
     pub slot: u16,
     /// For the game's client, at most
     /// [`MAX_OBJECT_BYTES`](pelago_model::limits::MAX_OBJECT_BYTES).
@@ -151,7 +151,7 @@ pub trait Game: Send + Sync + 'static {
     /// A [`Refusal`] of what is no command of this game.
     fn route(&self, actor: &Actor, payload: &[u8]) -> Result<Route, Refusal>;
 
-    /// The documents that a durable command will surely want, so that they are loaded at once.
+    /// The documents that a durable command is known to need, so that they are loaded at once.
     fn keys(&self, _actor: &Actor, _payload: &[u8]) -> Vec<Key> {
         Vec::new()
     }

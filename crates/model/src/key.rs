@@ -1,4 +1,4 @@
-//! Keys of documents: typed in one place, so that no two subjects ever share one.
+//! Keys of documents. All constructors stand here, so that no two subjects ever share a key.
 //!
 //! A key is ASCII, `kind/...`. Constructors stand here and not in the `store` crate because the
 //! cores, which name documents, may not use a driver.

@@ -1,4 +1,4 @@
-//! Trajectories: a moving thing's place as a function of time.
+//! Trajectories: the position of a moving entity as a function of time.
 
 use crate::limits::{MAX_LEG_UNITS, MAX_SPEED, MAX_WAYPOINTS};
 use crate::place::{CHUNK_UNITS, Position};
@@ -84,7 +84,7 @@ impl Trajectory {
         Ok(trajectory)
     }
 
-    /// The place at `time`: the start before it begins, the last waypoint after it ends.
+    /// The position at `time`: the start before it begins, the last waypoint after it ends.
     pub fn position_at(&self, time: IslandTime) -> Position {
         let elapsed = time.since(self.start_time);
         if elapsed <= 0 {
@@ -105,10 +105,11 @@ impl Trajectory {
         from
     }
 
-    /// For how long after `time` the place surely stays in the chunk where it is then, in ms; `None`: for good.
+    /// For how long after `time` the position is certain to stay in the chunk where it is then, in ms; `None`: for
+    /// good.
     ///
     /// The way to the nearest border at its speed, less what rounding can add: leg ends are rounded down to a
-    /// millisecond, places to a unit.
+    /// millisecond, positions to a unit.
     pub fn stays_in_chunk_ms(&self, time: IslandTime) -> Option<i64> {
         const SLACK_UNITS: i64 = 4;
         const SLACK_MS: i64 = 4;

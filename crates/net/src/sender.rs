@@ -20,7 +20,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// Bytes that wait for one connection; beyond it is closed.
 pub const MAX_PENDING_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes of answers to pings that wait for one connection; beyond it is closed: who pings reads.
+/// Bytes of answers to pings that wait for one connection; beyond that the connection is closed, since a client that
+/// pings has to read.
 const MAX_PENDING_CONTROL_BYTES: usize = 64 * 1024;
 /// How long the other side may take to read the remainder once we have closed; then the rest is dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);

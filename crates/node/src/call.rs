@@ -1,4 +1,4 @@
-//! Calls between machines, of one node or of several: whom they are for, who waits, how they end.
+//! Calls between machines, of one node or of several: their targets, their callers, and their ends.
 
 use crate::machine_id::MachineId;
 use bytes::Bytes;
@@ -6,7 +6,7 @@ use pelago_cluster::IncomingCall;
 pub use pelago_cluster::{CallError, Rejection};
 use pelago_model::{Key, NodeId, Role};
 
-/// Whom to ask.
+/// The target of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallTarget {
     /// The node that is preferred for a key in a role. If it does not answer, the next in order is asked.
@@ -42,11 +42,11 @@ pub enum CallTarget {
 /// A call of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutgoingCall {
-    /// Whom.
+    /// The target.
     pub target: CallTarget,
     /// The question. Only the machine that is asked knows its form.
     pub body: Bytes,
-    /// Until when, in ms from now.
+    /// The deadline, in ms from now.
     pub deadline_ms: u32,
     /// Whether it may be carried out twice, and therefore be tried elsewhere.
     pub repeatable: bool,
@@ -59,7 +59,7 @@ pub struct OutgoingCall {
 pub enum Caller {
     /// A machine of this node.
     Machine {
-        /// Which.
+        /// The machine.
         machine: MachineId,
         /// The machine's number of the call.
         number: u64,

@@ -18,7 +18,8 @@ pub(crate) enum Certificate {
         /// Its key.
         key: PathBuf,
     },
-    /// Made by ourselves for these addresses, and kept in this directory. Nobody trusts it who was not told its fingerprint.
+    /// Made by ourselves for these addresses, and kept in this directory. Only clients that were told its fingerprint
+    /// trust it.
     SelfMade {
         /// Of the world.
         data: PathBuf,

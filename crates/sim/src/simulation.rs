@@ -231,7 +231,7 @@ enum Event {
     Check,
 }
 
-/// A place for a node, alive or not.
+/// A host: where a node runs, alive or not.
 pub(crate) struct Host {
     pub(crate) node: Option<Node>,
     pub(crate) config: NodeConfig,
@@ -259,7 +259,7 @@ pub struct Simulation {
     pub(crate) clients: BTreeMap<ClientId, (usize, NodeId)>,
     /// How many times as long the store takes, and until when.
     slow_store: (i64, WorldTime),
-    /// What was found in the middle of an event.
+    /// A violation that was found in the middle of an event.
     found: Option<Violation>,
     next_client: u64,
     events: BTreeMap<(WorldTime, u64), Event>,

@@ -106,7 +106,7 @@ impl Embedded {
             Some(running) => refused(running.commits.try_send(commit)),
             None => Some(commit),
         };
-        // Answered after the lock is released: who is answered may ask again.
+        // Answered after the lock is released, because a caller that is answered may ask again.
         drop(refused);
     }
 

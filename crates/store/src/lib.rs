@@ -98,7 +98,7 @@ pub trait Store: Send + Sync {
     /// left out. It blocks the caller.
     ///
     /// # Errors
-    /// [`FeedError`]: who asks from too long ago has to read the world instead.
+    /// [`FeedError`]: a follower that asks from too long ago has to read the world instead.
     fn feed(&self, after: FeedPosition, limit: usize) -> Result<Vec<Change>, FeedError>;
 
     /// After the last change that the feed has told or could tell: where to follow it from, after a scan.

@@ -10,7 +10,7 @@
 //!
 //! `Committed` is said only after the database has said so. If the connection ends between `COMMIT` and its answer, or
 //! the database stopped waiting for its standbys, the end is `Unknown`; the engine goes on, other than the embedded
-//! one, because the database knows what became of it: who reads again finds out.
+//! one, because the database knows how it ended: a caller that reads again finds out.
 //!
 //! Of several hosts the leader is used. One that cannot reach its standbys any more may have been replaced without
 //! knowing it: whenever nobody knows how commits ended, all connections are made anew, to one whose standbys answer.

@@ -424,13 +424,13 @@ impl Delivery {
         stream
     }
 
-    /// All who watch a channel are to be shown a stream.
+    /// All clients that watch a channel are to be shown a stream.
     fn want(&mut self, channel: ChannelId, stream: u32) {
         let watchers = self.channels.get(&channel).into_iter().flat_map(Channel::watchers);
         self.wanted.extend(watchers.map(|seat| Wanted { channel, stream, seat }));
     }
 
-    /// All who know a stream have missed something of it: they are to be shown it anew.
+    /// All clients that know a stream have missed something of it: they are to be shown it anew.
     fn make_stale(&mut self, channel: ChannelId, stream: u32) {
         if let Some(table) = self.channels.get_mut(&channel) {
             let wanted = &mut self.wanted;

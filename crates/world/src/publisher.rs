@@ -1,9 +1,9 @@
 //! The publisher: what a lane tells the world about its own entities.
 //!
 //! Changes are collected during a tick and encoded once per channel at its end. Nothing is encoded for a channel that
-//! nobody reads, and nobody is looked at who cannot have left its chunk. Subscriptions are answered after the frames of
-//! the tick, so that a snapshot at sequence `k` is exactly what frames up to `k` lead to. Readers are lanes of the same
-//! node, which share the frames as they are, and other nodes, which get their bytes over links.
+//! nobody reads, and no entity is looked at that cannot have left its chunk. Subscriptions are answered after the
+//! frames of the tick, so that a snapshot at sequence `k` is exactly what frames up to `k` lead to. Readers are lanes
+//! of the same node, which share the frames as they are, and other nodes, which get their bytes over links.
 
 mod channel;
 mod frames;

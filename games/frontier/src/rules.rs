@@ -31,7 +31,7 @@ enum Command {
     Push(EntityId),
 }
 
-/// The game's part of an avatar's document.
+/// The game's state in an avatar's document.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Avatar {
     /// What it carries.

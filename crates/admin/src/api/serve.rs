@@ -23,7 +23,7 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
 /// How long a client may take to send the head of a request, and how long a connection may wait for the next one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection lasts, whatever it does: who reads slowly does not hold a place for ever.
+/// How long a connection lasts, whatever it does: a client that reads slowly does not hold a permit for ever.
 pub const CONNECTION_TIME: Duration = Duration::from_secs(120);
 
 /// Serves until `stop` becomes true. Then nobody holds the router any more: a browser may keep its connection open, and

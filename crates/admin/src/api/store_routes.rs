@@ -55,7 +55,8 @@ pub fn routes<S: Clone + Send + Sync + 'static>(
 }
 
 impl StoreDesk {
-    /// Reads on a thread of its own, if there is a place; who has gone away meanwhile keeps it until it is done.
+    /// Reads on a thread of its own, if a permit is free. The permit is held until the read is done, even if the client
+    /// has gone away meanwhile.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn Store) -> Result<T, Problem> + Send + 'static,

@@ -20,7 +20,7 @@ const FLOOD: u64 = 10_000;
 const NEAR_UNITS: u64 = 128;
 /// Places at which a guest that wants to gather looks for something.
 const PLACES: usize = 200;
-/// How far those go who go too far, in 1/64 m: 100 m and 5 km.
+/// How far guests go that go too far, in 1/64 m: 100 m and 5 km.
 const LONG_UNITS: i32 = 6400;
 const FAR_UNITS: i32 = 320_000;
 

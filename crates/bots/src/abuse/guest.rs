@@ -40,7 +40,7 @@ pub enum VisitError {
     NoPlace,
 }
 
-/// What an event means to who waits for an answer.
+/// What an event means to a guest that waits for an answer.
 pub(super) type Meaning<'a> = &'a mut (dyn FnMut(&server_message::Body) -> Option<Answer> + Send);
 
 /// A connection that need not follow the protocol.

@@ -82,7 +82,7 @@ impl Links {
         }
     }
 
-    /// The first in order who is within reach and was not asked in this round.
+    /// The first node in order that is within reach and was not asked in this round.
     fn next_to_ask(&self, call: &Outgoing) -> Option<NodeId> {
         let candidates = match &call.target {
             CallTarget::Node(node) => vec![*node],

@@ -255,7 +255,7 @@ impl Links {
     }
 }
 
-/// Entities are read from all who have somebody on the island, objects from the steward.
+/// Entities are read from all nodes that have avatars on the island, objects from the steward.
 fn is_read_from(
     subject: &Subject,
     steward: Option<NodeId>,

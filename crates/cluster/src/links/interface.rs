@@ -24,7 +24,7 @@ pub struct LinksConfig {
     pub build: String,
     /// Island time, to decode frames with.
     pub clock: IslandClock,
-    /// For tests only: a broken promise.
+    /// For tests only: a planted bug.
     pub sabotage: LinksSabotage,
 }
 

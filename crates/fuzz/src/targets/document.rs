@@ -49,7 +49,7 @@ fn enveloped(bytes: &[u8]) {
     }
 }
 
-/// What can be read can be written, in one form only.
+/// A value that can be read can be written, in one form only.
 fn canonical<T: Serialize + Stored + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
     let value: T = read(&document(bytes)).ok()??;
     // A fraction in the game's part is refused.

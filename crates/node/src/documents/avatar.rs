@@ -53,7 +53,7 @@ pub struct StoredOutcome {
     pub effects: String,
 }
 
-/// A place at a time.
+/// A place: an island, and a position at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// On which island.

@@ -1,4 +1,5 @@
-//! Lines that were said, and a bounded memory of who said what: what rooms and mailboxes have in common.
+//! Lines that were said, and a bounded memory of the last number of each speaker: what rooms and mailboxes have in
+//! common.
 
 use pelago_model::{EntityId, Epoch, IslandTime, WorldTime};
 use serde::{Deserialize, Serialize};

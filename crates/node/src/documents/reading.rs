@@ -21,7 +21,7 @@ impl Stored for serde_json::Value {
     const SCHEMA: u16 = u16::MAX;
 }
 
-/// Why a document has no value for this build. Nothing may be written in its place.
+/// Why a document has no value for this build. The document must not be replaced.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// A newer build has written it: this one has to be updated.

@@ -20,7 +20,7 @@ struct Seat {
     waking: bool,
 }
 
-/// A node: its machines, their mailboxes, and who is on which lane.
+/// A node: its machines, their mailboxes, and the lane of each client.
 pub struct Node {
     composer: Composer,
     directory: Directory,
@@ -49,7 +49,7 @@ impl Node {
         }
     }
 
-    /// Tells it who is in the cluster.
+    /// Tells it the members of the cluster.
     pub fn set_members(&mut self, now: WorldTime, members: Vec<Member>) {
         self.directory = Directory::new(&members);
         self.put(now, MachineInput::Links(LinksInput::Book(members)), &mut Vec::new());
@@ -59,7 +59,7 @@ impl Node {
     /// wait in its socket.
     ///
     /// # Errors
-    /// What has to wait.
+    /// An input for which there is no room yet.
     pub fn tell(
         &mut self,
         now: WorldTime,

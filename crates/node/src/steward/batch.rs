@@ -45,9 +45,9 @@ pub(super) struct Batch {
     runs: usize,
     /// When the run that is out was handed out.
     running_since: Option<WorldTime>,
-    /// What the last run decided, by its place in `turns`.
+    /// The decisions of the last run, by index in `turns`.
     decisions: Vec<Decision>,
-    /// Which documents each turn touched, by its place in `turns`.
+    /// The documents that each turn touched, by index in `turns`.
     touched: Vec<BTreeSet<Key>>,
     written: BTreeMap<Key, Document>,
 }

@@ -35,7 +35,8 @@ impl Turn {
     }
 }
 
-/// A turn, and who waits for its answer. It stays with the steward while the turn is being decided elsewhere.
+/// A turn, and the caller that waits for its answer. It stays with the steward while the turn is being decided
+/// elsewhere.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) turn: Turn,

@@ -59,7 +59,7 @@ impl Post {
         self.directory.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Tells the node who is in the cluster.
+    /// Tells the node the members of the cluster.
     pub(crate) fn set_members(&self, members: Vec<Member>) {
         let directory = Arc::new(Directory::new(&members));
         *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = directory;

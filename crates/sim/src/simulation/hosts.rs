@@ -40,7 +40,7 @@ impl Simulation {
         }
     }
 
-    /// Everybody who has ever lived here stays in the book: it learns of deaths later than links do.
+    /// Every node that has ever lived here stays in the book, which learns of deaths later than links do.
     pub(super) fn book(&self) -> Vec<Member> {
         self.nodes
             .iter()

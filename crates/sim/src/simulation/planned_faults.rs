@@ -198,7 +198,7 @@ impl Simulation {
         Player::new(name, &nodes, self.now, numbers, self.setup.client_sabotage)
     }
 
-    /// What was found in the middle of a fault.
+    /// A violation that was found in the middle of a fault.
     fn note(&mut self, done: Result<(), Violation>) {
         if let Err(violation) = done {
             self.found.get_or_insert(violation);

@@ -89,7 +89,8 @@ impl Feed {
             batch.remove(&self.keyspace, oldest.to_be_bytes());
             // Only this thread writes here, so that nothing is seen half. What was removed earlier lies before.
             oldest = match self.keyspace.range((oldest + 1).to_be_bytes()..).next() {
-                // What has no number is none of ours: who needs what stands before `newest` reads the world.
+                // Entries without a number are not ours: a follower that needs what stands before `newest` reads the
+                // world.
                 Some(entry) => number(&entry.key()?).unwrap_or(newest),
                 None => newest,
             };

@@ -169,7 +169,7 @@ impl Channel {
         }
     }
 
-    /// All who know a stream have missed something of it; names them.
+    /// All clients that know a stream have missed something of it; returns them.
     pub(super) fn make_stale(&mut self, name: u32, mut missed: impl FnMut(Seat)) {
         let Some(aliases) = self.aliases(name) else { return };
         for (seat, alias) in self.column(0).zip(aliases) {
