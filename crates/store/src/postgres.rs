@@ -20,10 +20,10 @@
 
 mod address;
 mod committer;
+mod connector;
 mod errors;
 mod feed;
 mod kind;
-mod link;
 mod loads;
 mod queue;
 mod rows;
@@ -41,8 +41,8 @@ use crate::{
 };
 use address::Settings;
 use committer::{Busy, Committer};
+use connector::{Doubts, Health};
 use feed::Feed;
-use link::{Doubts, Health};
 use loads::Loader;
 use pelago_model::{Document, Key, Transaction};
 use queue::Queue;

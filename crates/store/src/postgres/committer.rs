@@ -14,9 +14,9 @@
 //!
 //! Rows of documents that were only checked and are absent stay, with revision 0.
 
+use super::connector::{Connector, Purpose};
 use super::errors::{Failure, Remedy};
 use super::feed::Feed;
-use super::link::{Link, Purpose};
 use super::loads::read;
 use super::rows::revision;
 use super::session::{Session, Statements};
@@ -72,7 +72,7 @@ impl Busy {
 pub(super) struct Committer {
     shared: Arc<Shared>,
     feed: Option<Arc<Feed>>,
-    link: Link,
+    connector: Connector,
 }
 
 /// How a group ended, beside being decided and done.
@@ -91,15 +91,15 @@ impl From<Failure> for Ended {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, feed: Option<Arc<Feed>>) -> Self {
-        let link = Link::new(shared.clone(), Purpose::Commit);
-        Self { link, feed, shared }
+        let connector = Connector::new(shared.clone(), Purpose::Commit);
+        Self { connector, feed, shared }
     }
 
     /// Commits until the queue is closed and empty.
     pub(super) async fn run(mut self) {
         while !self.shared.commits.is_done() {
             // Nothing is taken without a connection: it would be kept from others that have one.
-            if self.link.session().await.is_none() {
+            if self.connector.session().await.is_none() {
                 continue;
             }
             let choose = |waiting: &mut VecDeque<Commit>| {
@@ -123,7 +123,9 @@ impl Committer {
         self.shared.tally.group(group.len());
         let mut pause = FIRST_PAUSE;
         for _ in 0..MAX_TRIES {
-            let Some((session, statements)) = self.link.session().await else { return Some(group) };
+            let Some((session, statements)) = self.connector.session().await else {
+                return Some(group);
+            };
             match transact(session, statements, &mut group).await {
                 Ok((outcomes, told)) => {
                     if let Some(feed) = &self.feed {
@@ -134,7 +136,7 @@ impl Committer {
                 }
                 Err(Ended::Unknown(failure, outcomes)) => {
                     tracing::warn!(%failure, transactions = group.len(), "nobody knows how a group of commits ended");
-                    self.link.drop_session();
+                    self.connector.drop_session();
                     self.shared.doubts.raise();
                     answer(group, outcomes);
                     return None;
@@ -143,7 +145,7 @@ impl Committer {
                     Remedy::Retry => {}
                     Remedy::Reconnect => {
                         self.shared.health.is_gone(&failure);
-                        self.link.drop_session();
+                        self.connector.drop_session();
                         return Some(group);
                     }
                     Remedy::GiveUp => {
