@@ -34,17 +34,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-/// What the API stands on.
+/// The state that all handlers share.
 pub struct ApiSettings {
     /// The way to the nodes.
     pub calls: Arc<dyn AdminCalls>,
-    /// Where documents are.
+    /// The store.
     pub store: Arc<dyn Store>,
     /// The rules, which say what documents hold.
     pub game: Arc<dyn Game>,
     /// The name of the store's engine.
     pub engine: String,
-    /// What clients may fetch by hash.
+    /// The content that clients may fetch by hash.
     pub content: BTreeMap<ContentHash, Bytes>,
     /// The numbers of this process.
     pub metrics: Metrics,

@@ -72,11 +72,11 @@ pub(crate) struct Bot {
     pub(crate) acted: Option<Instant>,
     pub(crate) manifest: Option<Manifest>,
     pub(crate) target: Option<(ChunkId, u16)>,
-    /// What was found empty lately.
+    /// Objects that were found empty lately.
     pub(crate) avoided: BTreeMap<(ChunkId, u16), Instant>,
     /// When it next gathers, if that has a period.
     pub(crate) gather_at: Instant,
-    /// Where it appeared first.
+    /// The position at which it appeared first.
     pub(crate) home: Option<Position>,
     /// When a bot that feeds the campfire takes the next turn.
     pub(crate) turn_at: Instant,
@@ -86,7 +86,7 @@ pub(crate) struct Bot {
     pub(crate) visibility_check: VisibilityCheck,
     /// What came of this view and is counted already.
     pub(crate) counted: ViewTraffic,
-    /// Where it was when it last looked.
+    /// Its position when it last looked around.
     pub(crate) chunk: Option<ChunkId>,
     /// Since when it plays, if it does.
     playing_since: Option<IslandTime>,
@@ -356,7 +356,7 @@ impl Bot {
 
     /// Keeps content for all bots.
     fn keep(&mut self, session: &Session, content: Content) {
-        // What came too often is asked for again.
+        // A command that came too often is asked for again.
         if !content.code.is_empty() {
             return;
         }

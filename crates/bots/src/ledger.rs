@@ -56,7 +56,7 @@ pub(crate) struct Ledger {
     forgetful: bool,
 }
 
-/// Where everybody is at an instant, by chunk.
+/// The positions of everybody at an instant, by chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Near {
     by_chunk: HashMap<ChunkId, Vec<(EntityId, Position)>>,
@@ -129,7 +129,7 @@ impl Ledger {
         inner.moves.get(index as usize).map(|moved| (number, moved.sent))
     }
 
-    /// Where an entity truly goes.
+    /// The true path of an entity.
     pub(crate) fn truth(&self, entity: EntityId) -> Option<Trajectory> {
         self.inner().truth.get(&entity).cloned()
     }
@@ -139,7 +139,7 @@ impl Ledger {
         self.inner().truth.keys().copied().collect()
     }
 
-    /// Where everybody truly is, give or take [`PLACES_MS`].
+    /// The true positions of everybody, at most [`PLACES_MS`] old.
     pub(crate) fn places(&self, now: IslandTime) -> Arc<Near> {
         let mut inner = self.inner();
         if let Some((at, places)) = &inner.places

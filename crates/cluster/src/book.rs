@@ -10,8 +10,8 @@ pub struct Member {
     pub node: NodeId,
     /// Its present life.
     pub incarnation: Incarnation,
-    /// Where it takes links from other nodes.
+    /// The address at which it takes links from other nodes.
     pub address: String,
-    /// What it does.
+    /// Its roles.
     pub roles: BTreeSet<Role>,
 }

@@ -76,9 +76,9 @@ pub struct Links {
     links: BTreeMap<LinkId, Link>,
     /// The link in use to each node.
     peers: BTreeMap<NodeId, LinkId>,
-    /// What has a number: all of `interests`, and what is served on any link.
+    /// The subjects that have a number: all of `interests`, and all that are served on any link.
     subjects: Subjects,
-    /// What lanes of this node want to read.
+    /// The subjects that lanes of this node want to read.
     interests: Table<Interest>,
     /// Which member serves what, by the book.
     directory: Directory,
@@ -136,7 +136,7 @@ impl Links {
         links.all(|link| link.wanted.is_settled())
     }
 
-    /// What a peer reads from this node.
+    /// The subjects that a peer reads from this node.
     pub fn served(&self, node: NodeId) -> Option<impl Iterator<Item = Subject> + '_> {
         let link = self.links.get(self.peers.get(&node)?)?;
         Some(link.served.numbers().filter_map(|number| self.subjects.subject(number)))

@@ -1,8 +1,8 @@
 //! The outgoing half of a connection: one write, nothing queued behind it.
 //!
-//! What the kernel does not take at once stays as one remainder. While there is one, the connection is
-//! blocked and its owner sends nothing more: it knows better than a queue what to leave out.
-//! Under TLS the same holds for records: what is sealed is written once, and the rest is the remainder.
+//! Bytes that the kernel does not take at once stay as one remainder. While there is one, the connection is blocked and
+//! its owner sends nothing more: it knows better than a queue what to leave out. Under TLS the same holds for records:
+//! what is sealed is written once, and the rest is the remainder.
 
 use crate::tls::TlsSession;
 use crate::traffic::Traffic;

@@ -1,4 +1,4 @@
-//! What passed through connections, and how many of them there may be.
+//! Traffic: how much passed through connections, and how many of them there may be.
 
 use crate::open_files::OpenFiles;
 use crate::recording::Recorder;
@@ -40,7 +40,7 @@ pub struct Traffic {
     files: Option<OpenFiles>,
     /// Guards how often limits were met.
     limits: Mutex<LimitCounts>,
-    /// What passes, while it is recorded.
+    /// The recording of what passes, if there is one.
     pub recorder: Recorder,
 }
 

@@ -8,7 +8,7 @@
 //! Lanes read those documents themselves. After a commit they are told what is new, but that is a hint, which may be lost or
 //! come twice: a lane that sees a gap in the numbers reads the document, and it looks again now and then.
 //!
-//! Per key one batch of calls is under way: the documents are loaded, [`decide`] is handed out to be run over them (the game
+//! Per key one batch of calls is under way: the documents are loaded, `decide` is handed out to be run over them (the game
 //! says who is muted), and the result is one transaction, which checks that no speaker has got another session meanwhile.
 
 mod batch;

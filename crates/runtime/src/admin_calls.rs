@@ -55,7 +55,7 @@ pub enum Question {
     Grant(GrantQuestion),
 }
 
-/// What is to be granted.
+/// The grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantQuestion {
     /// The idempotency key.
@@ -86,10 +86,10 @@ pub enum AskError {
     /// Too many questions wait for the node: ask again later.
     #[error("node {0} has too many questions to answer")]
     Busy(NodeId),
-    /// The node has not answered in time. What was asked of it may have happened.
+    /// The node has not answered in time. The request may have been carried out.
     #[error("node {0} does not answer")]
     Late(NodeId),
-    /// The node has ended. What was asked of it may have happened.
+    /// The node has ended. The request may have been carried out.
     #[error("node {0} has ended")]
     Ended(NodeId),
     /// The answer is not one to this question: the node speaks another version.

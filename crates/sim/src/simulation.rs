@@ -54,7 +54,7 @@ static OVERGROWN: LazyLock<Arc<Land>> =
 const ISLAND: IslandSpec = IslandSpec { id: HOME, seed: 7, size: 6, generator: 1 };
 const HOME: IslandId = IslandId(1 << pelago_model::id::SERIAL_BITS | 1);
 
-/// What is simulated.
+/// The setup of a day.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
     /// Decides everything.
@@ -67,7 +67,7 @@ pub struct Setup {
     pub lanes: Lanes,
     /// Players.
     pub players: usize,
-    /// What goes wrong.
+    /// The faults that are planned.
     pub faults: Faults,
     /// On land with something on every cell.
     pub overgrown: bool,

@@ -11,10 +11,10 @@ use std::path::Path;
 
 /// Characters of an admin token at least.
 const MIN_TOKEN_CHARACTERS: usize = 16;
-/// Where the token is looked for if no file is named.
+/// The environment variable that holds the token if no file is named.
 const TOKEN_VARIABLE: &str = "PELAGO_ADMIN_TOKEN";
 
-/// What is asked of those who want to read.
+/// The proof that is asked of a reader.
 #[derive(Clone, Copy, Debug)]
 pub enum Access {
     /// To be on this machine, and to have asked for it by a name of this machine's own: the page of a stranger, whose name

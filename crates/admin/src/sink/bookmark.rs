@@ -1,4 +1,4 @@
-//! Where a sink is: kept in a file, so that a restart goes on there.
+//! Bookmarks: the position of a sink, kept in a file, so that a restart goes on there.
 
 use pelago_model::Key;
 use pelago_store::FeedPosition;
@@ -46,7 +46,7 @@ impl Bookmark {
         }
     }
 
-    /// What a file says; `None` if there is none.
+    /// The bookmark of a file; `None` if there is none.
     pub(super) fn read(file: &Path) -> io::Result<Option<Self>> {
         match std::fs::read(file) {
             Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),

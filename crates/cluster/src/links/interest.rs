@@ -1,4 +1,4 @@
-//! What the lanes of this node want to read, and what its lanes and services publish.
+//! Interest: what the lanes of this node want to read, and what its lanes and services publish.
 
 use super::{Links, LinksEffect};
 use crate::link::{LinkId, NotSent};
@@ -202,7 +202,7 @@ impl Links {
     }
 
     pub(super) fn publish(&mut self, frames: Vec<Arc<Frame>>, effects: &mut Vec<LinksEffect>) {
-        // What has no number is not read by anybody.
+        // A subject without a number has no reader.
         let number = |frame: Arc<Frame>| {
             Some((self.subjects.number(&(frame.channel, frame.stream))?, frame))
         };

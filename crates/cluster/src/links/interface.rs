@@ -1,4 +1,4 @@
-//! What the machine of links is made of, what can wake it, and what it asks for.
+//! Configuration, inputs and effects of the machine of links.
 
 use crate::book::Member;
 use crate::calls::{CallError, CallTarget, IncomingCall, Rejection};
@@ -41,7 +41,7 @@ pub struct LinksSabotage {
     pub ignore_blocked: bool,
 }
 
-/// What can wake it.
+/// Inputs of the links.
 #[derive(Debug)]
 pub enum LinksInput {
     /// The address book as it stands; it may name this node.
@@ -139,12 +139,12 @@ pub enum LinksInput {
     Wake,
 }
 
-/// What it asks for.
+/// Effects of the links.
 #[derive(Debug)]
 pub enum LinksEffect {
     /// To open a link.
     Dial {
-        /// To whom.
+        /// The node.
         node: NodeId,
         /// Where.
         address: String,
@@ -222,7 +222,7 @@ pub enum LinksEffect {
         role: Role,
         /// The key that it is about.
         key: String,
-        /// What is asked.
+        /// The question.
         body: Bytes,
         /// To be found in the logs.
         trace: u64,

@@ -19,7 +19,7 @@ pub(super) struct Applicant {
     pub(super) name: String,
     /// Of the proof that the name is the client's own.
     pub(super) token: TokenHash,
-    /// Where an avatar that is new appears.
+    /// The position at which a new avatar appears.
     pub(super) arrival: Arrival,
 }
 
@@ -85,7 +85,7 @@ impl Opening {
         Ok(opening)
     }
 
-    /// What is read of an avatar that exists.
+    /// The documents that are read of an avatar that exists.
     pub(super) fn keys(avatar: EntityId) -> Vec<Key> {
         vec![Key::avatar(avatar), Key::place(avatar)]
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// The schema version of audit documents.
 pub const AUDIT_SCHEMA: u16 = 1;
 
-/// What one turn did.
+/// What one turn did to the economy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditDocument {
     /// The avatar that acted, or that got the grant.
@@ -22,7 +22,7 @@ pub struct AuditDocument {
     pub epoch: Epoch,
     /// When it was asked for.
     pub at: IslandTime,
-    /// What for.
+    /// The cause.
     pub cause: Cause,
     /// What it did, by document and item.
     pub changes: Changes,

@@ -34,7 +34,7 @@ pub struct AvatarDocument {
     pub chain: ChainHash,
     /// The last [`OUTCOME_RING`] outcomes, oldest first.
     pub outcomes: Vec<StoredOutcome>,
-    /// Where it stood at its last durable command.
+    /// Its place at its last durable command.
     pub place: Place,
     /// The game's state.
     pub game: Value,
@@ -145,7 +145,7 @@ impl<'de> Deserialize<'de> for ChainHash {
     }
 }
 
-/// What an avatar's document says to a command's number.
+/// How a command's number relates to an avatar's document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SequenceCheck {
     /// It is the next one: to be decided.
@@ -175,7 +175,7 @@ impl AvatarDocument {
         }
     }
 
-    /// What it says to a command's number.
+    /// How a command's number relates to it.
     pub fn check(&self, sequence: Sequence, payload: &[u8]) -> SequenceCheck {
         if sequence > self.sequence.next() {
             return SequenceCheck::OutOfOrder;

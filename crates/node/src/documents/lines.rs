@@ -52,7 +52,7 @@ pub struct LastSaid {
     pub until: WorldTime,
 }
 
-/// What a document says to somebody who wants to say something.
+/// How a line relates to what the document remembers of its speaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpeechCheck {
     /// It is new.

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 /// The schema version of mailbox documents.
 pub const MAILBOX_SCHEMA: u16 = 1;
 
-/// What was whispered to an avatar.
+/// The document of a mailbox: whispers to an avatar.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailboxDocument {
     /// The number of the next line.

@@ -1,4 +1,4 @@
-//! What is published on the channels in sight: by this lane, by its siblings, by other nodes, by stewards.
+//! Streams: what is published on the channels in sight, by this lane, by its siblings, by other nodes, by stewards.
 
 use super::introductions::{End, Unknown};
 use super::{Lane, LaneEffect, Request};
@@ -133,7 +133,7 @@ impl Lane {
         if !self.delivery.is_watched(channel) {
             return self.introductions.void(channel);
         }
-        // What is known of other nodes is of an earlier reading, and may have a gap since.
+        // The ghosts of other nodes are of an earlier subscription, and may have a gap since.
         let streams = self.ghosts.streams_of(channel);
         for stream in streams.filter(|stream| !self.is_own(*stream)).collect::<Vec<_>>() {
             self.drop_stream(stream);
@@ -258,7 +258,7 @@ impl Lane {
         channel: ChannelId,
         documents: Option<&[Document]>,
     ) {
-        // Again with the next sweep: at once it would go round as fast as the store fails.
+        // It is read again with the next sweep: at once, it would be read as often as the store can fail.
         let Some(documents) = documents else { return self.objects.read_failed(channel, now) };
         let game = &*self.config.game;
         let pages = pages(&self.config.lands, channel).zip(documents);

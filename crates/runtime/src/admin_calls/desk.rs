@@ -266,7 +266,7 @@ fn held(lane: Option<u8>, sizes: &Mutex<Vec<Size>>) -> Vec<HeldAnswer> {
     locked(sizes).iter().map(answer).collect()
 }
 
-/// What is kept under these locks is replaced whole.
+/// Values under these locks are replaced whole.
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
