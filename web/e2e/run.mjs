@@ -107,6 +107,8 @@ async function play(anna, bert) {
   await bert.evaluate(() => window.pelago.say("Hello, Anna!"));
   await check("Anna hears Bert", () => anna.evaluate(() => window.pelago.heard().some((it) => it.text === "Hello, Anna!")));
 
+  await chat(anna, bert);
+
   const annasId = (await anna.evaluate(() => window.pelago.self())).id;
   await bert.evaluate((id) => window.pelago.wave(id), annasId);
   await check("both see Anna wave back", async () => {
@@ -119,6 +121,35 @@ async function play(anna, bert) {
   await gather(anna, bert);
   await walk(anna, bert);
   await bert.screenshot({ path: join(shots, "after-the-walk.png") });
+}
+
+/** Lines to the island and whispers pass between the nodes in both directions, each shown once. */
+async function chat(anna, bert) {
+  const count = (page, channel, text) =>
+    page.evaluate(
+      ({ channel, text }) => window.pelago.heard().filter((it) => it.channel === channel && it.text === text).length,
+      { channel, text },
+    );
+  for (const [page, name] of [[anna, "Anna"], [bert, "Bert"]]) {
+    const text = `${name} to everybody <b>`;
+    const code = await page.evaluate((text) => window.pelago.sayIsland(text), text);
+    assert(code === "", `speaking to the island was answered ${code}`);
+    await check(`both are shown what ${name} said to the island, once`, async () => {
+      return (await count(anna, "island", text)) === 1 && (await count(bert, "island", text)) === 1;
+    });
+  }
+  for (const [from, to, name] of [[anna, bert, "Bert"], [bert, anna, "Anna"]]) {
+    const code = await from.evaluate((name) => window.pelago.whisper(name, `psst, ${name}`), name);
+    assert(code === "", `a whisper was answered ${code}`);
+    await check(`${name} hears a whisper, and nobody else does`, async () => {
+      return (await count(to, "whisper", `psst, ${name}`)) === 1 && (await count(from, "whisper", `psst, ${name}`)) === 0;
+    });
+  }
+  const code = await anna.evaluate(() => window.pelago.whisper("Nobody at all", "psst"));
+  assert(code === "unknown_name", `a whisper to nobody was answered ${code}`);
+  const log = await bert.evaluate(() => [...document.querySelectorAll("#log li")].map((it) => `${it.className} ${it.textContent}`));
+  assert(log.includes("island Anna: Anna to everybody <b>"), `the log shows ${JSON.stringify(log)}`);
+  assert(log.includes("whisper Anna whispers: psst, Bert"), `the log shows ${JSON.stringify(log)}`);
 }
 
 /** An operator grants Anna berries, twice with one key; her page shows them once. */

@@ -1,4 +1,7 @@
+import Long from "long";
 import { describe, expect, it } from "vitest";
+import { wordsOf } from "../src/page/chat";
+import { Lines } from "../src/sdk/lines";
 import { Malformed, Reader } from "../src/sdk/reader";
 import { decodeRecords } from "../src/sdk/records";
 import { Deframer, frame } from "../src/sdk/stream";
@@ -26,6 +29,38 @@ describe("the stream", () => {
     const deframer = new Deframer();
     const found = stream.flatMap((byte) => deframer.push(Uint8Array.of(byte)));
     expect(found.map(({ kind, payload }) => [kind, payload.length])).toEqual([[1, 2], [3, 300]]);
+  });
+});
+
+describe("lines", () => {
+  const line = (channel: number, number: number) => ({
+    channel,
+    number: Long.fromNumber(number),
+    avatar: Long.ONE,
+    name: "Bo",
+    text: "ahoy",
+  });
+
+  it("are shown once, whatever a later connection brings again", () => {
+    const lines = new Lines();
+    expect(lines.take(HOME, line(1, 5))).toMatchObject({ channel: "island", number: 5, avatar: "0000000000000001" });
+    expect(lines.take(HOME, line(1, 5))).toBeUndefined();
+    expect(lines.take(HOME, line(1, 4))).toBeUndefined();
+    expect(lines.take(HOME, line(2, 1))).toMatchObject({ channel: "whisper", number: 1 });
+    expect(lines.take(HOME, line(2, 1))).toBeUndefined();
+    expect(lines.lastWhisper).toBe(1);
+    // Another island counts anew, whispers do not.
+    expect(lines.take("0000100000000002", line(1, 1))).toMatchObject({ number: 1 });
+    expect(lines.take("0000100000000002", line(2, 1))).toBeUndefined();
+    expect(lines.take(HOME, line(7, 9))).toBeUndefined();
+  });
+
+  it("are whispers if they begin with a name", () => {
+    expect(wordsOf("near", "ahoy")).toEqual({ channel: "near", name: "", text: "ahoy" });
+    expect(wordsOf("island", "@Bo psst now")).toEqual({ channel: "whisper", name: "Bo", text: "psst now" });
+    expect(wordsOf("near", '@"Bo the Third" psst')).toEqual({ channel: "whisper", name: "Bo the Third", text: "psst" });
+    expect(wordsOf("whisper", "ahoy")).toBeUndefined();
+    expect(wordsOf("near", "")).toBeUndefined();
   });
 });
 

@@ -13,6 +13,7 @@ mod introductions;
 mod joining;
 mod live;
 mod movement;
+mod near;
 mod outgoing;
 mod real;
 mod session;
@@ -24,6 +25,7 @@ mod ticks;
 pub use chat::{MAILBOX_LOOK_MS, ROOM_LOOK_MS};
 pub use interface::{LaneEffect, LaneInput};
 pub use introductions::{INTRODUCTION_MS, MAX_HELD_FRAMES};
+pub use near::SPEAKER_KNOWN_MS;
 
 use crate::rate_limits::ClientLimits;
 use crate::store_request::{RequestId, Requests, StoreAnswer};
@@ -105,6 +107,7 @@ enum Request {
     WritePlace { avatar: EntityId, epoch: Epoch },
     ReadPlace { avatar: EntityId, epoch: Epoch },
     ReadRoom(IslandId),
+    ReadSpeaker { avatar: EntityId, epoch: Epoch },
     ReadMailbox { avatar: EntityId, epoch: Epoch },
 }
 
@@ -241,6 +244,10 @@ impl Lane {
             (Some(Request::ReadRoom(island)), StoreAnswer::Loaded(documents)) => {
                 let document = documents.as_deref().and_then(<[Document]>::first);
                 self.room_read(now, island, document, effects);
+            }
+            (Some(Request::ReadSpeaker { avatar, epoch }), StoreAnswer::Loaded(documents)) => {
+                let document = documents.as_deref().and_then(<[Document]>::first);
+                self.speaker_read(now, (avatar, epoch), document, effects);
             }
             (Some(Request::ReadMailbox { avatar, epoch }), StoreAnswer::Loaded(documents)) => {
                 let document = documents.as_deref().and_then(<[Document]>::first);

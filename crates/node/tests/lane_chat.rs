@@ -6,11 +6,13 @@ mod players;
 use pelago_frontier::Frontier;
 use pelago_game::{Arrival, Game, Land, Refusal, json};
 use pelago_model::limits::{MAX_CHAT_LINES, MAX_SAY_BYTES};
+use pelago_model::time::DELIVERY_DELAY_MS;
 use pelago_model::{
-    Document, EntityId, Epoch, IslandTime, Key, Machine, Revision, Role, Tick, WorldTime,
+    Document, EntityId, Epoch, IslandTime, Key, Machine, Position, Revision, Role, Tick, WorldTime,
 };
 use pelago_node::call::CallError;
 use pelago_node::chat_call::chat_answer;
+use pelago_node::documents::avatar::{AVATAR_SCHEMA, AvatarDocument, Place};
 use pelago_node::documents::lines::{Line, Speaker};
 use pelago_node::documents::mailbox::{MAILBOX_SCHEMA, MailboxDocument};
 use pelago_node::documents::room::{ROOM_SCHEMA, RoomDocument};
@@ -22,10 +24,14 @@ use pelago_node::{
 use pelago_wire::client::{
     ChatChannel, ChatLine, Heard, Outcome, Say, Whisper, client_message, server_message,
 };
+use pelago_wire::message::Kind;
 use pelago_world::ClientId;
-use players::{controls, home, join, lane, says, spec};
+use players::{controls, home, join, lane, messages, says, spec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// What is said near in these tests.
+const NEAR: &[u8] = b"ahoy";
 
 const NOW: WorldTime = WorldTime(1_000_050);
 
@@ -43,6 +49,10 @@ struct Stage {
     reads: Vec<Key>,
     calls: Vec<(u64, OutgoingCall)>,
     told: Vec<(u64, server_message::Body)>,
+    /// How often frames have said [`NEAR`] to anybody.
+    said: usize,
+    /// The players' documents say that they may not speak until then.
+    muted_until: Option<i64>,
 }
 
 impl Stage {
@@ -59,6 +69,8 @@ impl Stage {
             reads: Vec::new(),
             calls: Vec::new(),
             told: Vec::new(),
+            said: 0,
+            muted_until: None,
         }
     }
 
@@ -76,6 +88,11 @@ impl Stage {
                 }
                 LaneEffect::Call { number, call } => self.calls.push((number, call)),
                 LaneEffect::Send { client, bytes } => {
+                    let frames = messages(bytes.clone()).into_iter();
+                    let frames = frames.filter(|(kind, _)| *kind != Kind::Control as u8);
+                    let said =
+                        |bytes: &[u8]| bytes.windows(NEAR.len()).filter(|it| *it == NEAR).count();
+                    self.said += frames.map(|(_, bytes)| said(&bytes)).sum::<usize>();
                     self.told.extend(controls(bytes).into_iter().map(|body| (client.0, body)));
                 }
                 _ => {}
@@ -92,6 +109,14 @@ impl Stage {
                     self.mailboxes.iter().find(|(it, _)| Key::mailbox(EntityId(**it)) == *key);
                 let value = mailbox.map(|(_, mailbox)| json::encode(mailbox).unwrap());
                 document(MAILBOX_SCHEMA, value)
+            }
+            "avatar" => {
+                let place =
+                    Place { island: home(), position: Position::default(), at: IslandTime(0) };
+                let mut game = Frontier.new_avatar("Anna");
+                game["muted_until"] = self.muted_until.into();
+                let avatar = AvatarDocument::new("Anna".into(), place, game);
+                document(AVATAR_SCHEMA, Some(json::encode(&avatar).unwrap()))
             }
             _ => Document::ABSENT,
         };
@@ -136,6 +161,8 @@ impl Stage {
         let until = self.now.plus(ms);
         while self.now < until {
             self.now = Tick::at(self.now).next().starts();
+            self.handle(LaneInput::Wake);
+            self.now = self.now.plus(DELIVERY_DELAY_MS);
             self.handle(LaneInput::Wake);
             // Somebody who is silent for too long would be closed.
             for player in 1..=3 {
@@ -393,4 +420,67 @@ fn a_whisper_of_which_nobody_told_is_found_by_the_next_look() {
     stage.whisper_to(1, "psst");
     stage.pass(MAILBOX_LOOK_MS + 10_000);
     assert_eq!(stage.shown(1, WHISPER), [line(1, "psst")]);
+}
+
+/// What everybody on the lane is shown to be said near, in the next tick.
+fn said_near(stage: &mut Stage) -> usize {
+    let before = stage.said;
+    stage.pass(200);
+    stage.said - before
+}
+
+fn say_near(stage: &mut Stage, number: u64, text: &str) {
+    let (text, channel) = (text.to_owned(), ChatChannel::ChatNear.into());
+    stage.handle(says(1, client_message::Body::Say(Say { text, channel, number })));
+}
+
+#[test]
+fn who_is_muted_by_the_game_says_nothing_to_those_who_are_near() {
+    let mut stage = Stage::new();
+    stage.join(1);
+    stage.pass(500);
+    // Nothing forbids it: the document is read once, and known for a while.
+    say_near(&mut stage, 1, "ahoy");
+    say_near(&mut stage, 2, "ahoy");
+    assert_eq!(said_near(&mut stage), 2);
+    assert_eq!(stage.reads.iter().filter(|key| key.kind() == "avatar").count(), 1);
+    // The game tells of something: the next line is decided anew.
+    stage.muted_until = Some(stage.now.0 + 5000);
+    let call =
+        LaneCall::Notify { avatar: EntityId(1), epoch: Epoch(1), payload: Default::default() };
+    stage.handle(LaneInput::Call { caller: Caller::Nobody, call });
+    say_near(&mut stage, 3, "ahoy");
+    assert_eq!(said_near(&mut stage), 0);
+    let codes: Vec<(u64, String)> =
+        stage.outcomes().into_iter().map(|it| (it.number, it.code)).collect();
+    assert_eq!(codes, [line(1, ""), line(2, ""), line(3, "muted")]);
+    stage.pass(6000);
+    say_near(&mut stage, 4, "ahoy at last");
+    assert_eq!(said_near(&mut stage), 1);
+}
+
+#[test]
+fn a_store_that_does_not_answer_mutes_nobody_who_is_near() {
+    let mut stage = Stage::new();
+    stage.join(1);
+    stage.pass(500);
+    stage.is_down = true;
+    say_near(&mut stage, 1, "ahoy");
+    assert_eq!(said_near(&mut stage), 1);
+}
+
+#[test]
+fn lines_that_wait_for_the_document_are_said_in_order_once_it_is_read() {
+    let mut stage = Stage::new();
+    stage.join(1);
+    stage.pass(500);
+    stage.held = Some(Vec::new());
+    for number in 1..=3 {
+        say_near(&mut stage, number, "ahoy");
+    }
+    assert_eq!(said_near(&mut stage), 0);
+    stage.release();
+    let numbers: Vec<u64> = stage.outcomes().into_iter().map(|it| it.number).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+    assert_eq!(said_near(&mut stage), 3);
 }

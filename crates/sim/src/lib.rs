@@ -9,6 +9,7 @@ mod faults;
 mod interleavings;
 mod network;
 mod player;
+mod said;
 mod schedule;
 mod shrink;
 mod simulation;

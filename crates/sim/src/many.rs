@@ -107,6 +107,7 @@ impl Report {
                 self.total.acknowledged += outcome.acknowledged;
                 self.total.granted += outcome.granted;
                 self.total.spoken += outcome.spoken;
+                self.total.said += outcome.said;
                 self.total.faults += &outcome.faults;
             }
             Err(violation) => self.violations.push(violation),

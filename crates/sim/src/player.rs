@@ -1,5 +1,6 @@
 //! Players: applications of the client's core that walk, speak, gather and wave, and that start it again when it has ended.
 
+use crate::simulation::Talk;
 use bytes::Bytes;
 use pelago_client::core::{ConnectionNumber, Effect, Input, LocalTime};
 use pelago_client::{Client, ClientSabotage, Identity, Settings, Unanswered};
@@ -35,6 +36,9 @@ pub(crate) struct Player {
     pub(crate) avatar: Option<EntityId>,
     pub(crate) asked: Asked,
     pub(crate) acknowledged: u64,
+    pub(crate) talk: Talk,
+    /// When its session began.
+    pub(crate) began: WorldTime,
     pub(crate) blocked: bool,
     /// When its core is woken next, as planned.
     pub(crate) wake_at: Option<WorldTime>,
@@ -75,6 +79,8 @@ impl Player {
             avatar: None,
             asked: Asked::default(),
             acknowledged: 0,
+            talk: Talk::default(),
+            began: start_at,
             blocked: false,
             wake_at: None,
             offline_until: start_at,
@@ -109,6 +115,7 @@ impl Player {
             ..Settings::new(identity(&self.name), self.addresses.clone(), seed)
         };
         self.core = Client::new(settings);
+        self.talk.start_again();
         self.client = None;
         self.blocked = false;
         self.start_at = None;

@@ -6,6 +6,7 @@ mod hosts;
 mod mail;
 mod planned_faults;
 mod playing;
+mod talking;
 
 use crate::faults::{FaultCounts, Faults, Kind};
 use crate::interleavings::Interleavings;
@@ -36,6 +37,7 @@ use pelago_store::Store;
 use pelago_world::ClientId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
+pub(crate) use talking::Talk;
 
 /// When the simulated world's clock begins, so that no age is negative.
 const BEGIN: WorldTime = WorldTime(1_000_000);
@@ -125,6 +127,8 @@ pub struct Outcome {
     pub events: u64,
     /// Durable commands acknowledged.
     pub acknowledged: u64,
+    /// Lines to the island and whispers acknowledged.
+    pub said: u64,
     /// Grants acknowledged.
     pub granted: u64,
     /// Things heard, seen and done that went through all layers.
@@ -136,7 +140,7 @@ pub struct Outcome {
 /// The documents and trajectories in the end, to compare runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trace {
-    /// Documents by key, without places.
+    /// Documents by key, without places and without what was said, whose order depends on how many lanes there are.
     pub documents: BTreeMap<Key, Document>,
     /// Paths of all avatars.
     pub paths: BTreeMap<EntityId, Trajectory>,
@@ -261,6 +265,8 @@ pub struct Simulation {
     slow_store: (i64, WorldTime),
     /// A violation that was found in the middle of an event.
     found: Option<Violation>,
+    /// The whispers that were shown to anybody, by mailbox and number.
+    heard: BTreeSet<(Key, u64)>,
     next_client: u64,
     events: BTreeMap<(WorldTime, u64), Event>,
     next_event: u64,
@@ -292,6 +298,7 @@ impl Simulation {
             clients: BTreeMap::new(),
             slow_store: (1, BEGIN),
             found: None,
+            heard: BTreeSet::new(),
             next_client: 0,
             events: BTreeMap::new(),
             next_event: 0,
@@ -405,7 +412,9 @@ impl Simulation {
         }
         self.drain_mailboxes();
         self.check_books()?;
+        self.check_said()?;
         self.check_answered()?;
+        self.check_shown()?;
         self.check_grants()?;
         self.check_ghosts()?;
         self.check_rest()?;
@@ -426,7 +435,7 @@ impl Simulation {
     pub fn trace(&self) -> Trace {
         let mut documents = BTreeMap::new();
         let visited = self.store.documents.scan("", &mut |key, document| {
-            if key.kind() != "place" {
+            if !matches!(key.kind(), "place" | "room" | "mailbox") {
                 documents.insert(key, document);
             }
         });
@@ -583,6 +592,7 @@ impl Simulation {
             }
             Event::Check => {
                 self.check_books()?;
+                self.check_said()?;
                 let time = self.now.plus(1000);
                 self.at(time, Event::Check);
             }

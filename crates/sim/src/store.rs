@@ -1,7 +1,9 @@
 //! The store of the simulation: late, failing, ambiguous, and with a memory of every epoch.
 
+use crate::said::Said;
 use pelago_model::{CommitOutcome, Document, EntityId, Epoch, Key, Transaction};
 use pelago_node::documents::avatar::{AvatarDocument, ChainHash, read};
+use pelago_node::documents::lines::Line;
 use pelago_store::Memory;
 use std::collections::BTreeMap;
 
@@ -23,6 +25,8 @@ pub(crate) struct SimStore {
     pub(crate) doubled: Vec<(EntityId, u64)>,
     /// Documents that are written once, and were to be changed.
     pub(crate) rewritten: Vec<Key>,
+    /// Everything that was ever said.
+    pub(crate) said: Said,
 }
 
 impl SimStore {
@@ -37,8 +41,19 @@ impl SimStore {
             .iter()
             .filter_map(|write| Some((write.key.as_avatar()?, self.documents.get(&write.key))))
             .collect();
+        let spoken: Vec<Key> = transaction
+            .writes
+            .iter()
+            .map(|write| write.key.clone())
+            .filter(|key| matches!(key.kind(), "room" | "mailbox"))
+            .collect();
         let outcome = self.documents.apply(transaction);
         if outcome == CommitOutcome::Committed {
+            for key in spoken {
+                let (document, documents) = (self.documents.get(&key), &self.documents);
+                let avatar = |line: &Line| documents.get(&Key::avatar(line.avatar));
+                self.said.written(&key, &document, avatar);
+            }
             for (avatar, before) in avatars {
                 self.remember(avatar, &before);
             }

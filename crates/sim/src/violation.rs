@@ -11,6 +11,8 @@ pub enum Invariant {
     NewestRevision,
     /// A command that is acknowledged is durable and happened once, under the right epoch.
     Acknowledged,
+    /// A line is said once, under the right epoch, and shown once, in one order; an acknowledged line is not lost.
+    Said,
     /// A command that is asked for once happens once.
     AskedOnce,
     /// What nodes say can be read.

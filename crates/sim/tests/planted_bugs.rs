@@ -2,6 +2,7 @@
 
 use pelago_client::ClientSabotage;
 use pelago_cluster::LinksSabotage;
+use pelago_node::ChatSabotage;
 use pelago_node::Sabotage;
 use pelago_node::StewardSabotage;
 use pelago_sim::{
@@ -45,6 +46,20 @@ fn a_grant_that_is_carried_out_again_is_found() {
     let steward = StewardSabotage { repeat_grants: true, ..StewardSabotage::default() };
     let planted = planted(Sabotage { steward, ..Sabotage::default() });
     check(planted, Invariant::Audited, "its audits say");
+}
+
+#[test]
+fn a_chat_that_answers_under_an_old_epoch_is_found() {
+    let chat = ChatSabotage { ignore_epoch: true, ..ChatSabotage::default() };
+    let planted = planted(Sabotage { chat, ..Sabotage::default() });
+    check(planted, Invariant::Said, "a session of epoch");
+}
+
+#[test]
+fn a_chat_that_forgets_who_said_what_is_found() {
+    let chat = ChatSabotage { forget_speakers: true, ..ChatSabotage::default() };
+    let planted = planted(Sabotage { chat, ..Sabotage::default() });
+    check(planted, Invariant::Said, "was said twice");
 }
 
 #[test]

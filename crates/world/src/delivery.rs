@@ -227,12 +227,12 @@ impl Delivery {
         }
     }
 
-    /// A control message: given back if it is to be written now, kept while the client is
-    /// blocked. `Err` if too much waits.
+    /// A control message: given back if it is to be written now, behind those that have waited until the client took bytes
+    /// again; kept while the client is blocked. `Err` if too much waits.
     pub fn control(&mut self, client: ClientId, message: Bytes) -> Result<Option<Bytes>, TooSlow> {
         let Some((_, out)) = self.out(client) else { return Ok(None) };
         if !out.blocked {
-            return Ok(Some(message));
+            return Ok(Some(self.farewell(client, message)));
         }
         out.pending().waiting.extend_from_slice(&message);
         if out.waiting_bytes() > MAX_WAITING_BYTES { Err(TooSlow) } else { Ok(None) }

@@ -207,6 +207,20 @@ fn a_blocked_client_misses_frames_and_is_shown_everything_afterwards() {
 }
 
 #[test]
+fn a_control_message_does_not_overtake_those_that_have_waited() {
+    let mut world = World::new();
+    let mut control = |text: &'static str, world: &mut World| {
+        world.delivery.control(CLIENT, Bytes::from_static(text.as_bytes())).unwrap()
+    };
+    world.delivery.block(CLIENT);
+    assert_eq!((control("one ", &mut world), control("two ", &mut world)), (None, None));
+    world.delivery.unblock(CLIENT);
+    assert_eq!(control("three", &mut world), Some(Bytes::from_static(b"one two three")));
+    assert_eq!(control("four", &mut world), Some(Bytes::from_static(b"four")));
+    assert_eq!(world.tick(), []);
+}
+
+#[test]
 fn publishers_of_lives_that_ended_are_forgotten() {
     let mut world = World::new();
     let clock = IslandClock::IDENTITY;

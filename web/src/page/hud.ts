@@ -10,27 +10,12 @@ function element(id: string): HTMLElement {
 export class Hud {
   held: Record<string, number> = {};
   onEat: (item: string) => void = () => {};
-  onSay: (text: string) => void = () => {};
   /** The last toast. */
   toasted = "";
   private toastTimer?: ReturnType<typeof setTimeout>;
 
   constructor() {
     element("hud").hidden = false;
-    const words = element("words") as HTMLInputElement;
-    element("speech").addEventListener("submit", (event) => {
-      event.preventDefault();
-      if (words.value.trim()) this.onSay(words.value.trim());
-      words.value = "";
-      words.blur();
-    });
-    window.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && document.activeElement !== words) {
-        words.focus();
-        event.preventDefault();
-      }
-      if (event.key === "Escape") words.blur();
-    });
     setTimeout(() => (element("hint").style.opacity = "0"), 15_000);
   }
 

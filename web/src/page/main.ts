@@ -4,6 +4,7 @@ import { Refused, Session } from "../sdk/session";
 import type { Point } from "../sdk/trajectory";
 import type { Change } from "../sdk/view";
 import type { GameContent } from "./game";
+import { Chat, type Words } from "./chat";
 import { askName, Hud } from "./hud";
 import { Land, type PlacedNatural } from "./land";
 import { Scene } from "./scene";
@@ -55,14 +56,15 @@ async function start(): Promise<void> {
 
 /** A notice of a grant: what was given, and the player's state with it. */
 interface Granted {
-  granted?: { items?: Record<string, number> };
+  granted?: { items?: Record<string, number>; muted_seconds?: number };
   state?: { held?: Record<string, number> };
 }
 
 /** The client: a session, a picture, and what a player does with them. */
 class Page {
   readonly session: Session;
-  readonly heard: { name: string; text: string }[] = [];
+  readonly heard: { channel: string; name: string; text: string }[] = [];
+  private readonly chat = new Chat();
   private readonly content = new Content("");
   private scene?: Scene;
   private game?: GameContent;
@@ -87,10 +89,14 @@ class Page {
         if (sentence) this.hud.toast(sentence);
       },
       noticed: (notice) => this.noticed(notice as Granted),
+      line: (line) => {
+        this.heard.push(line);
+        this.chat.line(line);
+      },
       unsettled: (sentence) => this.hud.toast(sentence),
       lost: (sentence, retry) => this.hud.banner(retry ? `${sentence} Trying again…` : sentence),
     });
-    hud.onSay = (text) => this.session.say(text);
+    this.chat.onSay = (words) => void this.say(words);
     hud.onEat = (item) => void this.act({ eat: { item } });
     app.canvas.addEventListener("pointerdown", (event) => this.tapped(event.offsetX, event.offsetY));
     app.ticker.add(() => this.frame());
@@ -122,14 +128,33 @@ class Page {
     if (this.game) this.hud.inventory(state?.held ?? this.hud.held, this.game);
     const given = Object.entries(granted?.items ?? {}).map(([item, count]) => `${count} ${item}`);
     if (given.length > 0) this.hud.toast(`You were given ${given.join(" and ")}.`);
+    if (granted?.muted_seconds) this.chat.note(`You may not speak for ${granted.muted_seconds} seconds.`);
   }
 
   private changed(changes: Change[]): void {
     for (const change of changes) {
       if (change.kind !== "said") continue;
       const name = this.session.view.seen().get(change.id)?.name ?? "";
-      this.heard.push({ name, text: change.text });
+      this.heard.push({ channel: "near", name, text: change.text });
+      this.chat.near(name, change.text);
       this.scene?.figures.get(change.id)?.say(change.text, performance.now());
+    }
+  }
+
+  /** Says what the player has typed; a refusal stands in the log. */
+  private async say({ channel, name, text }: Words): Promise<string> {
+    try {
+      if (channel === "near") await this.session.say(text);
+      if (channel === "island") await this.session.sayIsland(text);
+      if (channel === "whisper") {
+        await this.session.whisper(name, text);
+        this.chat.whispered(name, text);
+      }
+      return "";
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      this.chat.note(error.message);
+      return error.code;
     }
   }
 
@@ -256,7 +281,9 @@ class Page {
         ...metres(this.session.path.positionAt(this.session.islandNow())),
       }),
       moveTo: (x: number, y: number) => this.walk({ x: x * 64, y: y * 64 }),
-      say: (text: string) => this.session.say(text),
+      say: (text: string) => this.say({ channel: "near", name: "", text }),
+      sayIsland: (text: string) => this.say({ channel: "island", name: "", text }),
+      whisper: (name: string, text: string) => this.say({ channel: "whisper", name, text }),
       wave: (id: string) => this.session.actLive({ wave: id }),
       gather: (x: number, y: number, slot: number) => this.gather(x, y, slot),
       naturals: () =>

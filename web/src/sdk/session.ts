@@ -1,11 +1,13 @@
 import { bytesToHex } from "@noble/hashes/utils.js";
-import Long from "long";
+import type Long from "long";
 import { pelago } from "./generated.js";
+import { Lines, type Line } from "./lines";
+import { toId, toLong, toNumber } from "./numbers";
 import { Deframer, frame, Kind } from "./stream";
 import { Trajectory, type Point } from "./trajectory";
 import { islandTime, View, type Change, type IslandClock } from "./view";
 
-const { ClientMessage, ServerMessage } = pelago.client.v1;
+const { ClientMessage, ServerMessage, ChatChannel } = pelago.client.v1;
 type ServerMessage = pelago.client.v1.ServerMessage;
 type Path = pelago.client.v1.IPath;
 
@@ -25,6 +27,8 @@ export interface Events {
   moveRefused(code: string): void;
   /** The game tells this player alone, in words of its own: a grant, for one. */
   noticed(notice: unknown): void;
+  /** Somebody has said something to the island, or to this player: each line once, in order. Who is near is in `changed`. */
+  line(line: Line): void;
   /** The node cannot tell whether a durable command happened; the session asks again by itself. */
   unsettled(sentence: string): void;
   /** The session is over; with `retry` another attempt follows. */
@@ -32,7 +36,6 @@ export interface Events {
 }
 
 interface Waiting {
-  payload: Uint8Array;
   resolve(effects: unknown): void;
   reject(error: Error): void;
 }
@@ -57,6 +60,7 @@ const FINAL_CLOSINGS = ["superseded", "token", "name", "version"];
 /** An avatar on a node: reconnects by itself, repeats what was not acknowledged. `client::core` in Rust does the same. */
 export class Session {
   avatar = "";
+  island = "";
   node = 0;
   manifest = "";
   content = "";
@@ -74,12 +78,15 @@ export class Session {
   private lastAdjust = 0;
   private sequence = 0;
   /** A command that was sent keeps its number until it is answered. */
-  private durable?: { sequence: number; sent: boolean } & Waiting;
+  private durable?: { sequence: number; payload: Uint8Array; sent: boolean } & Waiting;
   private playing = false;
   private repeating?: ReturnType<typeof setTimeout>;
   private repeatMs = RETRY_FIRST_MS;
   private readonly live = new Map<number, Waiting>();
   private numbers = 0;
+  private readonly lines = new Lines();
+  /** Lines of one player are said in order, one after the other. */
+  private speaking: Promise<unknown> = Promise.resolve();
   private moves = 0;
   private retryMs = RETRY_FIRST_MS;
   private over = false;
@@ -162,7 +169,7 @@ export class Session {
   }
 
   private control(message: ServerMessage): void {
-    const { welcome, outcome, moveRefused, pong, refused, closing, notice } = message;
+    const { welcome, outcome, moveRefused, pong, refused, closing, notice, chatLine } = message;
     if (welcome) {
       const clock = welcome.clock;
       if (clock) {
@@ -178,7 +185,8 @@ export class Session {
       this.manifest = bytesToHex(welcome.manifest ?? new Uint8Array());
       this.content = bytesToHex(welcome.content ?? new Uint8Array());
       this.state = parse(welcome.state);
-      this.view = new View(toId(welcome.island), this.clock, toNumber(welcome.tick));
+      this.island = toId(welcome.island);
+      this.view = new View(this.island, this.clock, toNumber(welcome.tick));
       this.path = toTrajectory(welcome.path);
       this.setOffset(toNumber(welcome.worldTimeMs) - performance.now());
       this.roundTripMs = Infinity;
@@ -238,6 +246,11 @@ export class Session {
       this.closed(closing.sentence ?? "");
     } else if (notice) {
       this.events.noticed(parse(notice.payload));
+    } else if (chatLine) {
+      const line = this.lines.take(this.island, chatLine);
+      if (line) this.events.line(line);
+      // Also of one that came again: the node has not heard that it was shown.
+      if (chatLine.channel === ChatChannel.CHAT_WHISPER) this.send({ heard: { number: toLong(this.lines.lastWhisper) } });
     }
   }
 
@@ -293,8 +306,35 @@ export class Session {
     });
   }
 
-  say(text: string): void {
-    this.send({ say: { text } });
+  /** Speaks to those who are near. */
+  say(text: string): Promise<unknown> {
+    return this.ask((number) => this.send({ say: { text, number } }));
+  }
+
+  /** Speaks to everybody on the island; resolves once it is on disk. */
+  sayIsland(text: string): Promise<unknown> {
+    return this.speak((number) => this.send({ say: { text, channel: ChatChannel.CHAT_ISLAND, number } }));
+  }
+
+  /** Whispers to one player, who may be anywhere or away; resolves once it is on disk. */
+  whisper(name: string, text: string): Promise<unknown> {
+    return this.speak((number) => this.send({ whisper: { number, name, text } }));
+  }
+
+  private speak(send: (number: Long) => void): Promise<unknown> {
+    const said = this.speaking.then(() => this.ask(send));
+    this.speaking = said.catch(() => undefined);
+    return said;
+  }
+
+  /** Sends what is answered by an outcome with its number. It is not repeated. */
+  private ask(send: (number: Long) => void): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      if (!this.playing) return reject(new Refused("unavailable", "The connection was lost."));
+      const number = ++this.numbers;
+      this.live.set(number, { resolve, reject });
+      send(toLong(number));
+    });
   }
 
   /** A durable command: resolves with its effects once they are on disk. One at a time. */
@@ -311,26 +351,9 @@ export class Session {
 
   /** A live command. */
   actLive(payload: unknown): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      const bytes = new TextEncoder().encode(JSON.stringify(payload));
-      const number = ++this.numbers;
-      this.live.set(number, { payload: bytes, resolve, reject });
-      this.send({ act: { number: toLong(number), payload: bytes } });
-    });
+    const bytes = new TextEncoder().encode(JSON.stringify(payload));
+    return this.ask((number) => this.send({ act: { number, payload: bytes } }));
   }
-}
-
-function toNumber(value: number | Long | null | undefined): number {
-  return Long.isLong(value) ? value.toNumber() : (value ?? 0);
-}
-
-function toLong(value: number): Long {
-  return Long.fromNumber(value);
-}
-
-function toId(value: number | Long | null | undefined): string {
-  const long = Long.isLong(value) ? value.toUnsigned() : Long.fromNumber(value ?? 0, true);
-  return long.toString(16).padStart(16, "0");
 }
 
 function toTrajectory(path: Path | null | undefined): Trajectory {

@@ -299,15 +299,19 @@ impl Lane {
                 session.talk.room = last;
             }
         }
-        // Each line is written once, for all who are shown it.
-        let lines: Vec<(u64, Bytes)> = match told.is_empty() {
-            true => Vec::new(),
-            false => room.lines.iter().map(|it| (it.number, chat_line(CHAT_ISLAND, it))).collect(),
-        };
+        // Those who were shown equally much are told the same bytes, made once.
+        told.sort_unstable_by_key(|(_, shown)| *shown);
+        let mut made: Option<(u64, Bytes)> = None;
         for (client, shown) in told {
-            for (_, bytes) in lines.iter().filter(|(number, _)| *number > shown) {
-                self.send_bytes(client, bytes.clone(), effects);
-            }
+            let bytes = match &made {
+                Some((for_shown, bytes)) if *for_shown == shown => bytes.clone(),
+                _ => {
+                    let Some(room) = self.rooms.get(&island) else { return };
+                    chat_lines(CHAT_ISLAND, room.lines.iter().filter(|it| it.number > shown))
+                }
+            };
+            made = Some((shown, bytes.clone()));
+            self.send_bytes(client, bytes, effects);
         }
     }
 
@@ -376,8 +380,10 @@ impl Lane {
             Some(mailbox) => {
                 let shown = talk.shown;
                 talk.shown = mailbox.lines.back().map_or(shown, |last| last.number.max(shown));
-                for line in mailbox.lines.iter().filter(|line| line.number > shown) {
-                    self.send_bytes(client, chat_line(CHAT_WHISPER, line), effects);
+                let new = mailbox.lines.iter().filter(|line| line.number > shown);
+                let bytes = chat_lines(CHAT_WHISPER, new);
+                if !bytes.is_empty() {
+                    self.send_bytes(client, bytes, effects);
                 }
             }
             None => talk.due = now.plus(RETRY_MS),
@@ -454,17 +460,20 @@ fn stored<T: Stored + Default>(
     }
 }
 
-/// A line as clients are told it.
-fn chat_line(channel: ChatChannel, line: &Line) -> Bytes {
-    let line = client::ChatLine {
-        channel: channel.into(),
-        number: line.number,
-        avatar: line.avatar.0,
-        name: line.name.clone(),
-        text: line.text.clone(),
-        at_ms: line.at.0,
-    };
+/// Lines as clients are told them.
+fn chat_lines<'a>(channel: ChatChannel, lines: impl Iterator<Item = &'a Line>) -> Bytes {
     let mut bytes = BytesMut::new();
-    put_control(&mut bytes, &ServerMessage { body: Some(server_message::Body::ChatLine(line)) });
+    for line in lines {
+        let line = client::ChatLine {
+            channel: channel.into(),
+            number: line.number,
+            avatar: line.avatar.0,
+            name: line.name.clone(),
+            text: line.text.clone(),
+            at_ms: line.at.0,
+        };
+        let body = Some(server_message::Body::ChatLine(line));
+        put_control(&mut bytes, &ServerMessage { body });
+    }
     bytes.freeze()
 }

@@ -11,7 +11,7 @@ use crate::rate_limits::{ProtocolViolation, kibibytes, not_understood, slow_down
 use crate::turn::{DurableCommand, DurableResult, StewardCall, unavailable};
 use bytes::Bytes;
 use pelago_game::{Actor, Refusal, Route};
-use pelago_model::limits::{MAX_COMMAND_BYTES, MAX_SAY_BYTES};
+use pelago_model::limits::MAX_COMMAND_BYTES;
 use pelago_model::{Key, Limit, Role, Sequence, WorldTime};
 use pelago_wire::client::{self, ChatChannel, ClientMessage, client_message, server_message};
 use pelago_wire::message::{Kind, decode_control};
@@ -120,34 +120,6 @@ impl Lane {
     /// The real that is played through a connection.
     pub(super) fn real_of(&self, client: ClientId) -> Option<&Real> {
         self.reals.of(self.connections.get(&client)?.avatar)
-    }
-
-    fn say(
-        &mut self,
-        now: WorldTime,
-        client: ClientId,
-        client::Say { text, number, .. }: client::Say,
-        effects: &mut Vec<LaneEffect>,
-    ) {
-        if !self.may(now, client, Limit::Speech, 1) {
-            return self.refuse(client, false, number, slow_down(), effects);
-        }
-        let Some(slot) = self.real_of(client).map(|real| real.slot) else { return };
-        if text.len() > MAX_SAY_BYTES {
-            self.counters.limits.note(Limit::SpeechBytes);
-        }
-        let text: String = text.chars().filter(|c| !c.is_control()).collect();
-        let mut end = text.len().min(MAX_SAY_BYTES);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        if !text[..end].trim().is_empty() {
-            self.publisher.say(slot, text[..end].into());
-        }
-        if number > 0 {
-            let outcome = client::Outcome { number, ..client::Outcome::default() };
-            self.send(client, server_message::Body::Outcome(outcome), effects);
-        }
     }
 
     fn act(

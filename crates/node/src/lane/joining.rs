@@ -2,6 +2,7 @@
 
 use super::chat::Talk;
 use super::connection::Connection;
+use super::near::NearSpeech;
 use super::real::Real;
 use super::session::{Checkpoint, Session};
 use super::{CHECKPOINT_MS, Lane, LaneEffect};
@@ -46,8 +47,8 @@ impl Lane {
             under_way: false,
             last: trajectory.clone(),
         };
-        let talk = Talk::default();
-        let played = Session { epoch, client, pending: None, checkpoint, talk };
+        let (talk, near) = (Talk::default(), NearSpeech::default());
+        let played = Session { epoch, client, pending: None, checkpoint, talk, near };
         self.sessions.insert(avatar, played);
         let connection = Connection::new(avatar, &self.config.limits, now);
         self.connections.insert(client, connection);

@@ -112,9 +112,12 @@ impl Lane {
         payload: Bytes,
         effects: &mut Vec<LaneEffect>,
     ) {
-        if let Some(session) = self.sessions.get(&avatar).filter(|session| session.epoch == epoch) {
+        let session = self.sessions.get_mut(&avatar);
+        if let Some(session) = session.filter(|session| session.epoch == epoch) {
+            session.near.forget_at_once();
+            let client = session.client;
             let notice = client::Notice { payload };
-            self.send(session.client, server_message::Body::Notice(notice), effects);
+            self.send(client, server_message::Body::Notice(notice), effects);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Sessions: avatars that are played on this lane, each under its epoch.
 
 use super::chat::Talk;
+use super::near::NearSpeech;
 use bytes::Bytes;
 use pelago_model::{Epoch, Revision, Trajectory, WorldTime};
 use pelago_world::ClientId;
@@ -16,6 +17,7 @@ pub(super) struct Session {
     pub(super) pending: Option<(u64, Bytes)>,
     pub(super) checkpoint: Checkpoint,
     pub(super) talk: Talk,
+    pub(super) near: NearSpeech,
 }
 
 /// How far the place of an avatar is kept.

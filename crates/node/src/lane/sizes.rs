@@ -31,9 +31,10 @@ impl Lane {
                 "requests of a lane",
                 self.requests.len(),
                 MAX_SLOTS * MAX_REQUESTS_PER_PLAYER,
-                // A checkpoint of everybody and the next look at every chunk may be under way.
-                players + channels,
+                // A checkpoint of everybody, and the next look at every mailbox, room and chunk may be under way.
+                2 * players + self.rooms.len() + channels,
             ),
+            Size::table("rooms of a lane", self.rooms.len(), MAX_SLOTS, players),
             Size::table("chunks in sight", self.objects.chunks(), max_channels, channels),
             Size::queue("subscriptions to be answered", answers, max_channels),
             Size::queue("introductions of a lane", introductions, max_channels),

@@ -101,6 +101,9 @@ impl Lane {
         self.look_around(now, client, effects);
         self.checkpoint_if_due(now, client, effects);
         if let Some(avatar) = self.connections.get(&client).map(|connection| connection.avatar) {
+            if let Some(session) = self.sessions.get_mut(&avatar) {
+                session.near.forget(now);
+            }
             self.read_mailbox_if_due(now, avatar, effects);
         }
         self.plan(client);

@@ -43,6 +43,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut machine: NodeMachine, rules: Op
             machine.handle(now, &directory, MachineInput::wake(id), &mut outputs);
         }
         shared.post.take(id, BATCH, &mut inputs);
+        let more_waits = inputs.len() == BATCH;
         for input in inputs.drain(..) {
             machine.handle(now, &directory, input, &mut outputs);
         }
@@ -57,8 +58,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut machine: NodeMachine, rules: Op
             look_at = now.plus(LOOK_EVERY_MS);
             shared.status.look(&machine, shared.post.sizes(id));
         }
-        // Whatever else waits: the other tasks of this thread have their turn.
-        tokio::task::yield_now().await;
+        if more_waits {
+            // Whatever else waits: the other tasks of this thread have their turn.
+            tokio::task::yield_now().await;
+        }
     }
 }
 

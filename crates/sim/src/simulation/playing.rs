@@ -133,6 +133,7 @@ impl Simulation {
             Told::Welcomed => {
                 let player = &mut self.players[number];
                 player.avatar = Some(player.core.avatar());
+                player.began = self.now;
             }
             Told::Outcome(outcome) if outcome.sequence > 0 && outcome.code.is_empty() => {
                 self.players[number].acknowledged += 1;
@@ -142,6 +143,8 @@ impl Simulation {
                 self.check_acknowledged(whose, outcome.sequence, &outcome.chain)?;
                 self.check_asked_once(&self.players[number])?;
             }
+            Told::Outcome(outcome) if outcome.sequence == 0 => self.line_ended(number, &outcome)?,
+            Told::Line(line) => self.line_shown(number, &line)?,
             Told::Disconnected(Loss::Malformed(malformed)) => {
                 let text =
                     format!("{} cannot read its node: {malformed}", self.players[number].name);
@@ -162,7 +165,7 @@ impl Simulation {
     }
 
     /// Hands the application's request to a player's core.
-    fn ask<T>(
+    pub(super) fn ask<T>(
         &mut self,
         number: usize,
         ask: impl FnOnce(&mut Client, LocalTime, &mut Vec<Effect>) -> T,
@@ -211,10 +214,7 @@ impl Simulation {
             0..=2 => self.walk(number),
             3..=5 if !self.players[number].core.is_acting() => self.gather(number),
             3..=5 => Ok(()),
-            6 => {
-                self.outcome.spoken += 1;
-                self.ask(number, |core, _, effects| core.say("hello", effects).is_ok()).map(drop)
-            }
+            6 => self.talk(number),
             _ => {
                 let count = self.players.len() as u32;
                 let other = self.players[number].below(count) as usize;

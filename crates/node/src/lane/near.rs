@@ -1,0 +1,139 @@
+//! What is said to those who are near: by a record of the lane's own frames, if the game allows it.
+//!
+//! The game decides by the avatar's document, which a lane does not keep. It is read when somebody begins to speak, and known
+//! for a while. A store that does not answer mutes nobody.
+
+use super::{Lane, LaneEffect, Request};
+use crate::documents::avatar::AvatarDocument;
+use crate::documents::schema::read;
+use crate::log::{Level, LogLine};
+use crate::rate_limits::slow_down;
+use pelago_game::{Refusal, Speech};
+use pelago_model::limits::MAX_SAY_BYTES;
+use pelago_model::{Document, EntityId, Epoch, Key, Limit, WorldTime};
+use pelago_wire::client::{self, server_message};
+use pelago_world::ClientId;
+use serde_json::Value;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// For how long the document of somebody who speaks is taken as known, in ms.
+pub const SPEAKER_KNOWN_MS: i64 = 10_000;
+/// Lines of one player that wait for the document; more are refused as `slow_down`.
+const MAX_HELD_LINES: usize = 8;
+
+/// What this lane knows of a player who speaks to those who are near.
+#[derive(Debug, Default)]
+pub(super) struct NearSpeech {
+    /// The game's part of the avatar's document, and until when it is taken as known.
+    known: Option<(Value, WorldTime)>,
+    /// What waits for it, with the client's numbers: at most [`MAX_HELD_LINES`]. It is being read if anything waits.
+    held: Vec<(String, u64)>,
+}
+
+impl NearSpeech {
+    /// The document has changed, or was known for long enough.
+    pub(super) fn forget(&mut self, now: WorldTime) {
+        self.known.take_if(|(_, until)| *until <= now);
+    }
+
+    /// The game has something to tell about the avatar: perhaps that it may not speak.
+    pub(super) fn forget_at_once(&mut self) {
+        self.known = None;
+    }
+}
+
+impl Lane {
+    /// A client wants something to be said to those who are near.
+    pub(super) fn say(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        client::Say { text, number, .. }: client::Say,
+        effects: &mut Vec<LaneEffect>,
+    ) {
+        if !self.may(now, client, Limit::Speech, 1) {
+            return self.refuse(client, false, number, slow_down(), effects);
+        }
+        if text.len() > MAX_SAY_BYTES {
+            self.counters.limits.note(Limit::SpeechBytes);
+        }
+        let mut text: String = text.chars().filter(|c| !c.is_control()).collect();
+        let mut end = text.len().min(MAX_SAY_BYTES);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        if text.trim().is_empty() {
+            return;
+        }
+        let Some(connection) = self.connections.get(&client) else { return };
+        let avatar = connection.avatar;
+        let Some(session) = self.sessions.get_mut(&avatar) else { return };
+        session.near.forget(now);
+        if session.near.known.is_some() {
+            return self.say_if_allowed(now, avatar, text, number, effects);
+        }
+        let epoch = session.epoch;
+        let is_being_read = !session.near.held.is_empty();
+        if session.near.held.len() >= MAX_HELD_LINES {
+            self.counters.limits.note(Limit::Speech);
+            return self.refuse(client, false, number, slow_down(), effects);
+        }
+        session.near.held.push((text, number));
+        if !is_being_read {
+            let request = self.requests.begin(Request::ReadSpeaker { avatar, epoch });
+            effects.push(LaneEffect::Load { request, keys: vec![Key::avatar(avatar)] });
+        }
+    }
+
+    /// The document of somebody who speaks has been read; `None` if the store could not.
+    pub(super) fn speaker_read(
+        &mut self,
+        now: WorldTime,
+        (avatar, epoch): (EntityId, Epoch),
+        document: Option<&Document>,
+        effects: &mut Vec<LaneEffect>,
+    ) {
+        let document = match document.map(read::<AvatarDocument>).transpose() {
+            Ok(document) => document.flatten(),
+            Err(error) => {
+                let line = LogLine::traced(Level::Error, avatar.0, error.to_string());
+                effects.push(LaneEffect::Log(line));
+                None
+            }
+        };
+        let session = self.sessions.get_mut(&avatar);
+        let Some(session) = session.filter(|session| session.epoch == epoch) else { return };
+        session.near.known = document.map(|it| (it.game, now.plus(SPEAKER_KNOWN_MS)));
+        for (text, number) in std::mem::take(&mut session.near.held) {
+            self.say_if_allowed(now, avatar, text, number, effects);
+        }
+    }
+
+    fn say_if_allowed(
+        &mut self,
+        now: WorldTime,
+        avatar: EntityId,
+        text: String,
+        number: u64,
+        effects: &mut Vec<LaneEffect>,
+    ) {
+        let Some(session) = self.sessions.get(&avatar) else { return };
+        let client = session.client;
+        if let Some((state, _)) = &session.near.known {
+            let (game, at) = (&self.config.game, self.config.clock.at(now));
+            let may_speak = || game.speech(state, Speech::Near, &text, at);
+            // A broken rule costs its player an answer, not the lane its life.
+            let allowed = catch_unwind(AssertUnwindSafe(may_speak));
+            if let Err(refusal) = allowed.unwrap_or_else(|_| Err(Refusal::internal())) {
+                return self.refuse(client, false, number, refusal, effects);
+            }
+        }
+        let Some(slot) = self.reals.of(avatar).map(|real| real.slot) else { return };
+        self.publisher.say(slot, text.into());
+        if number > 0 {
+            let outcome = client::Outcome { number, ..client::Outcome::default() };
+            self.send(client, server_message::Body::Outcome(outcome), effects);
+        }
+    }
+}
