@@ -21,7 +21,7 @@ pub(crate) async fn pairs(
     let mut pairs: Vec<Pair> = Vec::with_capacity(count);
     for number in 0..count {
         let older = before.map(|server| Setting { server, ..*setting });
-        // Who goes first alternates as well.
+        // Which build goes first alternates as well.
         let (now, before) = match &older {
             Some(older) if number % 2 == 0 => {
                 let before = run(variant, older).await?;

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "benchmarks measure real time")]
 #![allow(clippy::print_stdout, reason = "a program that talks to people")]
 
+mod abuse;
 mod baseline;
 mod beside;
 mod chart;
@@ -16,7 +17,6 @@ mod postgres;
 mod process;
 mod report;
 mod results;
-mod rude;
 mod run;
 mod scenario;
 mod share;
@@ -211,8 +211,8 @@ fn load(arguments: &LoadArguments) -> Result<()> {
         );
         let [variant] =
             scenario.variants().try_into().map_err(|_| anyhow!("rude varies nothing"))?;
-        let rude = rude::run(&variant, guests, &arguments.server, &arguments.scratch);
-        let measured = runtime.block_on(rude)?;
+        let run = abuse::run(&variant, guests, &arguments.server, &arguments.scratch);
+        let measured = runtime.block_on(run)?;
         println!("{measured}");
         if arguments.keep {
             results::keep(&arguments.folder, &arguments.name, &measured)?;

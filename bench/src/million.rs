@@ -300,7 +300,7 @@ fn play(store: &dyn Store, random: &mut Random, ended: &Receiver<()>) -> Result<
         store.commit(Transaction { checks: Vec::new(), writes }, Box::new(done));
         anyhow::Ok(())
     };
-    // Each place in flight has avatars of its own.
+    // Each transaction in flight has avatars of its own.
     let places = IN_FLIGHT as u64;
     (0..places).try_for_each(|place| change(place, random))?;
     let mut next = places;

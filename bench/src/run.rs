@@ -19,7 +19,7 @@ const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a recording may take to be written.
 const RECORDING_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// With what variants are run.
+/// The setting in which variants are run.
 #[derive(Clone, Copy)]
 pub(crate) struct Setting<'a> {
     /// The server's binary.

@@ -1,4 +1,4 @@
-//! Scenarios: files that say who does what, for how long, and what is to be reached.
+//! Scenarios: files that say what bots do, for how long, and which targets are to be reached.
 
 use anyhow::{Context, Result};
 use figment::Figment;

@@ -212,7 +212,7 @@ fn sample(
 }
 
 impl Sample {
-    /// For who watches it run.
+    /// For the person who watches it run.
     fn line(&self) -> String {
         format!(
             "{:6.0} s: {} playing, {:.1} MiB, {:.2} cores, staleness p50 {} p99 {} ms, {:.0} writes/s, {:.0} blocked; {} vanished, {} taken over, {} cut off, {} refused",

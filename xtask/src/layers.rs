@@ -4,7 +4,7 @@ use crate::circles;
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
-/// The rooms of the architecture: a package, and those of the workspace that it may use.
+/// The layers of the architecture: a package, and those of the workspace that it may use.
 const LAYERS: [(&str, &[&str]); 18] = [
     ("pelago-model", &[]),
     ("pelago-wire", &["pelago-model"]),

@@ -1,7 +1,7 @@
 //! HTTP: the page, content by hash, health, metrics and the API.
 //!
-//! The API and the metrics ask for [`Access`]; all else is open to whoever reaches the listener. What is told of nodes
-//! they were asked for, through [`AdminCalls`]: nobody here holds one.
+//! The API and the metrics ask for [`Access`]; everything else is open to everybody who reaches the listener. What the
+//! API tells of nodes it has asked them for through [`AdminCalls`]: it holds no node.
 
 mod access;
 mod body;
@@ -34,21 +34,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-/// What the API stands on.
+/// The state that all handlers share.
 pub struct ApiSettings {
     /// The way to the nodes.
     pub calls: Arc<dyn AdminCalls>,
-    /// Where documents are.
+    /// The store.
     pub store: Arc<dyn Store>,
     /// The rules, which say what documents hold.
     pub game: Arc<dyn Game>,
     /// The name of the store's engine.
     pub engine: String,
-    /// What clients may fetch by hash.
+    /// The content that clients may fetch by hash.
     pub content: BTreeMap<ContentHash, Bytes>,
     /// The numbers of this process.
     pub metrics: Metrics,
-    /// Who may ask.
+    /// The rule by which a request is let in.
     pub access: Access,
 }
 

@@ -10,7 +10,7 @@ use pelago_store::{Store, load_now};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// What the books say of an avatar. Hashes are 64 hexadecimal digits.
+/// The books of an avatar. Hashes are 64 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AvatarBooks {
     /// Its name.
@@ -25,7 +25,7 @@ pub struct AvatarBooks {
     pub chain: ChainHash,
     /// Its last outcomes, oldest first.
     pub outcomes: Vec<OutcomeInBooks>,
-    /// What it has, by item.
+    /// The items that it has.
     pub totals: BTreeMap<String, Totals>,
 }
 
@@ -106,7 +106,7 @@ pub fn world_totals(store: &dyn Store, game: &dyn Game) -> Result<BTreeMap<Strin
     Ok(plain(totals))
 }
 
-/// What the game counts of a document: its part of an avatar, and documents of its own kinds.
+/// The value of a document that the game counts: its state in an avatar, and documents of its own kinds.
 fn counted(key: &Key, document: &Document) -> Result<Option<serde_json::Value>> {
     match key.kind() {
         "avatar" => Ok(value::<AvatarDocument>(document)?.map(|avatar| avatar.game)),

@@ -1,6 +1,6 @@
 //! A small HTTP client: one server, one request at a time, over one connection that is kept.
 //!
-//! Who is asked must not mind being asked twice: a request on a kept connection that breaks is sent again.
+//! A server must tolerate the same request twice: a request on a kept connection that breaks is sent again.
 
 use anyhow::{Context, Result, bail};
 use axum::body::{Body, to_bytes};
@@ -143,7 +143,7 @@ async fn open(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> Result<SendRequest<Body>> {
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-    // It ends with its sender; how it broke is told to who asks.
+    // It ends with its sender; the request that is under way is told how it broke.
     tokio::spawn(async move { drop(connection.await) });
     Ok(sender)
 }

@@ -1,4 +1,4 @@
-//! What operators have: the HTTP API, metrics, the page's files, and the sink that follows the store's feed.
+//! For operators: the HTTP API, metrics, the page's files, and the sink that follows the store's feed.
 #![allow(clippy::disallowed_methods, reason = "operators' clocks are the host's")]
 
 pub mod api;

@@ -1,24 +1,24 @@
 //! The sink: a follower of the store's feed that hands documents on, for search and for numbers.
 //!
-//! It only reads the store, on threads of its own, a page at a time, and nobody waits for it. What it hands on is
-//! handed on at least once: its place in the feed is kept in a file after every page. Where the feed does not reach
-//! back that far, or at first, it reads all documents instead.
+//! It only reads the store, on threads of its own, a page at a time, and nobody waits for it. Every document is handed
+//! on at least once: the sink's bookmark (a position in the feed) is kept in a file after every page. At first, and where
+//! the feed does not reach back that far, the sink reads all documents instead.
 
+mod bookmark;
 mod bulk;
 mod lines;
-mod place;
 mod settings;
 
 pub use settings::SinkConfig;
 
 use anyhow::{Context, Result, bail};
+use bookmark::{Bookmark, Phase};
 use bulk::Bulk;
 use lines::Lines;
 use metrics::{counter, gauge};
 use pelago_model::{Document, Key};
 use pelago_store::archive::Page;
 use pelago_store::{FeedError, Store};
-use place::{Phase, Place};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub struct Sink {
     kinds: BTreeSet<String>,
     batch: usize,
     file: PathBuf,
-    place: Place,
+    bookmark: Bookmark,
     /// When there was nothing more to hand on.
     caught_up: Instant,
 }
@@ -61,7 +61,7 @@ impl Target {
 }
 
 impl Sink {
-    /// A sink as it is configured; its place is kept in the directory of the world unless told otherwise.
+    /// A sink as it is configured; its bookmark is kept in the directory of the world unless told otherwise.
     ///
     /// # Errors
     /// If the store has no feed, or a file or URL of the configuration cannot be used.
@@ -83,12 +83,14 @@ impl Sink {
             std::fs::create_dir_all(parent)
                 .with_context(|| format!("sink.state {}", file.display()))?;
         }
-        let found = Place::read(&file).with_context(|| format!("sink.state {}", file.display()))?;
-        // A place beyond the end is of another store, or of one that was put back since.
-        let place = found.filter(|place| place.position <= end).unwrap_or(Place::first(end));
+        let found =
+            Bookmark::read(&file).with_context(|| format!("sink.state {}", file.display()))?;
+        // A bookmark beyond the end is of another store, or of one that was put back since.
+        let bookmark =
+            found.filter(|bookmark| bookmark.position <= end).unwrap_or(Bookmark::first(end));
         let kinds = config.kinds.into_iter().collect();
         let batch = config.batch;
-        Ok(Self { store, target, kinds, batch, file, place, caught_up: Instant::now() })
+        Ok(Self { store, target, kinds, batch, file, bookmark, caught_up: Instant::now() })
     }
 
     /// Follows the feed until `stop` becomes true.
@@ -122,11 +124,11 @@ impl Sink {
 
     /// Hands the next page on; says whether there is more.
     async fn step(&mut self) -> Result<bool> {
-        let (store, place, batch) = (self.store.clone(), self.place.clone(), self.batch);
+        let (store, bookmark, batch) = (self.store.clone(), self.bookmark.clone(), self.batch);
         let read = move || {
-            let page = match &place.phase {
+            let page = match &bookmark.phase {
                 Phase::Scanning { after } => Page::of_documents(&*store, after.as_ref())?,
-                Phase::Following => Page::of_changes(&*store, place.position, batch)?,
+                Phase::Following => Page::of_changes(&*store, bookmark.position, batch)?,
             };
             let end = store.feed_end()?;
             Ok::<_, FeedError>((page, end))
@@ -135,12 +137,12 @@ impl Sink {
             Ok(read) => read,
             Err(FeedError::Forgotten { oldest }) => {
                 tracing::warn!(%oldest, "the feed does not reach back: the sink reads all documents");
-                self.move_to(Place::first(self.store.feed_end()?)).await?;
+                self.move_to(Bookmark::first(self.store.feed_end()?)).await?;
                 return Ok(true);
             }
             Err(error) => return Err(error).context("the store"),
         };
-        let next = self.place.after(&page);
+        let next = self.bookmark.after(&page);
         let is_last = page.is_last;
         let wanted = |key: &Key| self.kinds.contains(key.kind());
         let documents: Vec<_> = page.documents.into_iter().filter(|(key, _)| wanted(key)).collect();
@@ -152,26 +154,26 @@ impl Sink {
             count_of("rejected").increment(rejected);
         }
         self.move_to(next).await?;
-        let following = self.place.phase == Phase::Following;
+        let following = self.bookmark.phase == Phase::Following;
         if following && is_last {
             self.caught_up = Instant::now();
         }
         // Engines count changes by it, if not one by one.
         gauge!("pelago_sink_lag_changes")
-            .set(end.major.saturating_sub(self.place.position.major) as f64);
+            .set(end.major.saturating_sub(self.bookmark.position.major) as f64);
         Ok(!(following && is_last))
     }
 
-    /// Keeps a place, durably.
-    async fn move_to(&mut self, place: Place) -> Result<()> {
-        if place == self.place {
+    /// Keeps a bookmark, durably.
+    async fn move_to(&mut self, bookmark: Bookmark) -> Result<()> {
+        if bookmark == self.bookmark {
             return Ok(());
         }
-        let (file, kept) = (self.file.clone(), place.clone());
+        let (file, kept) = (self.file.clone(), bookmark.clone());
         tokio::task::spawn_blocking(move || kept.write(&file))
             .await?
             .with_context(|| format!("sink.state {}", self.file.display()))?;
-        self.place = place;
+        self.bookmark = bookmark;
         Ok(())
     }
 }

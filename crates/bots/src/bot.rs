@@ -72,21 +72,21 @@ pub(crate) struct Bot {
     pub(crate) acted: Option<Instant>,
     pub(crate) manifest: Option<Manifest>,
     pub(crate) target: Option<(ChunkId, u16)>,
-    /// What was found empty lately.
+    /// Objects that were found empty lately.
     pub(crate) avoided: BTreeMap<(ChunkId, u16), Instant>,
     /// When it next gathers, if that has a period.
     pub(crate) gather_at: Instant,
-    /// Where it appeared first.
+    /// The position at which it appeared first.
     pub(crate) home: Option<Position>,
-    /// When one who feeds the campfire takes the next turn.
+    /// When a bot that feeds the campfire takes the next turn.
     pub(crate) turn_at: Instant,
-    /// Where one who walks straight on goes, as an angle.
+    /// The direction of a bot that walks straight on, as an angle.
     pub(crate) heading: Option<f64>,
     pub(crate) own_moves: BTreeMap<u32, u32>,
     pub(crate) visibility_check: VisibilityCheck,
     /// What came of this view and is counted already.
     pub(crate) counted: ViewTraffic,
-    /// Where it was when it last looked.
+    /// Its position when it last looked around.
     pub(crate) chunk: Option<ChunkId>,
     /// Since when it plays, if it does.
     playing_since: Option<IslandTime>,
@@ -95,7 +95,7 @@ pub(crate) struct Bot {
     pub(crate) timers: Timers,
 }
 
-/// The token of a bot follows from its seed and name, so that another run plays the same avatars. Whoever knows the
+/// The token of a bot follows from its seed and name, so that another run plays the same avatars. Anybody who knows the
 /// seed can do the same: bots have nothing to guard.
 fn token(seed: u64, name: &str) -> Secret {
     let mut hasher = blake3::Hasher::new_derive_key("pelago 2026 token of a bot");
@@ -239,7 +239,7 @@ impl Bot {
         self.leave(session).await
     }
 
-    /// What was asked before the end is still answered, if it does not take long; then it leaves.
+    /// Requests made before the end are still answered, if it does not take long; then it leaves.
     async fn leave(&mut self, mut session: Session) -> anyhow::Result<()> {
         let deadline = Instant::now() + LAST_ANSWER;
         while session.is_acting() && session.is_playing() {
@@ -356,7 +356,7 @@ impl Bot {
 
     /// Keeps content for all bots.
     fn keep(&mut self, session: &Session, content: Content) {
-        // What came too often is asked for again.
+        // A command that came too often is asked for again.
         if !content.code.is_empty() {
             return;
         }

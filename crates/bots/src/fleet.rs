@@ -34,7 +34,7 @@ pub struct Interim {
     pub vanished: u64,
     /// Sessions that bots took over from themselves, so far.
     pub taken_over: u64,
-    /// Sessions that ended against their bots' will, so far.
+    /// Sessions that were ended by a node, so far.
     pub cut_off: u64,
     /// Sessions that were not begun, so far.
     pub refused: u64,

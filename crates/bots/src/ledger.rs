@@ -56,7 +56,7 @@ pub(crate) struct Ledger {
     forgetful: bool,
 }
 
-/// Where everybody is at an instant, by chunk.
+/// The positions of everybody at an instant, by chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Near {
     by_chunk: HashMap<ChunkId, Vec<(EntityId, Position)>>,
@@ -108,8 +108,8 @@ impl Ledger {
     pub(crate) fn corrected(&self, entity: EntityId, path: &Trajectory, refused: Option<u32>) {
         let mut inner = self.inner();
         if let Some(number) = refused
-            && let Some(place) = number.checked_sub(inner.forgotten)
-            && let Some(moved) = inner.moves.get_mut(place as usize)
+            && let Some(index) = number.checked_sub(inner.forgotten)
+            && let Some(moved) = inner.moves.get_mut(index as usize)
         {
             moved.refused = true;
         }
@@ -125,11 +125,11 @@ impl Ledger {
     pub(crate) fn find(&self, entity: EntityId, at: IslandTime) -> Option<(u32, Instant)> {
         let inner = self.inner();
         let number = *inner.index.get(&(entity, at))?;
-        let place = number.checked_sub(inner.forgotten)?;
-        inner.moves.get(place as usize).map(|moved| (number, moved.sent))
+        let index = number.checked_sub(inner.forgotten)?;
+        inner.moves.get(index as usize).map(|moved| (number, moved.sent))
     }
 
-    /// Where an entity truly goes.
+    /// The true path of an entity.
     pub(crate) fn truth(&self, entity: EntityId) -> Option<Trajectory> {
         self.inner().truth.get(&entity).cloned()
     }
@@ -139,7 +139,7 @@ impl Ledger {
         self.inner().truth.keys().copied().collect()
     }
 
-    /// Where everybody truly is, give or take [`PLACES_MS`].
+    /// The true positions of everybody, at most [`PLACES_MS`] old.
     pub(crate) fn places(&self, now: IslandTime) -> Arc<Near> {
         let mut inner = self.inner();
         if let Some((at, places)) = &inner.places

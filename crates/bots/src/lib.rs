@@ -39,22 +39,22 @@ pub enum Behavior {
     Feed,
 }
 
-/// What is to be done.
+/// The plan of a fleet.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Nodes; bots take them in turn.
     pub addresses: Vec<String>,
     /// How many bots.
     pub count: usize,
-    /// What they do.
+    /// Their behavior.
     pub behavior: Behavior,
     /// For how long; `None` until told to stop.
     pub duration: Option<Duration>,
-    /// What bytes travel in.
+    /// The transport.
     pub transport: Transport,
     /// Of names and of choices: the same seed plays the same avatars.
     pub seed: u64,
-    /// Where acknowledged commands are written to.
+    /// The file that acknowledged commands are written to.
     pub journal: Option<PathBuf>,
     /// The walking speed, in 1/64 m per second.
     pub speed: u16,

@@ -1,4 +1,4 @@
-//! What a bot makes of what it is shown: how late, how wrong, and who is missing.
+//! Observation: how late and how wrong is what a bot is shown, and who is missing.
 
 use crate::bot::{Bot, LOOK_EVERY, SAMPLE_EVERY};
 use pelago_client::{Change, Session};

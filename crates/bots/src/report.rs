@@ -13,7 +13,7 @@ const EXPECTED_UNITS: u64 = 1920;
 /// An observer must have been there for this long before and after a change, in ms.
 const SETTLED_MS: i64 = 2000;
 
-/// What bots report.
+/// The report of a fleet.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Report {
     /// Bots that were let in at least once.
@@ -26,11 +26,11 @@ pub struct Report {
     pub seconds: f64,
     /// Durable commands.
     pub commands: Commands,
-    /// What was shown.
+    /// Updates that were shown.
     pub updates: Updates,
-    /// What it took.
+    /// The bytes that it took.
     pub bytes: Bytes,
-    /// Who was in sight.
+    /// How complete the view of the bots was.
     pub sight: Sight,
 }
 
@@ -89,7 +89,7 @@ pub struct Bytes {
     pub snapshot_messages: u64,
 }
 
-/// Who was in sight.
+/// How complete the view of the bots was.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Sight {
     /// Seconds that bots were in the world, added up.

@@ -17,7 +17,7 @@ pub(crate) struct Line {
     pub(crate) chain: String,
 }
 
-/// What the books of a world say of an avatar: the answer to `GET /api/v1/books/{name}`.
+/// The books of an avatar: the answer to `GET /api/v1/books/{name}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AvatarBooks {
     /// Of the avatar.
@@ -32,7 +32,7 @@ pub struct AvatarBooks {
     pub chain: String,
     /// Its last outcomes, oldest first.
     pub outcomes: Vec<StoredOutcome>,
-    /// What it has, by item.
+    /// The items that it has.
     pub totals: BTreeMap<String, Totals>,
 }
 
@@ -60,7 +60,7 @@ pub struct Totals {
     pub consumed: i64,
 }
 
-/// What verification found.
+/// The result of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     /// Lines of the journal.

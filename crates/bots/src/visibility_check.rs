@@ -26,7 +26,7 @@ pub(crate) struct Look {
 }
 
 impl VisibilityCheck {
-    /// Compares who is near `here` with who is seen.
+    /// Compares the avatars near `here` with those that are seen.
     pub(crate) fn look(
         &mut self,
         now: Instant,

@@ -17,7 +17,8 @@ pub(crate) const MAX_PARTS: usize = pelago_model::PublisherId::MAX_PART as usize
 /// Streams on one link.
 pub(crate) const MAX_STREAMS: usize = MAX_SUBSCRIPTIONS * MAX_PARTS;
 
-/// What one part of a node says about one subject. Packed: it is the key of two tables of every link.
+/// A stream: what one part of a node (a lane or a host of services) publishes on one subject. Packed: it is the key of
+/// two tables of every link.
 #[repr(Rust, packed)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Stream {
@@ -101,7 +102,7 @@ struct InStream {
     waiting: bool,
 }
 
-/// What a frame is to its reader.
+/// How a frame continues its stream for the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     /// The next one of this stream.

@@ -1,4 +1,4 @@
-//! The address book's view: who is a member, where, and with which roles.
+//! Members of the address book: their addresses and roles.
 
 use pelago_model::{Incarnation, NodeId, Role};
 use std::collections::BTreeSet;
@@ -10,8 +10,8 @@ pub struct Member {
     pub node: NodeId,
     /// Its present life.
     pub incarnation: Incarnation,
-    /// Where it takes links from other nodes.
+    /// The address at which it takes links from other nodes.
     pub address: String,
-    /// What it does.
+    /// Its roles.
     pub roles: BTreeSet<Role>,
 }

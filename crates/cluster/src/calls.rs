@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 /// How long one node may take before a repeatable call is also tried at the next, in ms.
 pub(crate) const ATTEMPT_MS: i64 = 1000;
-/// The pause before those are asked again who rejected a call or were lost, in ms.
+/// The pause before nodes are asked again that rejected a call or were lost, in ms.
 pub(crate) const ROUND_MS: i64 = 250;
 /// Calls of one link that may be unanswered; more are rejected as `busy`.
 pub(crate) const MAX_INCOMING: usize = 4096;
@@ -67,9 +67,9 @@ pub(crate) struct Outgoing {
     pub(crate) trace: u64,
     /// Whom it was sent to last, and by which link; `None` after that node rejected it or was lost.
     pub(crate) at: Option<(NodeId, Option<LinkId>)>,
-    /// Those who were asked in this round; when all were, the next round begins.
+    /// The nodes that were asked in this round; when all were, the next round begins.
     pub(crate) tried: BTreeSet<NodeId>,
-    /// Everybody who was ever asked: their answers count.
+    /// All nodes that were ever asked: their answers count.
     pub(crate) asked: BTreeSet<NodeId>,
     /// Somebody was asked, and has neither answered nor rejected it.
     pub(crate) maybe_begun: bool,

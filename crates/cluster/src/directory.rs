@@ -8,7 +8,7 @@ use crate::rendezvous;
 use pelago_model::{Key, NodeId, Role};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Who serves what.
+/// The members by role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Directory {
     members: BTreeSet<NodeId>,
@@ -82,7 +82,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever joins or leaves moves its own keys and no others, whatever the other members are.
+        /// A member that joins or leaves moves its own keys and no others, whatever the other members are.
         #[test]
         fn a_change_of_members_moves_only_the_keys_of_whoever_changed(
             nodes in prop::collection::btree_set(1u16..200, 1..20), changed in 1u16..200,

@@ -1,4 +1,4 @@
-//! Who is in the cluster, and what nodes read from, publish to and ask of each other.
+//! Membership, and what nodes read from, publish to and ask of each other.
 //!
 //! One machine, [`Links`]: it knows no lanes, no documents and no sockets.
 

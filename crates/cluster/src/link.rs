@@ -25,7 +25,7 @@ const HEADER_BYTES: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
-/// What was not sent.
+/// Subjects of which something was left out.
 #[derive(Debug, Default)]
 pub(crate) struct NotSent {
     /// Frames left out because the link was blocked.
@@ -47,10 +47,10 @@ pub(crate) struct Link {
     /// Control messages for when it is not blocked any more.
     waiting: BytesMut,
     out: BytesMut,
-    /// What we read.
+    /// The subscriptions of this node.
     pub(crate) wanted: Wanted,
     pub(crate) in_streams: InStreams,
-    /// What the other reads.
+    /// The subscriptions of the other node.
     pub(crate) served: Served,
     out_streams: OutStreams,
     /// Subjects whose answer fell into the time when it was blocked.

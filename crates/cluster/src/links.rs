@@ -76,11 +76,11 @@ pub struct Links {
     links: BTreeMap<LinkId, Link>,
     /// The link in use to each node.
     peers: BTreeMap<NodeId, LinkId>,
-    /// What has a number: all of `interests`, and what is served on any link.
+    /// The subjects that have a number: all of `interests`, and all that are served on any link.
     subjects: Subjects,
-    /// What lanes of this node want to read.
+    /// The subjects that lanes of this node want to read.
     interests: Table<Interest>,
-    /// Who serves what, by the book.
+    /// Which member serves what, by the book.
     directory: Directory,
     /// The number of the next `Subscribe`.
     next_subscription: NonZeroU64,
@@ -136,7 +136,7 @@ impl Links {
         links.all(|link| link.wanted.is_settled())
     }
 
-    /// What a peer reads from this node.
+    /// The subjects that a peer reads from this node.
     pub fn served(&self, node: NodeId) -> Option<impl Iterator<Item = Subject> + '_> {
         let link = self.links.get(self.peers.get(&node)?)?;
         Some(link.served.numbers().filter_map(|number| self.subjects.subject(number)))
@@ -149,7 +149,7 @@ impl Links {
         channels.collect::<BTreeSet<_>>().len()
     }
 
-    /// Who serves what, by the address book as it was told last.
+    /// Which member serves what, by the address book as it was told last.
     pub fn directory(&self) -> &Directory {
         &self.directory
     }

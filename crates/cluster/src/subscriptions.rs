@@ -1,4 +1,4 @@
-//! What one node reads from another, as state that is reconciled: versioned, acknowledged, idempotent.
+//! Subscriptions: what one node reads from another, as state that is reconciled: versioned, acknowledged, idempotent.
 //!
 //! The reader keeps [`Wanted`], the publisher [`Served`]. A change names the version that it starts from; one that
 //! starts from another version than the publisher holds ends the link, and the next link begins with the whole set.
@@ -141,7 +141,7 @@ pub(crate) struct Served {
     version: u64,
 }
 
-/// What a message changes.
+/// The changes of a message.
 #[derive(Debug, Default)]
 pub(crate) struct Change {
     /// To be answered, again if it is served already; in order of subjects.
@@ -153,7 +153,7 @@ pub(crate) struct Change {
 }
 
 impl Served {
-    /// Takes in a message. What is known already changes nothing.
+    /// Takes in a message. A change that is known already changes nothing.
     pub(crate) fn apply(
         &mut self,
         message: &Subscriptions,
@@ -243,7 +243,7 @@ mod tests {
         (ChannelId::whole(IslandId(1), ChunkId::new(x, 0)), StreamKind::Entities)
     }
 
-    /// Both sides, who number the same subjects in their own ways.
+    /// Both sides, which number the same subjects in their own ways.
     #[derive(Default)]
     struct Pair {
         wanted: Wanted,

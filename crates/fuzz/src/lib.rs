@@ -1,8 +1,8 @@
-//! What is done with arbitrary bytes: every target is a plain `fn(&[u8])` that panics where a promise is broken.
+//! What is done with arbitrary bytes: every target is a plain `fn(&[u8])` that panics where an invariant is broken.
 //!
-//! The promises: no bytes make a decoder or a machine panic; what decodes means the same when it is encoded and
-//! decoded again; nothing larger than the bytes comes out of them. `fuzz/` runs the targets under coverage
-//! guidance, `tests/smoke.rs` over their seeds and random changes of them.
+//! The invariants: no bytes make a decoder or a machine panic; what decodes means the same when it is encoded and
+//! decoded again; nothing larger than the bytes comes out of them. `fuzz/` runs the targets under coverage guidance,
+//! `tests/smoke.rs` over their seeds and random changes of them.
 
 mod input;
 mod machine;
@@ -24,7 +24,7 @@ pub const TARGETS: [Target; 5] = [
 /// Runs the target of this name.
 ///
 /// # Panics
-/// If a promise is broken, or there is no such target.
+/// If an invariant is broken, or there is no such target.
 pub fn run(target: &str, bytes: &[u8]) {
     let found = TARGETS.iter().find(|(name, _)| *name == target);
     let (_, run) = found.expect("a target of this name");

@@ -68,7 +68,7 @@ fn client_messages(seeds: &mut Vec<Vec<u8>>) -> Result<()> {
             continue;
         }
         let selectors: &[u8] = match Kind::from_number(kind).context("an unknown kind")? {
-            // Who says it is not in the message.
+            // The message does not say who speaks.
             Kind::Control => &[0, 1],
             Kind::Snapshot => &[5],
             Kind::Close => &[6],

@@ -1,8 +1,8 @@
 //! Durable turns: pure functions over documents.
 //!
-//! The rule asks the [`DurableContext`] for documents and edits them. What is not loaded yet ends the run with
-//! a miss; the platform loads it and runs the rule again from the start. Nothing that a
-//! run did is seen before it is committed as a whole.
+//! The rule asks the [`DurableContext`] for documents and edits them. A document that is not loaded yet ends the run
+//! with a miss; the platform loads it and runs the rule again from the start. The effects of a run are not seen before
+//! they are committed as a whole.
 
 use crate::Game;
 use crate::economy::Changes;
@@ -23,7 +23,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// How often a rule is run for one command, until all it wants is loaded.
 pub const MAX_RUNS: usize = 8;
 
-/// Who acts, as stamped by the avatar's lane.
+/// The avatar that acts, as stamped by its lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
     /// The avatar.
@@ -57,12 +57,12 @@ impl From<Refusal> for Halt {
     }
 }
 
-/// All that a turn is a function of.
+/// Everything that a turn is a function of.
 #[derive(Clone, Copy)]
 pub struct DurableTurn<'a> {
-    /// Who acts.
+    /// The avatar that acts.
     pub actor: &'a Actor,
-    /// The game's part of the avatar's document.
+    /// The game's state in the avatar's document.
     pub state: &'a serde_json::Value,
     /// What is loaded.
     pub documents: &'a BTreeMap<Key, Document>,
@@ -72,7 +72,7 @@ pub struct DurableTurn<'a> {
     pub seed: [u8; 32],
 }
 
-/// What a rule sees and edits.
+/// The documents that a rule sees and edits.
 pub struct DurableContext<'a> {
     game: &'a dyn Game,
     turn: DurableTurn<'a>,
@@ -84,7 +84,7 @@ pub struct DurableContext<'a> {
 }
 
 impl DurableContext<'_> {
-    /// Who acts.
+    /// The avatar that acts.
     pub fn actor(&self) -> &Actor {
         self.turn.actor
     }
@@ -104,7 +104,7 @@ impl DurableContext<'_> {
         &mut self.rng
     }
 
-    /// The game's part of the actor's document.
+    /// The game's state in the actor's document.
     ///
     /// # Errors
     /// [`Halt::Broken`] if it has another form.
@@ -112,7 +112,7 @@ impl DurableContext<'_> {
         T::deserialize(&self.state).map_err(|error| Halt::Broken(error.to_string()))
     }
 
-    /// Replaces the game's part of the actor's document.
+    /// Replaces the game's state in the actor's document.
     ///
     /// # Errors
     /// [`Halt::Broken`] if it does not fit JSON, or has fractions.
@@ -188,7 +188,7 @@ pub enum TurnEnd {
         checks: Vec<Check>,
         /// Documents that change.
         writes: Vec<Write>,
-        /// The game's part of the actor's document afterwards.
+        /// The game's state in the actor's document afterwards.
         state: serde_json::Value,
         /// For the player.
         effects: Bytes,

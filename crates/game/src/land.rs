@@ -44,7 +44,7 @@ pub struct Natural {
 pub struct Tile {
     /// The game's kinds of ground, row by row from the north-west.
     pub ground: [u8; CELLS_PER_SIDE * CELLS_PER_SIDE],
-    /// Its natural objects; the place in this list is the natural slot. At most
+    /// Its natural objects; the index in this list is the natural slot. At most
     /// [`MAX_NATURAL_SLOTS`](limits::MAX_NATURAL_SLOTS).
     pub naturals: Vec<Natural>,
 }
@@ -142,7 +142,7 @@ impl Land {
         self.tiles.get(&chunk)
     }
 
-    /// The place and kind of a natural object.
+    /// The position and kind of a natural object.
     pub fn natural(&self, chunk: ChunkId, slot: u16) -> Option<(u8, Position)> {
         let natural = self.tile(chunk)?.naturals.get(usize::from(slot))?;
         let corner = chunk.corner();
@@ -150,8 +150,8 @@ impl Land {
         Some((natural.kind, place))
     }
 
-    /// The parts of a chunk: its documents are named by them, see [`Key::chunk_page`](pelago_model::Key::chunk_page).
-    pub fn parts(&self, chunk: ChunkId) -> impl Iterator<Item = ChunkPage> + use<> {
+    /// The pages of a chunk: its documents are named by them, see [`Key::chunk_page`](pelago_model::Key::chunk_page).
+    pub fn pages(&self, chunk: ChunkId) -> impl Iterator<Item = ChunkPage> + use<> {
         ChunkPage::all(self.tile(chunk).map_or(0, |tile| tile.naturals.len()))
     }
 

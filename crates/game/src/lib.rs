@@ -79,7 +79,7 @@ use std::collections::BTreeMap;
 pub enum Route {
     /// By the steward of this key, over documents, committed before it is acknowledged.
     Durable {
-        /// The document that most commands of this sort meet at: it chooses the steward. All parts of a chunk have one,
+        /// The document that most commands of this sort meet at: it chooses the steward. All pages of a chunk have one,
         /// see [`Key::steward_key`].
         key: Key,
     },
@@ -103,18 +103,18 @@ pub enum Arrival {
 /// What players changed about a natural object, as clients are shown it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectView {
-    /// The natural slot: the object's place in the list of its tile.
+    /// The natural slot: the object's index in the list of its tile.
     pub slot: u16,
     /// For the game's client, at most
     /// [`MAX_OBJECT_BYTES`](pelago_model::limits::MAX_OBJECT_BYTES).
     pub payload: Bytes,
 }
 
-/// What a document of a chunk shows of its own slots. What it says of the slots of other parts is not shown: revisions of
+/// What a document of a chunk shows of its own slots. What it says of the slots of other pages is not shown: revisions of
 /// different documents cannot be compared, so that every slot is in one of them for ever.
-pub fn objects_of(game: &dyn Game, part: ChunkPage, document: &Document) -> Vec<ObjectView> {
+pub fn objects_of(game: &dyn Game, page: ChunkPage, document: &Document) -> Vec<ObjectView> {
     let mut views = game.objects(document);
-    views.retain(|view| part.slots().contains(&view.slot));
+    views.retain(|view| page.slots().contains(&view.slot));
     views
 }
 
@@ -151,7 +151,7 @@ pub trait Game: Send + Sync + 'static {
     /// A [`Refusal`] of what is no command of this game.
     fn route(&self, actor: &Actor, payload: &[u8]) -> Result<Route, Refusal>;
 
-    /// The documents that a durable command will surely want, so that they are loaded at once.
+    /// The documents that a durable command is known to need, so that they are loaded at once.
     fn keys(&self, _actor: &Actor, _payload: &[u8]) -> Vec<Key> {
         Vec::new()
     }

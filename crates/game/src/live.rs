@@ -13,7 +13,7 @@ pub struct LiveState {
 /// What a live rule sees and changes.
 #[derive(Clone, Debug)]
 pub struct LiveContext {
-    /// Who acts.
+    /// The avatar that acts.
     pub actor: EntityId,
     /// Where the actor was when its lane sent the command.
     pub actor_position: Position,

@@ -1,6 +1,6 @@
 //! Speech: to whom something is said.
 
-/// To whom something is said.
+/// The audience of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speech {
     /// To everybody in sight.

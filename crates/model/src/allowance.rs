@@ -5,14 +5,14 @@ use crate::WorldTime;
 /// How often something may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
-    /// In the long run.
+    /// How many per second in the long run.
     pub per_second: u32,
-    /// At once, after a time in which it did not happen.
+    /// How many at once, after a pause.
     pub burst: u32,
 }
 
 impl Allowance {
-    /// So often, and so many at once.
+    /// An allowance of so many per second, and so many at once.
     pub const fn new(per_second: u32, burst: u32) -> Self {
         Self { per_second, burst }
     }
@@ -27,7 +27,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// All of it.
+    /// A full bucket.
     pub fn full(allowance: Allowance, now: WorldTime) -> Self {
         Self { left_milli: u64::from(allowance.burst) * 1000, at: now }
     }

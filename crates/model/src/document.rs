@@ -4,7 +4,7 @@ use crate::id::Revision;
 use crate::key::Key;
 use bytes::Bytes;
 
-/// What stands under a key.
+/// The value under a key, with its revision.
 ///
 /// A key that was never written reads as [`Document::ABSENT`]; a deleted one keeps its revision, so
 /// that anyone can tell newer from older.

@@ -1,7 +1,7 @@
 //! Edits: what stands at a path inside of a document's value is set or removed.
 //!
 //! Paths are JSON pointers (RFC 6901): `/stock/2/wood`; the empty path is the whole value. `~1` stands for a `/` in a
-//! name, `~0` for a `~`. `-` as the last part of a path adds to the end of an array.
+//! name, `~0` for a `~`. `-` as the last segment of a path adds to the end of an array.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,16 +10,16 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case", tag = "do")]
 pub enum Edit {
-    /// Whatever stands there is replaced; in an object it may be new.
+    /// The value there is replaced; a member of an object may be new.
     Set {
-        /// Where.
+        /// The path.
         path: String,
-        /// By what.
+        /// The new value.
         value: Value,
     },
-    /// What stands there goes; what follows it in an array moves up.
+    /// The value there is removed; later elements of an array move up.
     Remove {
-        /// Where.
+        /// The path.
         path: String,
     },
 }
@@ -36,7 +36,7 @@ pub enum NotEdited {
 }
 
 impl Edit {
-    /// Where.
+    /// The path.
     pub fn path(&self) -> &str {
         match self {
             Self::Set { path, .. } | Self::Remove { path } => path,

@@ -94,7 +94,7 @@ macro_rules! lasting_id {
 }
 
 lasting_id! {
-    /// What has a place: an avatar, an animal, an object.
+    /// Something with a position: an avatar, an animal, an object.
     EntityId
 }
 lasting_id! {
@@ -155,7 +155,7 @@ impl fmt::Display for NodeId {
 #[serde(transparent)]
 pub struct Incarnation(pub u64);
 
-/// Who speaks on channels: one part (a lane or an instance of the services) of one life of one node.
+/// A publisher on channels: one part (a lane or a host of services) of one life of one node.
 ///
 /// 16 bits of node, 12 bits of part, the lower 36 bits of the incarnation. Readers only compare it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -166,7 +166,7 @@ impl PublisherId {
     const PART_BITS: u32 = 12;
     /// Bits of the incarnation that are kept.
     const LIFE_BITS: u32 = 36;
-    /// Parts from this number on are instances of services; smaller ones are lanes.
+    /// Parts from this number on are hosts of services; smaller ones are lanes.
     const FIRST_SERVICE: u16 = 1 << (Self::PART_BITS - 1);
     /// The largest number of a part.
     pub const MAX_PART: u16 = (1 << Self::PART_BITS) - 1;
@@ -183,7 +183,7 @@ impl PublisherId {
         Self::new(node, lane as u16, incarnation)
     }
 
-    /// The publisher that is an instance of the services of a node.
+    /// The publisher that is a host of services of a node.
     pub const fn service(node: NodeId, instance: u8, incarnation: Incarnation) -> Self {
         Self::new(node, Self::FIRST_SERVICE + instance as u16, incarnation)
     }

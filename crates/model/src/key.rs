@@ -1,4 +1,4 @@
-//! Keys of documents: typed in one place, so that no two subjects ever share one.
+//! Keys of documents. All constructors stand here, so that no two subjects ever share a key.
 //!
 //! A key is ASCII, `kind/...`. Constructors stand here and not in the `store` crate because the
 //! cores, which name documents, may not use a driver.
@@ -11,7 +11,7 @@
 //! | `name` | `name/HEX` | which avatar bears a name, and whose it is | logins |
 //! | `avatar` | `avatar/AVATAR` | epoch, sequence, outcomes, the game's state | logins, stewards |
 //! | `place` | `place/AVATAR` | where it was last | logins, lanes; not part of the world |
-//! | `chunk` | `chunk/ISLAND/X/Y`, `chunk/ISLAND/X/Y/PART` | what players changed about a chunk: slots 0 to 31, and 32 more for every part from 1 on | stewards, by the game's rules |
+//! | `chunk` | `chunk/ISLAND/X/Y`, `chunk/ISLAND/X/Y/PAGE` | what players changed about a chunk: slots 0 to 31, and 32 more for every page from 1 on | stewards, by the game's rules |
 //! | `room` | `room/ISLAND` | the last lines said to the island, and who said them | chat |
 //! | `mailbox` | `mailbox/AVATAR` | whispers that their player has not been shown yet | chat |
 //! | `audit` | `audit/AVATAR/SEQUENCE`, `audit/AVATAR/grant/KEY` | what a command or grant did to the economy | stewards; once, for ever |
@@ -98,12 +98,12 @@ impl Key {
         Self(format!("chunk/{island}/{}/{}", chunk.x, chunk.y).into())
     }
 
-    /// What players changed in a chunk, of the slots of a part.
-    pub fn chunk_page(island: IslandId, chunk: ChunkId, part: ChunkPage) -> Self {
-        if part == ChunkPage::FIRST {
+    /// What players changed in a chunk, of the slots of a page.
+    pub fn chunk_page(island: IslandId, chunk: ChunkId, page: ChunkPage) -> Self {
+        if page == ChunkPage::FIRST {
             return Self::chunk(island, chunk);
         }
-        Self(format!("chunk/{island}/{}/{}/{}", chunk.x, chunk.y, part.number()).into())
+        Self(format!("chunk/{island}/{}/{}/{}", chunk.x, chunk.y, page.number()).into())
     }
 
     /// What a durable command of an avatar did to the economy. In the order of the commands.
@@ -137,29 +137,29 @@ impl Key {
         !matches!(self.kind(), "place" | "session")
     }
 
-    /// The first part: which kind of document it is.
+    /// The first segment: which kind of document it is.
     pub fn kind(&self) -> &str {
         self.0.split('/').next().unwrap_or_default()
     }
 
-    /// The island, chunk and part of a chunk document's key.
+    /// The island, chunk and page of a chunk document's key.
     pub fn as_chunk(&self) -> Option<(IslandId, ChunkId, ChunkPage)> {
         let mut names = self.0.strip_prefix("chunk/")?.split('/');
         let island = names.next()?.parse().ok()?;
         let chunk = ChunkId { x: names.next()?.parse().ok()?, y: names.next()?.parse().ok()? };
-        let part = match names.next() {
+        let page = match names.next() {
             Some(number) => ChunkPage::new(number.parse().ok()?)?,
             None => ChunkPage::FIRST,
         };
         // A number has other forms, and each would be another document.
-        (Self::chunk_page(island, chunk, part) == *self).then_some((island, chunk, part))
+        (Self::chunk_page(island, chunk, page) == *self).then_some((island, chunk, page))
     }
 
-    /// The key at whose steward turns about this document meet: all parts of a chunk have one steward, so that whoever
-    /// watches the chunk hears of all of them.
+    /// The key whose steward decides turns about this document. All pages of a chunk have one steward, so that a
+    /// watcher of the chunk hears of all of them.
     pub fn steward_key(&self) -> Self {
         match self.as_chunk() {
-            Some((island, chunk, part)) if part != ChunkPage::FIRST => Self::chunk(island, chunk),
+            Some((island, chunk, page)) if page != ChunkPage::FIRST => Self::chunk(island, chunk),
             _ => self.clone(),
         }
     }
@@ -176,7 +176,7 @@ fn is_key(text: &str, limit: usize) -> bool {
     !text.is_empty() && text.len() <= limit && text.bytes().all(allowed)
 }
 
-/// The idempotency key of a grant: whoever asks for the same avatar and key again asks for the same grant.
+/// The idempotency key of a grant: a second request with the same avatar and key asks for the same grant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantKey(Arc<str>);
 
@@ -287,9 +287,9 @@ mod tests {
         let (island, chunk) = (IslandId(1), ChunkId::new(-3, 12));
         let whole = Key::chunk(island, chunk);
         for slot in [0, 31, 32, 255, u16::MAX] {
-            let part = ChunkPage::of(slot);
-            let key = Key::chunk_page(island, chunk, part);
-            assert_eq!(key.as_chunk(), Some((island, chunk, part)));
+            let page = ChunkPage::of(slot);
+            let key = Key::chunk_page(island, chunk, page);
+            assert_eq!(key.as_chunk(), Some((island, chunk, page)));
             assert_eq!(key.steward_key(), whole);
         }
         assert_eq!(Key::chunk_page(island, chunk, ChunkPage::FIRST), whole);

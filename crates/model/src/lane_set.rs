@@ -8,7 +8,7 @@ pub const MAX_LANES: u8 = 64;
 pub struct LaneSet(u64);
 
 impl LaneSet {
-    /// Nobody.
+    /// No lane.
     pub const EMPTY: Self = Self(0);
 
     /// Adds a lane. One beyond [`MAX_LANES`] is not there and is not added.

@@ -1,8 +1,5 @@
-//! The words of Pelago.
-//!
-//! Everything that two crates must mean the same thing by: identities, places,
-//! time, state as functions of time, documents, and the limits on all of them.
-//! This crate knows no bytes on a wire, no game and no storage engine.
+//! The vocabulary that all crates share: identities, positions, time, state as functions of time, keys and documents,
+//! and the limits on all of them. This crate knows no bytes on a wire, no game and no storage engine.
 
 pub mod allowance;
 pub mod chunk_page;

@@ -236,13 +236,13 @@ mod tests {
     #[test]
     fn every_limit_has_a_place_and_a_name_of_its_own() {
         let mut counts = LimitCounts::default();
-        for (place, limit) in Limit::ALL.into_iter().enumerate() {
-            assert_eq!(limit as usize, place);
-            counts.add(limit, place as u64 + 1);
+        for (index, limit) in Limit::ALL.into_iter().enumerate() {
+            assert_eq!(limit as usize, index);
+            counts.add(limit, index as u64 + 1);
         }
         counts.merge(&counts.clone());
-        for (place, limit) in Limit::ALL.into_iter().enumerate() {
-            assert_eq!(counts.of(limit), 2 * (place as u64 + 1));
+        for (index, limit) in Limit::ALL.into_iter().enumerate() {
+            assert_eq!(counts.of(limit), 2 * (index as u64 + 1));
         }
         let names: std::collections::BTreeSet<_> = Limit::ALL.iter().map(|it| it.name()).collect();
         assert_eq!(names.len(), Limit::ALL.len());

@@ -27,13 +27,13 @@ pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 /// Bytes of a chunk document's value.
 pub const MAX_CHUNK_DOCUMENT_BYTES: usize = 16 * 1024;
 /// Slots of a chunk that share a document.
-pub const CHUNK_PART_SLOTS: u16 = 32;
+pub const CHUNK_PAGE_SLOTS: u16 = 32;
 /// Bytes of what a chunk document says about one slot, its name and punctuation included, with which it always fits.
 pub const MAX_OVERRIDE_BYTES: usize = 480;
 /// Bytes of what a chunk document says beside its slots, with which it always fits.
 pub const MAX_CHUNK_MARGIN_BYTES: usize = 1024;
 const _: () = assert!(
-    CHUNK_PART_SLOTS as usize * MAX_OVERRIDE_BYTES + MAX_CHUNK_MARGIN_BYTES
+    CHUNK_PAGE_SLOTS as usize * MAX_OVERRIDE_BYTES + MAX_CHUNK_MARGIN_BYTES
         <= MAX_CHUNK_DOCUMENT_BYTES
 );
 /// Outcomes that an avatar's document remembers.

@@ -4,7 +4,7 @@ use crate::time::WorldTime;
 
 /// A sans-I/O machine. The simulator and the server run the same ones.
 pub trait Machine {
-    /// What can wake it: one closed enum.
+    /// Its inputs: one closed enum.
     type Input;
     /// What it asks its shell to do, as data.
     type Effect;

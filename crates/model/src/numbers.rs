@@ -13,7 +13,8 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// A number that is not in use. There are 2^32 of them; who uses more has long run out of memory for what they name.
+    /// A number that is not in use. There are 2^32 of them; a process runs out of memory for what they name long
+    /// before.
     pub fn take(&mut self) -> u32 {
         if let Some(Reverse(number)) = self.free.pop() {
             return number;

@@ -1,4 +1,4 @@
-//! Who reads a channel from a publisher.
+//! Readers of a channel, as its publisher sees them.
 
 use crate::id::NodeId;
 

@@ -1,4 +1,4 @@
-//! Roles: what a cluster does for whoever asks by key.
+//! Roles: what a node promises to do for its cluster, by key.
 
 use arrayvec::ArrayString;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! How much a machine holds: of everything in it that can grow.
+//! Sizes: how much a machine holds of everything in it that can grow.
 
 /// How full a queue or a table is. Operators see it, and the simulator holds it to its word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Trajectories: a moving thing's place as a function of time.
+//! Trajectories: the position of a moving entity as a function of time.
 
 use crate::limits::{MAX_LEG_UNITS, MAX_SPEED, MAX_WAYPOINTS};
 use crate::place::{CHUNK_UNITS, Position};
@@ -84,7 +84,7 @@ impl Trajectory {
         Ok(trajectory)
     }
 
-    /// The place at `time`: the start before it begins, the last waypoint after it ends.
+    /// The position at `time`: the start before it begins, the last waypoint after it ends.
     pub fn position_at(&self, time: IslandTime) -> Position {
         let elapsed = time.since(self.start_time);
         if elapsed <= 0 {
@@ -105,10 +105,11 @@ impl Trajectory {
         from
     }
 
-    /// For how long after `time` the place surely stays in the chunk where it is then, in ms; `None`: for good.
+    /// For how long after `time` the position is certain to stay in the chunk where it is then, in ms; `None`: for
+    /// good.
     ///
     /// The way to the nearest border at its speed, less what rounding can add: leg ends are rounded down to a
-    /// millisecond, places to a unit.
+    /// millisecond, positions to a unit.
     pub fn stays_in_chunk_ms(&self, time: IslandTime) -> Option<i64> {
         const SLACK_UNITS: i64 = 4;
         const SLACK_MS: i64 = 4;
@@ -117,8 +118,8 @@ impl Trajectory {
         }
         let here = self.position_at(time);
         let corner = here.chunk().corner();
-        let to_border = |place: i32, corner: i32| {
-            let inside = i64::from(place) - i64::from(corner);
+        let to_border = |coordinate: i32, corner: i32| {
+            let inside = i64::from(coordinate) - i64::from(corner);
             inside.min(i64::from(CHUNK_UNITS) - 1 - inside)
         };
         let units = to_border(here.x, corner.x).min(to_border(here.y, corner.y)) - SLACK_UNITS;
@@ -232,12 +233,12 @@ mod tests {
 
         #[test]
         fn it_stays_within_the_bounds_of_its_points(walk in trajectories(), offset in 0i64..400_000) {
-            let place = walk.position_at(walk.start_time().plus(offset));
+            let position = walk.position_at(walk.start_time().plus(offset));
             let all = || walk.waypoints().iter().copied().chain([walk.start()]);
-            prop_assert!(place.x >= all().map(|point| point.x).min().unwrap());
-            prop_assert!(place.x <= all().map(|point| point.x).max().unwrap());
-            prop_assert!(place.y >= all().map(|point| point.y).min().unwrap());
-            prop_assert!(place.y <= all().map(|point| point.y).max().unwrap());
+            prop_assert!(position.x >= all().map(|point| point.x).min().unwrap());
+            prop_assert!(position.x <= all().map(|point| point.x).max().unwrap());
+            prop_assert!(position.y >= all().map(|point| point.y).min().unwrap());
+            prop_assert!(position.y <= all().map(|point| point.y).max().unwrap());
         }
 
         #[test]

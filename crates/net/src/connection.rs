@@ -31,7 +31,7 @@ const READ_BYTES: usize = 4096;
 /// How long the other side may take to end a connection that we have ended.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What bytes travel in.
+/// The transport of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// Plain TCP.
@@ -40,12 +40,12 @@ pub enum Transport {
     WebSocket,
 }
 
-/// What a connection brings.
+/// Events of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A message.
     Message(u8, Bytes),
-    /// What waited has been written: more can be sent.
+    /// Everything that waited has been written: more can be sent.
     Writable,
 }
 
@@ -101,7 +101,7 @@ enum Inbound {
     Client(Box<WebSocketStream<Box<dyn ClientStream>>>),
 }
 
-/// What a client's WebSocket travels in.
+/// The stream beneath a client's WebSocket.
 trait ClientStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> ClientStream for S {}
@@ -329,7 +329,7 @@ impl Connection {
         }
     }
 
-    /// What comes next; `None` at the end. Safe to cancel.
+    /// The next event; `None` at the end. Safe to cancel.
     ///
     /// # Errors
     /// [`ReceiveError`]; nothing more can be received.
@@ -375,7 +375,7 @@ impl Connection {
         }
     }
 
-    /// Who sends a message byte by byte holds up a place that others could have.
+    /// A client that sends a message byte by byte takes a connection that others could have.
     fn check_progress(&mut self, incomplete_bytes: usize) -> Result<(), ReceiveError> {
         if incomplete_bytes == 0 {
             self.unfinished = None;
@@ -422,7 +422,7 @@ impl Connection {
             drop(tokio::time::timeout(GOODBYE_TIMEOUT, remainder).await);
             sender.shut_down();
         }
-        // What still comes is read and dropped: unread bytes would reset the connection.
+        // Bytes that still come are read and dropped, because unread bytes would reset the connection.
         let rest = async {
             while read(&mut self.inbound, &mut self.deframer, &self.traffic, self.open.number)
                 .await

@@ -51,7 +51,7 @@ impl Listener {
         bind().map_err(|problem| BindError { address, problem })
     }
 
-    /// Where it listens.
+    /// The address at which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -1,8 +1,8 @@
 //! The outgoing half of a connection: one write, nothing queued behind it.
 //!
-//! What the kernel does not take at once stays as one remainder. While there is one, the connection is
-//! blocked and its owner sends nothing more: it knows better than a queue what to leave out.
-//! Under TLS the same holds for records: what is sealed is written once, and the rest is the remainder.
+//! Bytes that the kernel does not take at once stay as one remainder. While there is one, the connection is blocked and
+//! its owner sends nothing more: it knows better than a queue what to leave out. Under TLS the same holds for records:
+//! what is sealed is written once, and the rest is the remainder.
 
 use crate::tls::TlsSession;
 use crate::traffic::Traffic;
@@ -20,7 +20,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// Bytes that wait for one connection; beyond it is closed.
 pub const MAX_PENDING_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes of answers to pings that wait for one connection; beyond it is closed: who pings reads.
+/// Bytes of answers to pings that wait for one connection; beyond that the connection is closed, since a client that
+/// pings has to read.
 const MAX_PENDING_CONTROL_BYTES: usize = 64 * 1024;
 /// How long the other side may take to read the remainder once we have closed; then the rest is dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);

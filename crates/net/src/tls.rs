@@ -1,6 +1,6 @@
 //! TLS 1.3: what a server shows, whom a client trusts.
 //!
-//! No session is resumed and no certificate of a client is asked for: who plays is known by tokens.
+//! No session is resumed and no certificate of a client is asked for: players are known by their tokens.
 
 mod fingerprint;
 mod session;
@@ -39,7 +39,7 @@ pub enum TlsError {
     Fingerprint,
 }
 
-/// What a server shows to prove who it is. Cheap to clone; formatting it shows no key.
+/// The identity that a server proves with its certificate. Cheap to clone; formatting it shows no key.
 #[derive(Clone)]
 pub struct ServerTls {
     acceptor: TlsAcceptor,

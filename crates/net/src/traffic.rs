@@ -1,4 +1,4 @@
-//! What passed through connections, and how many of them there may be.
+//! Traffic: how much passed through connections, and how many of them there may be.
 
 use crate::open_files::OpenFiles;
 use crate::recording::Recorder;
@@ -15,7 +15,7 @@ pub const MAX_CONNECTIONS: u64 = 64 * 1024;
 /// all players may come back together.
 pub const MAX_HANDSHAKES: u64 = 4096;
 
-/// What passed through connections. Belongs to whoever opens them.
+/// Counts of what passed through connections. It belongs to the program that opens them.
 #[derive(Debug, Default)]
 pub struct Traffic {
     /// Bytes read.
@@ -40,7 +40,7 @@ pub struct Traffic {
     files: Option<OpenFiles>,
     /// Guards how often limits were met.
     limits: Mutex<LimitCounts>,
-    /// What passes, while it is recorded.
+    /// The recording of what passes, if there is one.
     pub recorder: Recorder,
 }
 

@@ -26,7 +26,7 @@ use pelago_world::ClientId;
 use serials::Serials;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a request to the store is for.
+/// The purpose of a request to the store.
 enum Request {
     Login(ClientId),
     ReadSerials,

@@ -1,4 +1,4 @@
-//! Calls between machines, of one node or of several: whom they are for, who waits, how they end.
+//! Calls between machines, of one node or of several: their targets, their callers, and their ends.
 
 use crate::machine_id::MachineId;
 use bytes::Bytes;
@@ -6,10 +6,10 @@ use pelago_cluster::IncomingCall;
 pub use pelago_cluster::{CallError, Rejection};
 use pelago_model::{Key, NodeId, Role};
 
-/// Whom to ask.
+/// The target of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallTarget {
-    /// Whoever is preferred for a key in a role. If it does not answer, the next in order is asked.
+    /// The node that is preferred for a key in a role. If it does not answer, the next in order is asked.
     Preferred {
         /// The role.
         role: Role,
@@ -42,11 +42,11 @@ pub enum CallTarget {
 /// A call of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutgoingCall {
-    /// Whom.
+    /// The target.
     pub target: CallTarget,
-    /// What; its form is the business of whoever is asked.
+    /// The question. Only the machine that is asked knows its form.
     pub body: Bytes,
-    /// Until when, in ms from now.
+    /// The deadline, in ms from now.
     pub deadline_ms: u32,
     /// Whether it may be carried out twice, and therefore be tried elsewhere.
     pub repeatable: bool,
@@ -54,19 +54,19 @@ pub struct OutgoingCall {
     pub trace: u64,
 }
 
-/// Who waits for an answer.
+/// The party that waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// A machine of this node.
     Machine {
-        /// Which.
+        /// The machine.
         machine: MachineId,
         /// The machine's number of the call.
         number: u64,
     },
     /// A machine of another node, or of this one by way of its links.
     Peer(IncomingCall),
-    /// Whoever runs this node: an operator's request.
+    /// An operator's request to this node.
     Operator {
         /// The number of the request.
         number: u64,
@@ -78,5 +78,5 @@ pub enum Caller {
 /// The end of a call: the body of the answer, or why there is none.
 pub type CallResult = Result<Bytes, CallError>;
 
-/// What whoever was asked says.
+/// The answer of the machine that was asked.
 pub type Reply = Result<Bytes, Rejection>;

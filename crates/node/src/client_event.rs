@@ -1,4 +1,4 @@
-//! What happens on a client's connection, whichever machine has the client.
+//! Events of a client's connection, whichever machine has the client.
 
 use crate::rate_limits::ProtocolViolation;
 use bytes::Bytes;

@@ -1,6 +1,6 @@
 //! The composer: what one machine of a node asks for is what another is told, or what the shell does.
 //!
-//! It is the only place that knows all machines. It decides nothing: it reads who is preferred for a key from the
+//! It is the only place that knows all machines. It decides nothing: it reads the preferred node of a key from the
 //! directory, and turns the language of one machine into that of another.
 
 mod calls;
@@ -22,7 +22,7 @@ use pelago_cluster::{Directory, LinksEffect, LinksInput};
 use pelago_model::{ChannelId, Key, NodeId, Reader, Role};
 use pelago_wire::frame::StreamKind;
 
-/// What comes of an effect.
+/// The consequence of an effect.
 #[derive(Debug)]
 pub enum Output {
     /// An input for another machine of the node.

@@ -6,7 +6,7 @@ use pelago_game::ContentHash;
 use pelago_wire::client;
 use std::collections::BTreeMap;
 
-/// The answer to a client that asks for content. What is not known is answered without data.
+/// The answer to a client that asks for content. A hash that is not known is answered without data.
 pub(crate) fn content(known: &BTreeMap<ContentHash, Bytes>, hash: Bytes) -> client::Content {
     let found = hash.as_ref().try_into().map(ContentHash).ok();
     let data = found.and_then(|hash| known.get(&hash).cloned()).unwrap_or_default();

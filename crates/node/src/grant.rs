@@ -1,8 +1,10 @@
-//! Grants: mail, prizes and gifts, carried out once per avatar and key, whoever asks how often and where.
+//! Grants: mail, prizes and gifts, carried out once per avatar and key, however often and at whichever node they are
+//! asked for.
 //!
-//! A grant is a durable turn without a session: any node may run it over the avatar's document, and revisions keep it right. In
-//! one transaction it changes the avatar and inserts its audit, which is found when the same grant is asked for again. It has no
-//! number among the avatar's commands, takes no epoch and ends no session; whoever plays the avatar is told by a `Notice`.
+//! A grant is a durable turn without a session: any node may run it over the avatar's document, and revisions keep it
+//! right. In one transaction it changes the avatar and inserts its audit, which is found when the same grant is asked
+//! for again. It has no number among the avatar's commands, takes no epoch and ends no session; the player of the
+//! avatar is told by a `Notice`.
 
 use pelago_model::limits::{MAX_GRANT_BYTES, MAX_GRANT_REASON_BYTES};
 use pelago_model::{EntityId, GrantKey, IslandTime};
@@ -12,7 +14,7 @@ use pelago_model::{EntityId, GrantKey, IslandTime};
 pub struct Grant {
     /// Its idempotency key: the same key is the same grant.
     pub key: GrantKey,
-    /// Who gets it.
+    /// The avatar that gets it.
     pub avatar: EntityId,
     /// What: the game's text, at most [`MAX_GRANT_BYTES`].
     pub what: String,

@@ -1,4 +1,4 @@
-//! A lane: the reals, sessions and connections of one single-threaded part of a node.
+//! A lane: the single-threaded machine that holds reals, sessions and connections.
 //!
 //! At each tick it publishes what its reals did; 20 ms later it delivers to its clients what everybody did. In between it
 //! takes in what clients ask for and what others publish. A message of a client is answered by the lane itself: nothing
@@ -52,14 +52,14 @@ const CHECKPOINT_SPREAD_MS: i64 = 100;
 /// How long a call may take before the player is told `unavailable`, in ms.
 pub const CALL_DEADLINE_MS: u32 = 5000;
 
-/// What a lane is made of.
+/// The configuration of a lane.
 #[derive(Clone)]
 pub struct LaneConfig {
     /// This node.
     pub node: NodeId,
     /// The lane's index.
     pub lane: u8,
-    /// Its voice on channels.
+    /// Its id as a publisher.
     pub publisher: PublisherId,
     /// The island that clients take as meant if no other is named.
     pub home: IslandId,
@@ -69,9 +69,9 @@ pub struct LaneConfig {
     pub game: Arc<dyn Game>,
     /// Island time.
     pub clock: IslandClock,
-    /// What clients may fetch by hash.
+    /// The content that clients may fetch by hash.
     pub content: Arc<BTreeMap<ContentHash, Bytes>>,
-    /// What clients may do.
+    /// The rates and times of clients.
     pub limits: ClientLimits,
 }
 
@@ -100,7 +100,7 @@ pub struct LaneCounters {
     pub limits: LimitCounts,
 }
 
-/// What a request to the store is for. Those about a place are of a session, which may be over when they end.
+/// The purpose of a request to the store. Those about a place are of a session, which may be over when they end.
 #[derive(Debug)]
 enum Request {
     ReadChunk(ChannelId),
@@ -120,7 +120,7 @@ struct PendingCall {
     kind: CallKind,
 }
 
-/// What a call under way is for.
+/// The purpose of a call under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CallKind {
     /// A durable command, its number being the sequence.
@@ -201,12 +201,12 @@ impl Lane {
         self.connections.len()
     }
 
-    /// What it knows of others, itself included.
+    /// The ghosts of all reals in sight, its own included.
     pub fn ghosts(&self) -> &Ghosts {
         &self.ghosts
     }
 
-    /// What it knows of changed nature.
+    /// The objects that players changed in the chunks in sight.
     pub fn objects(&self) -> &Objects {
         &self.objects
     }
@@ -256,7 +256,7 @@ impl Lane {
             (Some(Request::WritePlace { avatar, epoch }), StoreAnswer::Committed(outcome)) => {
                 self.place_written((avatar, epoch), &outcome, effects);
             }
-            // What was asked is not known any more, or another question was answered.
+            // The request is not known any more, or another one was answered.
             _ => {}
         }
     }

@@ -48,7 +48,7 @@ pub enum LaneCall {
 /// A live command, stamped by the actor's lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveCommand {
-    /// Who acts.
+    /// The avatar that acts.
     pub actor: EntityId,
     /// The epoch under which the actor is played.
     pub actor_epoch: Epoch,

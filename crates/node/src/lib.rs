@@ -1,8 +1,8 @@
 //! A node, as machines: lanes, links, arrivals and services, composed from the cores.
 //!
-//! Nothing here waits, reads a clock or opens a socket: a server drives these machines with tokio, the simulator drives
-//! the very same with a queue of its own. Machines that are neighbours do not know each other: the composer alone turns
-//! what one asks for into what another is told.
+//! Nothing here waits, reads a clock or opens a socket: a server drives these machines with tokio, and the simulator
+//! drives the very same with a queue of its own. Machines do not know each other: the composer alone turns the effects
+//! of one into the inputs of another.
 
 pub mod call;
 pub mod chat_call;

@@ -1,4 +1,4 @@
-//! Lines for the log of whoever runs a machine.
+//! Lines for the log of the program that runs a machine.
 
 /// How bad something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

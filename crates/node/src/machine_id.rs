@@ -11,12 +11,12 @@ pub enum MachineId {
     Arrivals,
     /// The lane with this index.
     Lane(u8),
-    /// The instance of the services with this index.
+    /// The host of services with this index.
     Service(u8),
 }
 
 impl MachineId {
-    /// A number of it, by which calls name whoever waits for their answer.
+    /// Its number, by which calls name the machine that waits for their answer.
     pub const fn number(self) -> u16 {
         match self {
             Self::Links => 0,

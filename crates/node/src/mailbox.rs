@@ -1,8 +1,8 @@
 //! Mailboxes: what waits for a machine, within limits.
 //!
-//! Only sockets ever wait for a mailbox: two full machines that waited for each other would never move again. So what
-//! strangers send stays in their sockets, frames are left out and noted as missed, calls are refused as `busy`, and
-//! answers have their places, since there are never more of them than questions.
+//! Only sockets ever wait for a mailbox: two full machines that waited for each other would never move again. So
+//! messages of clients and of other nodes stay in their sockets, frames are left out and noted as missed, calls are
+//! refused as `busy`, and answers have room reserved, since there are never more of them than questions.
 
 use crate::machine_id::MachineId;
 use pelago_model::{ChannelId, Size, WorldTime};
@@ -19,7 +19,7 @@ const MAX_RESERVED: usize = 1 << 20;
 /// Channels that are noted as missed: as many as a lane can watch.
 const MAX_MISSED: usize = 1 << 20;
 
-/// What becomes of a message that finds no room.
+/// What happens to a message that finds no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// It stays where it came from, and the socket is not read any further.
@@ -28,28 +28,29 @@ pub enum Class {
     Frames,
     /// It is refused as `busy`.
     Call,
-    /// It has a place: whoever asked for it, or for its cause, is counted elsewhere.
+    /// It has room reserved: the question that it answers, or the session or channel that it is about, counts against a
+    /// limit of its own.
     Reserved,
 }
 
-/// What can stand in a mailbox.
+/// A message that can wait in a mailbox.
 pub trait Mail: Sized {
-    /// What becomes of it in a full mailbox.
+    /// What happens to it in a full mailbox.
     fn class(&self) -> Class;
 
     /// The channels of frames.
     fn channels(&self) -> Vec<ChannelId>;
 
-    /// What tells a machine that it has missed frames; `None` if it finds out by itself.
+    /// What tells a machine that it has missed frames; `None` if the machine finds out by itself.
     fn missed(machine: MachineId, channels: Vec<ChannelId>) -> Option<Self>;
 }
 
 /// A message for which there is no room.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Full<T> {
-    /// To be brought again when there is room.
+    /// The sender waits, and sends it again when there is room.
     Wait(T),
-    /// To be refused as `busy`.
+    /// Its caller is told `busy`.
     Busy(T),
 }
 
@@ -147,7 +148,7 @@ impl<T: Mail> Mailbox<T> {
         };
     }
 
-    /// Loses what came first, as no mailbox may. For the simulator: a planted bug.
+    /// Loses what came first, as no mailbox may: a bug for the simulator to find.
     pub fn lose_first(&mut self) {
         if let Some((_, mail)) = self.queue.pop_front() {
             *self.count(mail.class()) -= 1;

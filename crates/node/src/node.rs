@@ -1,7 +1,7 @@
 //! A node as a whole: which machines it is made of.
 //!
-//! [`NodeMachine`] is any one of them together with its wiring: the server gives each a task of its own. [`Node`] is all
-//! of them with their mailboxes, for the simulator and for tests: whoever drives it chooses whose mailbox is served next.
+//! [`NodeMachine`] is any one of them together with its wiring: the server gives each a task of its own. [`Node`] is
+//! all of them with their mailboxes, for the simulator and for tests, which choose whose mailbox is served next.
 
 mod machine;
 mod whole;
@@ -26,7 +26,7 @@ use pelago_model::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What a node is made of.
+/// The configuration of a node.
 #[derive(Clone)]
 pub struct NodeConfig {
     /// Its number.
@@ -35,7 +35,7 @@ pub struct NodeConfig {
     pub incarnation: Incarnation,
     /// Lanes, from 1 to [`MAX_LANES`](pelago_model::MAX_LANES).
     pub lanes: u8,
-    /// Hosts of services, at least one: over so many tasks durable turns and other services are spread by key.
+    /// Hosts of services, at least one. Durable turns and other services are spread over them by key.
     pub services: u8,
     /// How many lanes share the players who arrive in one chunk: [`placement`](crate::placement).
     pub spread: u8,
@@ -49,13 +49,13 @@ pub struct NodeConfig {
     pub game: Arc<dyn Game>,
     /// Island time.
     pub clock: IslandClock,
-    /// From which turns get their randomness.
+    /// The secret from which turns get their randomness.
     pub secret: [u8; 32],
     /// Turns of one commit, from 1 to [`MAX_BATCH_TURNS`](crate::steward::MAX_BATCH_TURNS).
     pub batch_turns: usize,
     /// Clients at once.
     pub max_clients: usize,
-    /// What each of them may do.
+    /// The rates and times of each client.
     pub limits: ClientLimits,
     /// Services of the studio, beside those of the platform.
     pub more_services: Vec<ServiceKind>,
@@ -122,7 +122,7 @@ impl NodeConfig {
             clock: self.clock,
             sabotage: self.sabotage.links,
         });
-        // Nobody is linked yet: whoever will be is told in the greeting.
+        // No node is linked yet: each will be told in the hello of its link.
         let islands: BTreeSet<IslandId> = self.lands.keys().copied().collect();
         links.handle(WorldTime(0), LinksInput::Present(islands), &mut Vec::new());
         links

@@ -1,7 +1,7 @@
-//! Placing: on which lane of its node a player is.
+//! Placement: which lane of its node a player is on.
 //!
-//! Those who are near each other are best on one lane: what it publishes it need not decode for others. But one lane
-//! is one core. So those who arrive in a chunk go in turn to the first `spread` lanes in the chunk's own order of
+//! Players who are near each other are best on one lane, because a lane does not decode its own frames. But one lane is
+//! one core. So the players who arrive in a chunk go in turn to the first `spread` lanes in the chunk's own order of
 //! preference (rendezvous hashing: chunks differ, and a node with more lanes moves only a share). How many pay is
 //! measured: `docs/benchmarks.md`, scenario `share`.
 

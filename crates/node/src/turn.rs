@@ -12,7 +12,7 @@ use pelago_wire::peer::{self, DurableAnswer, DurableCall, GrantCall, steward_cal
 pub struct DurableCommand {
     /// The key that chose the steward.
     pub key: Key,
-    /// Who acts, where and when.
+    /// The avatar that acts, its position and the time.
     pub actor: Actor,
     /// The game's.
     pub payload: Bytes,

@@ -125,7 +125,7 @@ impl Stage {
     }
 
     fn pages(&self) -> Vec<ChunkPage> {
-        self.land.parts(CHUNK).collect()
+        self.land.pages(CHUNK).collect()
     }
 
     /// What the documents say.

@@ -1,4 +1,5 @@
-//! The address book: who is in the cluster, and where. A port, with one implementation per kind of book.
+//! The address book: the members of the cluster and their addresses. It is a port, with one implementation per kind of
+//! book.
 //!
 //! A book may be slow, and it may be gone for a while. So registration is a lease that can be lost and taken again, the
 //! view is what was known last, with a word on whether it is fresh, and nothing that a node does for its players waits

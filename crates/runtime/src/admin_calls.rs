@@ -1,7 +1,8 @@
 //! What operators ask of nodes: questions and answers, the same for a node in this process and for one elsewhere.
 //!
-//! Whoever asks holds no part of a node: a question goes through a channel, or some day over a link, and its answer is
-//! JSON (or bytes, for a recording). So the programs of operators work alike for one process and for a cluster.
+//! An operator's program holds no part of a node: a question goes through a channel, or some day over a link, and its
+//! answer is JSON (or bytes, for a recording). So the programs of operators work alike for one process and for a
+//! cluster.
 
 mod answers;
 pub(crate) mod desk;
@@ -54,12 +55,12 @@ pub enum Question {
     Grant(GrantQuestion),
 }
 
-/// What is to be granted.
+/// The grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantQuestion {
     /// The idempotency key.
     pub key: GrantKey,
-    /// Who gets it.
+    /// The avatar that gets it.
     pub avatar: EntityId,
     /// What: the game's JSON, as text.
     pub what: String,
@@ -85,10 +86,10 @@ pub enum AskError {
     /// Too many questions wait for the node: ask again later.
     #[error("node {0} has too many questions to answer")]
     Busy(NodeId),
-    /// The node has not answered in time. What was asked of it may have happened.
+    /// The node has not answered in time. The request may have been carried out.
     #[error("node {0} does not answer")]
     Late(NodeId),
-    /// The node has ended. What was asked of it may have happened.
+    /// The node has ended. The request may have been carried out.
     #[error("node {0} has ended")]
     Ended(NodeId),
     /// The answer is not one to this question: the node speaks another version.

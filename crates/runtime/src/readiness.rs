@@ -35,9 +35,9 @@ impl Readiness {
 pub enum Alarm {
     /// Members of the cluster are out of reach.
     PeersUnreachable,
-    /// The node is not registered in the address book: nobody finds it who does not know it already.
+    /// The node is not registered in the address book: only nodes that know it already find it.
     Unregistered,
-    /// The address book cannot be reached: who has come or gone meanwhile is not known.
+    /// The address book cannot be reached: members that have come or gone meanwhile are not known.
     BookStale,
 }
 

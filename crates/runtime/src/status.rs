@@ -115,7 +115,7 @@ impl Status {
     }
 }
 
-/// What is kept under these locks is replaced whole.
+/// Values under these locks are replaced whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -130,7 +130,7 @@ impl Shared {
         self.next_connection.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Tells the links who is in the cluster.
+    /// Tells the links the members of the cluster.
     pub(crate) fn set_members(&self, members: Vec<Member>) {
         self.post.set_members(members);
     }

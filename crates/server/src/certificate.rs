@@ -18,7 +18,8 @@ pub(crate) enum Certificate {
         /// Its key.
         key: PathBuf,
     },
-    /// Made by ourselves for these addresses, and kept in this directory. Nobody trusts it who was not told its fingerprint.
+    /// Made by ourselves for these addresses, and kept in this directory. Only clients that were told its fingerprint
+    /// trust it.
     SelfMade {
         /// Of the world.
         data: PathBuf,
@@ -57,9 +58,9 @@ fn self_made(directory: &Path, addresses: &[IpAddr]) -> Result<ServerTls> {
         let shown = |path: &Path| path.display().to_string();
         std::fs::create_dir_all(directory).with_context(|| shown(directory))?;
         write_secret(&key, &made.signing_key.serialize_pem()).with_context(|| shown(&key))?;
-        let part = directory.join("certificate.part");
-        std::fs::write(&part, made.cert.pem()).with_context(|| shown(&part))?;
-        std::fs::rename(&part, &certificate).with_context(|| shown(&certificate))?;
+        let partial = directory.join("certificate.part");
+        std::fs::write(&partial, made.cert.pem()).with_context(|| shown(&partial))?;
+        std::fs::rename(&partial, &certificate).with_context(|| shown(&certificate))?;
     }
     Ok(ServerTls::from_files(&certificate, &key)?)
 }

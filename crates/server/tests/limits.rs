@@ -3,6 +3,8 @@
 
 use pelago_bots::abuse::{Abuse, Answer};
 use pelago_model::Limit;
+use pelago_node::lane::MAX_HELD_FRAMES;
+use pelago_node::mailbox::{MAX_CALLS, MAX_FRAMES, MAX_FROM_SOCKETS};
 use std::collections::BTreeSet;
 
 const PAGE: &str = include_str!("../../../docs/limits.md");
@@ -15,7 +17,7 @@ fn rows(heading: &str) -> impl Iterator<Item = Vec<&'static str>> {
 }
 
 fn names() -> impl Iterator<Item = Vec<&'static str>> {
-    ["Clients", "Durable commands", "Between nodes"].into_iter().flat_map(rows)
+    ["Clients", "Durable commands", "Chat", "Between nodes"].into_iter().flat_map(rows)
 }
 
 #[test]
@@ -24,6 +26,16 @@ fn every_limit_has_a_row_and_every_row_a_limit() {
     let named: BTreeSet<&str> = Limit::ALL.iter().map(|limit| limit.name()).collect();
     assert_eq!(described.iter().copied().collect::<BTreeSet<_>>(), named);
     assert_eq!(described.len(), named.len(), "a limit is described twice");
+}
+
+#[test]
+fn mailboxes_have_the_room_that_the_page_says() {
+    let room = |name: &str| {
+        let row = rows("Mailboxes").find(|row| row[0] == format!("`{name}`")).unwrap();
+        row[1].split(' ').next().unwrap().replace(',', "").parse::<usize>().unwrap()
+    };
+    let described = ["from_sockets", "frames", "calls", "held"].map(room);
+    assert_eq!(described, [MAX_FROM_SOCKETS, MAX_FRAMES, MAX_CALLS, MAX_HELD_FRAMES]);
 }
 
 #[test]

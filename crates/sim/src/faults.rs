@@ -234,7 +234,7 @@ impl AddAssign<&Self> for FaultCounts {
 
 impl fmt::Display for FaultCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = Kind::ALL.map(|kind| format!("{} {}", self.of(kind), kind.name()));
-        f.write_str(&parts.join(", "))
+        let counts = Kind::ALL.map(|kind| format!("{} {}", self.of(kind), kind.name()));
+        f.write_str(&counts.join(", "))
     }
 }

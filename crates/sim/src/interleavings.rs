@@ -1,4 +1,4 @@
-//! In which orders machines were served: how much of what threads can do the seeds reach.
+//! Interleavings: in which orders machines were served, to measure how much of what threads can do the seeds reach.
 
 use pelago_model::NodeId;
 use pelago_node::MachineId;

@@ -83,19 +83,19 @@ impl Shrinking {
         }
     }
 
-    /// Delta debugging (Zeller and Hildebrandt 2002): takes away ever smaller parts.
+    /// Delta debugging (Zeller and Hildebrandt 2002): takes away ever smaller groups.
     fn planned_faults(&mut self) {
-        let mut part = self.best.planned_faults.len();
-        while part > 0 {
+        let mut size = self.best.planned_faults.len();
+        while size > 0 {
             let mut begin = 0;
             while begin < self.best.planned_faults.len() {
                 let mut fewer = self.best.planned_faults.clone();
-                fewer.drain(begin..(begin + part).min(fewer.len()));
+                fewer.drain(begin..(begin + size).min(fewer.len()));
                 if !self.try_day(self.best.setup, fewer) {
-                    begin += part;
+                    begin += size;
                 }
             }
-            part = if part == 1 { 0 } else { part.div_ceil(2) };
+            size = if size == 1 { 0 } else { size.div_ceil(2) };
         }
     }
 

@@ -55,7 +55,7 @@ static OVERGROWN: LazyLock<Arc<Land>> =
 const ISLAND: IslandSpec = IslandSpec { id: HOME, seed: 7, size: 6, generator: 1 };
 const HOME: IslandId = IslandId(1 << pelago_model::id::SERIAL_BITS | 1);
 
-/// What is simulated.
+/// The setup of a day.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
     /// Decides everything.
@@ -68,7 +68,7 @@ pub struct Setup {
     pub lanes: Lanes,
     /// Players.
     pub players: usize,
-    /// What goes wrong.
+    /// The faults that are planned.
     pub faults: Faults,
     /// On land with something on every cell.
     pub overgrown: bool,
@@ -234,7 +234,7 @@ enum Event {
     Check,
 }
 
-/// A place for a node, alive or not.
+/// A host: where a node runs, alive or not.
 pub(crate) struct Host {
     pub(crate) node: Option<Node>,
     pub(crate) config: NodeConfig,
@@ -262,7 +262,7 @@ pub struct Simulation {
     pub(crate) clients: BTreeMap<ClientId, (usize, NodeId)>,
     /// How many times as long the store takes, and until when.
     slow_store: (i64, WorldTime),
-    /// What was found in the middle of an event.
+    /// A violation that was found in the middle of an event.
     found: Option<Violation>,
     /// The whispers that were shown to anybody, by mailbox and number.
     heard: BTreeSet<(Key, u64)>,

@@ -1,19 +1,19 @@
-//! What must hold, and what is said when it did not.
+//! Invariants, and reports of their violations.
 
 use std::fmt;
 
-/// What must hold, whatever goes wrong.
+/// An invariant: it holds whatever goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invariant {
     /// One real per avatar and epoch.
     OneReal,
     /// No older revision after a newer one.
     NewestRevision,
-    /// What is acknowledged is durable and happened once, under the right epoch.
+    /// A command that is acknowledged is durable and happened once, under the right epoch.
     Acknowledged,
-    /// What is said is said once, under the right epoch, and shown once, in one order; what is acknowledged is not lost.
+    /// A line is said once, under the right epoch, and shown once, in one order; an acknowledged line is not lost.
     Said,
-    /// What is asked for once happens once.
+    /// A command that is asked for once happens once.
     AskedOnce,
     /// What nodes say can be read.
     Protocol,
@@ -21,7 +21,7 @@ pub enum Invariant {
     Books,
     /// Audits are never changed, and explain everything that there is.
     Audited,
-    /// What is granted is granted once, and answered alike whenever it is asked for.
+    /// A grant happens once, and is answered alike whenever it is asked for.
     Granted,
     /// Ghosts equal reals in the end.
     Ghosts,
@@ -37,16 +37,16 @@ pub enum Invariant {
     Rest,
 }
 
-/// What must not be, was.
+/// An invariant was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The seed.
     pub seed: u64,
     /// When, in ms from the beginning.
     pub at_ms: i64,
-    /// Which invariant was broken.
+    /// The invariant.
     pub invariant: Invariant,
-    /// How.
+    /// The details.
     pub text: String,
 }
 

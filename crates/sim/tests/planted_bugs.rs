@@ -9,7 +9,7 @@ use pelago_sim::{
     Fault, Faults, Invariant, Lanes, PlannedFault, Setup, Simulation, Violation, shrink,
 };
 
-/// The first day among many on which somebody objects, with everything that was planned for it.
+/// The first day among many on which an invariant is broken, with everything that was planned for it.
 fn violation(change: impl Fn(Setup) -> Setup) -> Option<(Setup, Violation)> {
     (1..=40).find_map(|seed| {
         let setup = change(Setup::usual(seed, 40));
@@ -22,7 +22,7 @@ fn planted(sabotage: Sabotage) -> impl Fn(Setup) -> Setup {
 }
 
 fn check(change: impl Fn(Setup) -> Setup, invariant: Invariant, expected: &str) {
-    let (_, violation) = violation(change).expect("nobody objected");
+    let (_, violation) = violation(change).expect("no invariant was broken");
     assert_eq!(violation.invariant, invariant, "{violation}");
     assert!(violation.text.contains(expected), "{violation}");
 }
@@ -77,7 +77,7 @@ fn a_snapshot_that_is_off_by_one_is_found() {
 }
 
 #[test]
-fn without_planted_bugs_nobody_objects() {
+fn without_planted_bugs_no_invariant_is_broken() {
     assert_eq!(violation(|setup| setup).map(|(_, violation)| violation), None);
 }
 
@@ -104,7 +104,7 @@ fn a_resumed_client_that_repeats_a_command_under_a_new_number_is_found() {
 #[test]
 fn a_mailbox_that_loses_its_oldest_when_full_is_found() {
     let planted = planted(Sabotage { forgetful_mailboxes: Some(4), ..Sabotage::default() });
-    let (_, violation) = violation(planted).expect("nobody objected");
+    let (_, violation) = violation(planted).expect("no invariant was broken");
     let expected = [Invariant::Ghosts, Invariant::Answers, Invariant::Rest, Invariant::OneReal];
     assert!(expected.contains(&violation.invariant), "{violation}");
 }

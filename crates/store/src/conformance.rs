@@ -420,7 +420,7 @@ pub fn the_feed_leaves_nothing_out_while_many_write(store: &Arc<dyn Store>) {
             }
         }
     });
-    // Whoever follows the feed knows how everything ended.
+    // A follower of the feed knows how everything ended.
     assert_eq!(last.len() as u64, WRITERS);
     assert!(last.values().all(|revision| *revision == EACH), "{last:?}");
 }

@@ -106,7 +106,7 @@ impl Embedded {
             Some(running) => refused(running.commits.try_send(commit)),
             None => Some(commit),
         };
-        // Answered after the lock is released: who is answered may ask again.
+        // Answered after the lock is released, because a caller that is answered may ask again.
         drop(refused);
     }
 
@@ -175,7 +175,7 @@ impl Store for Embedded {
         // The threads finish what was asked, then find that nobody can ask any more.
         drop((running.commits, running.loads));
         for thread in running.threads {
-            // Who is answered may drop the last handle: then this is the thread itself, which ends soon.
+            // A caller that is answered may drop the last handle on this very thread, which then ends soon.
             let here = thread.thread().id() == std::thread::current().id();
             if !here && thread.join().is_err() {
                 tracing::error!("a thread of the store panicked");

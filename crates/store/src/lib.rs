@@ -98,7 +98,7 @@ pub trait Store: Send + Sync {
     /// left out. It blocks the caller.
     ///
     /// # Errors
-    /// [`FeedError`]: who asks from too long ago has to read the world instead.
+    /// [`FeedError`]: a follower that asks from too long ago has to read the world instead.
     fn feed(&self, after: FeedPosition, limit: usize) -> Result<Vec<Change>, FeedError>;
 
     /// After the last change that the feed has told or could tell: where to follow it from, after a scan.
@@ -113,8 +113,8 @@ pub trait Store: Send + Sync {
     /// Numbers for operators, since it was opened.
     fn counters(&self) -> StoreCounters;
 
-    /// What ended the engine for good, if anything did: it takes no more commits, and whoever runs it should end, too,
-    /// because only the next start finds what is on the disk. A disk that is merely full is no such end.
+    /// What ended the engine for good, if anything did: it takes no more commits, and the program that runs it should
+    /// end, too, because only the next start finds what is on the disk. A disk that is merely full is no such end.
     fn broken(&self) -> Option<String> {
         None
     }

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Who waits for an answer. Dropping it answers, so that no path, not even a panic, can forget to.
+/// A caller that waits for an answer. Dropping it answers, so that no path, not even a panic, can forget to.
 pub(crate) struct Pending<T> {
     done: Option<Box<dyn FnOnce(T) + Send>>,
     answer: Option<T>,

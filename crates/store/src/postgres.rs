@@ -10,7 +10,7 @@
 //!
 //! `Committed` is said only after the database has said so. If the connection ends between `COMMIT` and its answer, or
 //! the database stopped waiting for its standbys, the end is `Unknown`; the engine goes on, other than the embedded
-//! one, because the database knows what became of it: who reads again finds out.
+//! one, because the database knows how it ended: a caller that reads again finds out.
 //!
 //! Of several hosts the leader is used. One that cannot reach its standbys any more may have been replaced without
 //! knowing it: whenever nobody knows how commits ended, all connections are made anew, to one whose standbys answer.
@@ -20,10 +20,10 @@
 
 mod address;
 mod committer;
+mod connector;
 mod errors;
 mod feed;
 mod kind;
-mod link;
 mod loads;
 mod queue;
 mod rows;
@@ -41,8 +41,8 @@ use crate::{
 };
 use address::Settings;
 use committer::{Busy, Committer};
+use connector::{Doubts, Health};
 use feed::Feed;
-use link::{Doubts, Health};
 use loads::Loader;
 use pelago_model::{Document, Key, Transaction};
 use queue::Queue;
@@ -202,7 +202,7 @@ impl Store for Postgres {
         // The tasks finish what was asked, then find that nobody can ask any more.
         self.shared.commits.close();
         self.shared.loads.close();
-        // Who is answered may drop the last handle: then this is the thread itself, which ends soon.
+        // A caller that is answered may drop the last handle on this very thread, which then ends soon.
         let here = running.thread.thread().id() == std::thread::current().id();
         if !here && running.thread.join().is_err() {
             tracing::error!("the thread of the store panicked");

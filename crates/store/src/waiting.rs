@@ -70,7 +70,7 @@ impl Commit {
     }
 }
 
-/// Who waits for the end of a transaction. Dropping it answers and counts, so that no path can forget to.
+/// A caller that waits for the end of a transaction. Dropping it answers and counts, so that no path can forget to.
 pub(crate) struct Asker {
     pending: Pending<CommitOutcome>,
     outcome: CommitOutcome,

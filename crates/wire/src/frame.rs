@@ -20,7 +20,7 @@ pub enum StreamKind {
 /// One publisher's changes in one channel in one tick.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
-    /// Who speaks.
+    /// The publisher.
     pub publisher: PublisherId,
     /// Where.
     pub channel: ChannelId,
@@ -95,7 +95,7 @@ impl Frame {
 /// Everything of one publisher in one channel after a frame: the answer to a subscription.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// Who speaks.
+    /// The publisher.
     pub publisher: PublisherId,
     /// Where.
     pub channel: ChannelId,

@@ -15,7 +15,7 @@ pub struct PeerFrame {
     pub alias: u32,
     /// Counts every frame of the stream.
     pub sequence: u64,
-    /// TickStamp and records for every reader.
+    /// The stamp and the records for every reader.
     pub core: Bytes,
     /// Records for readers who do not hold the neighbour in that direction; empty where there are none.
     pub sections: [Bytes; 8],
@@ -30,7 +30,7 @@ pub struct PeerSnapshot {
     pub objects: bool,
     /// The channel.
     pub channel: ChannelId,
-    /// Who publishes.
+    /// The publisher.
     pub publisher: PublisherId,
     /// The tick of the last frame that it includes.
     pub tick: Tick,

@@ -40,14 +40,14 @@ const COUNT_BITS: u32 = 4;
 /// mostly take one byte.
 const TURN_LEAD_MS: i64 = 50;
 
-/// What times, places and ids of a body are relative to.
+/// The base that times, positions and ids of a body are relative to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Base {
     /// The island time at which the body's tick begins.
     pub t0: IslandTime,
     /// The corner of the channel's chunk.
     pub corner: Position,
-    /// The world of the channel's island: who was made in it is told by the serial alone.
+    /// The world of the channel's island: an entity of that world is named by its serial alone.
     pub world: WorldNumber,
 }
 
@@ -88,7 +88,7 @@ pub struct Turn {
 /// What players changed about a natural object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectRecord {
-    /// Its place in the tile's list.
+    /// Its index in the tile's list.
     pub slot: u16,
     /// The revision of the chunk's document that says so.
     pub revision: Revision,

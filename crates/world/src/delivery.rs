@@ -38,7 +38,7 @@ pub const MAX_WAITING_BYTES: usize = 64 * 1024;
 /// Frames that wait for the next delivery; the streams of those beyond it are shown anew instead.
 pub const MAX_FRAMES: usize = 65_536;
 
-/// A client is to be shown a stream: objects of a chunk are one, whoever is steward.
+/// A client is to be shown a stream. The objects of a chunk are one stream, whichever node is its steward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Wanted {
     channel: ChannelId,
@@ -66,11 +66,11 @@ pub struct Delivery {
     channels: BTreeMap<ChannelId, Channel>,
     publishers: Publishers,
     frames: Vec<Arc<Frame>>,
-    /// Who is to be shown a stream with the next delivery; may name some twice.
+    /// Clients that are to be shown a stream with the next delivery; some may be named twice.
     wanted: Vec<Wanted>,
-    /// Who gets which frame with this delivery.
+    /// Which client gets which frame with this delivery.
     forwards: Vec<Forward>,
-    /// Who gets something else with the next delivery.
+    /// Clients that get something else with the next delivery.
     touched: Vec<Seat>,
     /// What all writes of a delivery are put into.
     bytes: BytesMut,
@@ -102,7 +102,7 @@ impl Delivery {
 
     /// A client has come; its first frames message counts from `tick`.
     pub fn join(&mut self, client: ClientId, tick: Tick) {
-        self.part(client);
+        self.leave(client);
         let seat = Seat(self.numbers.take());
         if self.clients.len() <= seat.index() {
             self.clients.push(None);
@@ -112,7 +112,7 @@ impl Delivery {
     }
 
     /// A client is gone. Returns the channels that nobody watches any more.
-    pub fn part(&mut self, client: ClientId) -> Vec<ChannelId> {
+    pub fn leave(&mut self, client: ClientId) -> Vec<ChannelId> {
         let Some(seat) = self.seats.remove(&client) else { return Vec::new() };
         let Some(out) = self.clients[seat.index()].take() else { return Vec::new() };
         self.numbers.give_back(seat.0);
@@ -424,13 +424,13 @@ impl Delivery {
         stream
     }
 
-    /// All who watch a channel are to be shown a stream.
+    /// All clients that watch a channel are to be shown a stream.
     fn want(&mut self, channel: ChannelId, stream: u32) {
         let watchers = self.channels.get(&channel).into_iter().flat_map(Channel::watchers);
         self.wanted.extend(watchers.map(|seat| Wanted { channel, stream, seat }));
     }
 
-    /// All who know a stream have missed something of it: they are to be shown it anew.
+    /// All clients that know a stream have missed something of it: they are to be shown it anew.
     fn make_stale(&mut self, channel: ChannelId, stream: u32) {
         if let Some(table) = self.channels.get_mut(&channel) {
             let wanted = &mut self.wanted;

@@ -23,7 +23,7 @@ type Slots = Vec<Option<Box<Ghost>>>;
 /// How long ghosts of a lost node stay, in ms: a link that is back within it does not show.
 pub const LOST_LINGER_MS: i64 = 3000;
 
-/// Streams of a lane: peers open no others than those that were asked for, one per part of a node.
+/// Streams of a lane: peers open no others than those that were asked for, one per lane or host of a node.
 const MAX_STREAMS: usize = 1 << 24;
 /// Ghosts of a lane: each has a slot of its publisher.
 const MAX_GHOSTS: usize = 1 << 24;
@@ -58,7 +58,7 @@ pub struct Ghosts {
     /// Streams of nodes out of reach, and since when.
     lost: BTreeMap<StreamId, WorldTime>,
     entities: BTreeMap<PublisherId, Slots>,
-    /// Who has a ghost, and of whom: for a moment an avatar that moves has two.
+    /// The streams that have a ghost of an avatar: for a moment an avatar that changes its lane has two.
     bearers: BTreeSet<(EntityId, PublisherId, Slot)>,
     /// Whose snapshot was made last, until anything changes: several clients in a row are shown the same.
     last_snapshot: Option<StreamId>,

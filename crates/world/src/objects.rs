@@ -17,7 +17,7 @@ pub const REFRESH_MS: i64 = 30_000;
 /// A chunk. A lane has thousands, and on most of them nothing was ever changed.
 #[derive(Debug)]
 struct Chunk {
-    /// One more than the revision of the first part when it was last read; 0 before the first time. All parts are read at
+    /// One more than the revision of the first page when it was last read; 0 before the first time. All pages are read at
     /// once.
     next_revision: u64,
     /// When the documents are to be read again.
@@ -28,7 +28,7 @@ impl Chunk {
     /// Not to be read again before the first read has ended.
     const UNREAD: Self = Self { next_revision: 0, due_at: WorldTime(i64::MAX) };
 
-    /// The revision of the first part when it was last read; `None` before the first time.
+    /// The revision of the first page when it was last read; `None` before the first time.
     fn read(&self) -> Option<Revision> {
         self.next_revision.checked_sub(1).map(Revision)
     }
@@ -38,8 +38,8 @@ impl Chunk {
 #[derive(Debug, Default)]
 pub struct Objects {
     chunks: BTreeMap<ChannelId, Chunk>,
-    /// The revisions of the other parts when they were last read: none of most chunks, of no chunk more than there are parts.
-    parts: BTreeMap<(ChannelId, ChunkPage), Revision>,
+    /// The revisions of the other pages when they were last read: none of most chunks, of no chunk more than there are pages.
+    pages: BTreeMap<(ChannelId, ChunkPage), Revision>,
     /// Those that were changed.
     slots: BTreeMap<(ChannelId, u16), (Revision, Bytes)>,
 }
@@ -53,7 +53,7 @@ impl Objects {
     /// Ends watching a chunk.
     pub fn unwatch(&mut self, channel: ChannelId) {
         self.chunks.remove(&channel);
-        self.parts.extract_if(parts_of(channel), |_, _| true).for_each(drop);
+        self.pages.extract_if(pages_of(channel), |_, _| true).for_each(drop);
         self.slots.extract_if(slots_of(channel), |_, _| true).for_each(drop);
     }
 
@@ -63,7 +63,7 @@ impl Objects {
             && self.slots.range(slots_of(*channel)).next().is_some()
     }
 
-    /// Takes in the documents of a chunk, in the order of its parts; `true` if readers must be shown the chunk anew.
+    /// Takes in the documents of a chunk, in the order of its pages; `true` if readers must be shown the chunk anew.
     pub fn read(
         &mut self,
         channel: ChannelId,
@@ -73,28 +73,28 @@ impl Objects {
         let Some(chunk) = self.chunks.get_mut(&channel) else { return false };
         chunk.due_at = now.plus(REFRESH_MS);
         let mut changed = false;
-        for (part, revision, views) in documents {
-            changed |= self.read_part(channel, part, revision, views);
+        for (page, revision, views) in documents {
+            changed |= self.read_page(channel, page, revision, views);
         }
         changed
     }
 
-    fn read_part(
+    fn read_page(
         &mut self,
         channel: ChannelId,
-        part: ChunkPage,
+        page: ChunkPage,
         revision: Revision,
         views: Vec<ObjectView>,
     ) -> bool {
-        if self.known(channel, part).is_some_and(|known| known >= revision) {
+        if self.known(channel, page).is_some_and(|known| known >= revision) {
             return false;
         }
-        if part != ChunkPage::FIRST {
-            self.parts.insert((channel, part), revision);
+        if page != ChunkPage::FIRST {
+            self.pages.insert((channel, page), revision);
         } else if let Some(chunk) = self.chunks.get_mut(&channel) {
             chunk.next_revision = revision.0 + 1;
         }
-        let slots = slots_of_part(channel, part);
+        let slots = slots_of_page(channel, page);
         let changed = !views.is_empty() || self.slots.range(slots.clone()).next().is_some();
         // What came in a frame before the document but is newer than it stays.
         let is_old = |_: &(ChannelId, u16), (known, _): &mut (Revision, Bytes)| *known <= revision;
@@ -109,10 +109,10 @@ impl Objects {
     }
 
     /// The revision of a document when it was last read.
-    fn known(&self, channel: ChannelId, part: ChunkPage) -> Option<Revision> {
-        match part {
+    fn known(&self, channel: ChannelId, page: ChunkPage) -> Option<Revision> {
+        match page {
             ChunkPage::FIRST => self.chunks.get(&channel)?.read(),
-            part => self.parts.get(&(channel, part)).copied(),
+            page => self.pages.get(&(channel, page)).copied(),
         }
     }
 
@@ -191,13 +191,13 @@ fn slots_of(channel: ChannelId) -> RangeInclusive<(ChannelId, u16)> {
     (channel, 0)..=(channel, u16::MAX)
 }
 
-/// The names of the slots of a part.
-fn slots_of_part(channel: ChannelId, part: ChunkPage) -> RangeInclusive<(ChannelId, u16)> {
-    let (first, last) = part.slots().into_inner();
+/// The names of the slots of a page.
+fn slots_of_page(channel: ChannelId, page: ChunkPage) -> RangeInclusive<(ChannelId, u16)> {
+    let (first, last) = page.slots().into_inner();
     (channel, first)..=(channel, last)
 }
 
-/// The names of all parts of a chunk.
-fn parts_of(channel: ChannelId) -> RangeInclusive<(ChannelId, ChunkPage)> {
+/// The names of all pages of a chunk.
+fn pages_of(channel: ChannelId) -> RangeInclusive<(ChannelId, ChunkPage)> {
     (channel, ChunkPage::of(0))..=(channel, ChunkPage::of(u16::MAX))
 }

@@ -1,9 +1,9 @@
 //! The publisher: what a lane tells the world about its own entities.
 //!
 //! Changes are collected during a tick and encoded once per channel at its end. Nothing is encoded for a channel that
-//! nobody reads, and nobody is looked at who cannot have left its chunk. Subscriptions are answered after the frames of
-//! the tick, so that a snapshot at sequence `k` is exactly what frames up to `k` lead to. Readers are lanes of the same
-//! node, which share the frames as they are, and other nodes, which get their bytes over links.
+//! nobody reads, and no entity is looked at that cannot have left its chunk. Subscriptions are answered after the
+//! frames of the tick, so that a snapshot at sequence `k` is exactly what frames up to `k` lead to. Readers are lanes
+//! of the same node, which share the frames as they are, and other nodes, which get their bytes over links.
 
 mod channel;
 mod frames;
@@ -88,7 +88,7 @@ pub struct Publisher {
     /// By slot.
     entities: Vec<Option<Entity>>,
     channels: BTreeMap<ChannelId, OutChannel>,
-    /// Who is to be looked at: it may have left its chunk.
+    /// Slots that are to be looked at: each may have left its chunk.
     timer_wheel: TimerWheel<Slot>,
     turned: Vec<Slot>,
     events: Vec<Event>,
@@ -232,7 +232,7 @@ impl Publisher {
         self.channels.get(&channel).is_some_and(OutChannel::is_read)
     }
 
-    /// Who reads the frame of a channel of the last tick: lanes, and whether other nodes do. A lane that was answered
+    /// The readers of the last tick's frame of a channel: lanes, and whether other nodes do. A lane that was answered
     /// with that tick does not: it has the frame in its snapshot.
     pub fn readers(&self, channel: ChannelId) -> (LaneSet, bool) {
         let Some(out) = self.channels.get(&channel) else { return (LaneSet::EMPTY, false) };
@@ -259,7 +259,7 @@ impl Publisher {
 
     /// Ends a tick: encodes what changed, then answers new readers.
     pub fn publish(&mut self, tick: Tick) -> Published {
-        // Whoever turned may leave its chunk sooner, or not at all.
+        // An avatar that turned may leave its chunk sooner, or not at all.
         let mut due = std::mem::take(&mut self.due);
         due.extend_from_slice(&self.turned);
         self.timer_wheel.take(tick, &mut due);

@@ -4,7 +4,8 @@ use pelago_model::{ChunkId, WorldTime};
 
 /// Chunks in every direction that are in sight: 3 x 3.
 pub const SIGHT_RADIUS: i16 = 1;
-/// How long a chunk is held after it went out of sight, in ms: who walks along a border does not flicker.
+/// How long a chunk is held after it went out of sight, in ms, so that a chunk does not flicker for an avatar that
+/// walks along a border.
 pub const LINGER_MS: i64 = 2000;
 
 /// The chunks that one client holds.

@@ -1,10 +1,10 @@
-//! Sets of what are mostly a few: they stand in place, without memory of their own.
+//! Sets that mostly have a few items: those stand inline, without memory on the heap.
 
 use arrayvec::ArrayVec;
 
-/// Items that stand in place: with as many of two bytes a set takes two words.
+/// The most items that stand inline: with so many items of two bytes a set takes two words.
 const IN_PLACE: usize = 4;
-/// With as many it goes back into its place: fewer than fit, so that who comes and goes does not move all.
+/// With so many items a set goes back inline: fewer than fit, so that one item that comes and goes does not move all.
 const BACK_IN_PLACE: usize = 2;
 
 /// A set, in order.

@@ -5,7 +5,7 @@ use pelago_model::Tick;
 /// How many ticks ahead things can be put; what is due later is looked at then, and put again.
 pub const HORIZON_TICKS: u64 = 64;
 
-/// Things by the tick in which they are due. Whoever takes one asks itself whether it still is.
+/// Items by the tick in which they are due. The taker checks whether an item still is due.
 #[derive(Debug)]
 pub struct TimerWheel<T> {
     /// Everything before this tick was taken.

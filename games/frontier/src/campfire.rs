@@ -1,7 +1,7 @@
-//! The campfire in the middle of every island: whoever has wood may feed it.
+//! The campfire in the middle of every island: everybody who has wood may feed it.
 //!
-//! It has a document of its own, at which all meet who sit around it. Nobody watches it burn down: whoever feeds it next
-//! finds what is left.
+//! It has a document of its own, which all share who sit around it. Nobody simulates how it burns down: the next player
+//! who feeds it finds what is left.
 
 use crate::content::{BURN_S, FUEL, THROW_UNITS};
 use crate::terrain;

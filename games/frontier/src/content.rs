@@ -46,7 +46,7 @@ pub const FOREST: u8 = 4;
 /// Cliffs.
 pub const ROCK: u8 = 5;
 
-/// All grounds; the place in this list is the byte in tiles.
+/// All grounds; the index in this list is the byte in tiles.
 pub const GROUNDS: [Ground; 6] = [
     Ground { name: "deep water", color: "#2a5a8a", walkable: false },
     Ground { name: "shallows", color: "#4f9cb8", walkable: true },
@@ -63,7 +63,7 @@ pub const BUSH: u8 = 1;
 /// Loose stones.
 pub const STONE: u8 = 2;
 
-/// All natural things; the place in this list is the byte in tiles.
+/// All natural things; the index in this list is the byte in tiles.
 pub const NATURALS: [NaturalKind; 3] = [
     NaturalKind { name: "tree", item: "wood", stock: 3, regrow_s: 120 },
     NaturalKind { name: "bush", item: "berry", stock: 5, regrow_s: 30 },

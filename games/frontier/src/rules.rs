@@ -31,7 +31,7 @@ enum Command {
     Push(EntityId),
 }
 
-/// The game's part of an avatar's document.
+/// The game's state in an avatar's document.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Avatar {
     /// What it carries.
@@ -49,12 +49,12 @@ struct Avatar {
     muted_until: Option<IslandTime>,
 }
 
-/// What players changed about the slots of a part of a chunk.
+/// What players changed about the slots of a page of a chunk.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Chunk {
     /// The natural things that are not full, by slot.
     slots: BTreeMap<u16, Natural>,
-    /// What was ever taken from here, by item: nature's side of the books. Of the whole part, so
+    /// What was ever taken from here, by item: nature's side of the books. Of the whole page, so
     /// that slots can be forgotten when they are full again.
     taken: BTreeMap<String, u64>,
 }
@@ -318,7 +318,7 @@ pub(crate) fn count(key: &Key, value: &Value, totals: &mut BTreeMap<String, Tota
 mod tests {
     use super::*;
     use pelago_model::limits::{
-        CHUNK_PART_SLOTS, MAX_CHUNK_DOCUMENT_BYTES, MAX_CHUNK_MARGIN_BYTES, MAX_OVERRIDE_BYTES,
+        CHUNK_PAGE_SLOTS, MAX_CHUNK_DOCUMENT_BYTES, MAX_CHUNK_MARGIN_BYTES, MAX_OVERRIDE_BYTES,
     };
 
     /// Longer than any that is ever written.
@@ -335,7 +335,7 @@ mod tests {
         let taken = NATURALS.iter().map(|kind| (kind.item.to_owned(), u64::MAX)).collect();
         let mut chunk = Chunk { slots: BTreeMap::new(), taken };
         assert!(bytes(&chunk) <= MAX_CHUNK_MARGIN_BYTES);
-        for slot in u16::MAX - CHUNK_PART_SLOTS + 1..=u16::MAX {
+        for slot in u16::MAX - CHUNK_PAGE_SLOTS + 1..=u16::MAX {
             let before = bytes(&chunk);
             chunk.slots.insert(slot, longest());
             assert!(bytes(&chunk) - before <= MAX_OVERRIDE_BYTES);

@@ -40,8 +40,8 @@ pub fn tile(island: &IslandSpec, chunk: ChunkId) -> Option<Tile> {
     Some(Tile { ground, naturals })
 }
 
-/// The same land, with something on every cell that can be walked on: more than nature ever grows, for whoever wants to see
-/// chunks of many parts.
+/// The same land, with something on every cell that can be walked on: more than nature ever grows, to have chunks of
+/// many pages.
 pub fn overgrown_tile(island: &IslandSpec, chunk: ChunkId) -> Option<Tile> {
     let mut tile = tile(island, chunk)?;
     let middle = |cell: usize| (cell as i32 * CELL_UNITS + CELL_UNITS / 2) as u16;

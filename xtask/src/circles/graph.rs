@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// The place of a module: the names of its ancestors below the crate's root, and its own.
+/// The path of a module: the names of its ancestors below the crate's root, and its own.
 pub(super) type ModulePath = Vec<String>;
 
 /// A module names something of another one.
@@ -26,7 +26,7 @@ pub(super) struct Circle {
     uses: Vec<Edge>,
 }
 
-/// What siblings use of each other: by the user, then by the used, the first place in the sources.
+/// What siblings use of each other: by the user, then by the used, the first line in the sources.
 type Uses = BTreeMap<ModulePath, BTreeMap<ModulePath, Edge>>;
 
 /// The shortest circles: every use that is part of any circle is part of one of these.

@@ -1,4 +1,4 @@
-//! Who may read the API and the metrics: who has the token, or who is on this machine.
+//! Who may read the API and the metrics: those who have the token, or who are on this machine.
 
 use super::problem;
 use anyhow::{Context, Result, bail};
@@ -11,10 +11,10 @@ use std::path::Path;
 
 /// Characters of an admin token at least.
 const MIN_TOKEN_CHARACTERS: usize = 16;
-/// Where the token is looked for if no file is named.
+/// The environment variable that holds the token if no file is named.
 const TOKEN_VARIABLE: &str = "PELAGO_ADMIN_TOKEN";
 
-/// What is asked of those who want to read.
+/// The proof that is asked of a reader.
 #[derive(Clone, Copy, Debug)]
 pub enum Access {
     /// To be on this machine, and to have asked for it by a name of this machine's own: the page of a stranger, whose name
@@ -128,7 +128,8 @@ fn bearer(header: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Whether a host (`name[:port]`) is this machine by its own words. Other names can be led here by whoever owns them.
+/// Whether a host (`name[:port]`) names this machine as loopback. The owner of any other name can make it resolve to
+/// this machine.
 fn is_loopback_name(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,

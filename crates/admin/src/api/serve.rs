@@ -23,7 +23,7 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
 /// How long a client may take to send the head of a request, and how long a connection may wait for the next one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection lasts, whatever it does: who reads slowly does not hold a place for ever.
+/// How long a connection lasts, whatever it does: a client that reads slowly does not hold a permit for ever.
 pub const CONNECTION_TIME: Duration = Duration::from_secs(120);
 
 /// Serves until `stop` becomes true. Then nobody holds the router any more: a browser may keep its connection open, and
@@ -36,16 +36,16 @@ pub async fn serve(
     time: Duration,
     mut stop: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS.min(reserve / 4).max(1) as usize));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS.min(reserve / 4).max(1) as usize));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             (stream, _) = listener.accept() => {
-                let Ok(place) = places.clone().try_acquire_owned() else { continue };
+                let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
                 let (router, tls) = (router.clone(), tls.clone());
                 connections.spawn(async move {
                     drop(timeout(time, connection(stream, router, tls)).await);
-                    drop(place);
+                    drop(permit);
                 });
             }
             Some(_) = connections.join_next() => {}

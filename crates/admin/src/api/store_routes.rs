@@ -26,7 +26,7 @@ pub use hashing::UnderWay;
 
 /// Pages that are read at once; one more is answered 429 `busy`.
 const MAX_PAGES: usize = 4;
-/// How long an answer waits for the end of a hash: so short that whoever stands between cuts nobody off.
+/// How long an answer waits for the end of a hash: short enough that no proxy on the way cuts the connection off.
 pub const HASH_WAIT: Duration = Duration::from_secs(20);
 
 /// The store, and what may be done with it at once.
@@ -55,19 +55,20 @@ pub fn routes<S: Clone + Send + Sync + 'static>(
 }
 
 impl StoreDesk {
-    /// Reads on a thread of its own, if there is a place; who has gone away meanwhile keeps it until it is done.
+    /// Reads on a thread of its own, if a permit is free. The permit is held until the read is done, even if the client
+    /// has gone away meanwhile.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn Store) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let Ok(place) = self.pages.clone().try_acquire_owned() else {
+        let Ok(permit) = self.pages.clone().try_acquire_owned() else {
             let sentence = "others read already: ask again later";
             return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "busy", sentence));
         };
         let store = self.store.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let result = read(&*store);
-            drop(place);
+            drop(permit);
             result
         });
         reading.await.unwrap_or_else(|_| Err(unavailable("the reading broke off")))
@@ -160,7 +161,7 @@ fn parameters<'a, const N: usize>(
     for parameter in uri.query().unwrap_or_default().split('&').filter(|text| !text.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         match names.iter().position(|known| *known == name) {
-            Some(place) if values[place].is_none() => values[place] = Some(value),
+            Some(index) if values[index].is_none() => values[index] = Some(value),
             Some(_) => return Err(malformed(name, &"is there twice")),
             None => return Err(malformed(name, &"there is no such parameter")),
         }

@@ -63,7 +63,7 @@ pub(super) fn line(key: &Key, document: &Document) -> Value {
     })
 }
 
-/// Goes to the end, before a line of which whoever wrote it before was killed.
+/// Goes to the end, or to before the last line if a process was killed while it wrote that line.
 fn cut_to_whole_lines(file: &mut File) -> io::Result<()> {
     let length = file.seek(SeekFrom::End(0))?;
     let mut end = length;
@@ -72,8 +72,8 @@ fn cut_to_whole_lines(file: &mut File) -> io::Result<()> {
         let mut bytes = vec![0; (end - begin) as usize];
         file.seek(SeekFrom::Start(begin))?;
         file.read_exact(&mut bytes)?;
-        if let Some(place) = bytes.iter().rposition(|byte| *byte == b'\n') {
-            end = begin + place as u64 + 1;
+        if let Some(index) = bytes.iter().rposition(|byte| *byte == b'\n') {
+            end = begin + index as u64 + 1;
             break;
         }
         end = begin;

@@ -8,7 +8,7 @@ use pelago_store::archive::MAX_PAGE_CHANGES;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// What a sink is given.
+/// The configuration of a sink.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SinkConfig {
@@ -16,13 +16,13 @@ pub struct SinkConfig {
     file: Option<PathBuf>,
     /// Documents are sent to `_bulk` of this server.
     http: Option<String>,
-    /// What the names of indices begin with.
+    /// The prefix of the names of indices.
     pub(super) index: String,
     /// Of which kinds documents are handed on. Those with secrets (`world`, `name`) have to be named.
     pub(super) kinds: Vec<String>,
     /// Changes of one page.
     pub(super) batch: usize,
-    /// Where its place in the feed is kept.
+    /// The file of its bookmark in the feed.
     pub(super) state: Option<PathBuf>,
     /// A file with the whole value of `Authorization`.
     authorization_file: Option<PathBuf>,

@@ -20,7 +20,7 @@ const FLOOD: u64 = 10_000;
 const NEAR_UNITS: u64 = 128;
 /// Places at which a guest that wants to gather looks for something.
 const PLACES: usize = 200;
-/// How far those go who go too far, in 1/64 m: 100 m and 5 km.
+/// How far guests go that go too far, in 1/64 m: 100 m and 5 km.
 const LONG_UNITS: i32 = 6400;
 const FAR_UNITS: i32 = 320_000;
 
@@ -28,7 +28,7 @@ const FAR_UNITS: i32 = 320_000;
 pub(super) async fn floods(host: Host<'_>, name: &str) -> Result<Answer, VisitError> {
     let (mut guest, _) = Guest::arrive(host, name, Arrival::Home).await?;
     for number in 1..=FLOOD {
-        // Who is closed meanwhile still reads why.
+        // A guest that is closed meanwhile still reads why.
         if guest.say(live(number, r#"{"wave":"0000000000000001"}"#)).await.is_err() {
             break;
         }

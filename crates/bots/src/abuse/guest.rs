@@ -1,4 +1,4 @@
-//! A guest: a connection without the manners of a session.
+//! A guest: a connection that does not follow the rules of a session.
 
 use super::{Answer, Host};
 use bytes::{Bytes, BytesMut};
@@ -40,10 +40,10 @@ pub enum VisitError {
     NoPlace,
 }
 
-/// What an event means to who waits for an answer.
+/// What an event means to a guest that waits for an answer.
 pub(super) type Meaning<'a> = &'a mut (dyn FnMut(&server_message::Body) -> Option<Answer> + Send);
 
-/// A connection without manners.
+/// A connection that need not follow the protocol.
 pub(super) struct Guest {
     connection: Connection,
 }

@@ -8,9 +8,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How often who drips sends a byte.
+/// How often a guest that drips sends a byte.
 const DRIP_EVERY: Duration = Duration::from_millis(50);
-/// For how long who reads nothing asks for more.
+/// For how long a guest that reads nothing asks for more.
 const ASKING: Duration = Duration::from_millis(1500);
 /// How often it does.
 const ASK_EVERY: Duration = Duration::from_millis(20);

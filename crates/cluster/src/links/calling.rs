@@ -71,7 +71,7 @@ impl Links {
                 self.ask(now, id, node, effects);
             }
             None if call.at.is_some() => {
-                // It is asked and nobody else is left: whoever has it may take its time.
+                // The call is with the last node that could be asked: that node may take until the deadline.
                 call.look = now.plus(ATTEMPT_MS).min(call.deadline);
             }
             None if call.asked.is_empty() => self.end(id, Err(CallError::Unreachable), effects),
@@ -82,7 +82,7 @@ impl Links {
         }
     }
 
-    /// The first in order who is within reach and was not asked in this round.
+    /// The first node in order that is within reach and was not asked in this round.
     fn next_to_ask(&self, call: &Outgoing) -> Option<NodeId> {
         let candidates = match &call.target {
             CallTarget::Node(node) => vec![*node],

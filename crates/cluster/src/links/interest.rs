@@ -1,4 +1,4 @@
-//! What the lanes of this node want to read, and what its lanes and services publish.
+//! Interest: what the lanes of this node want to read, and what its lanes and services publish.
 
 use super::{Links, LinksEffect};
 use crate::link::{LinkId, NotSent};
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-/// Who reads a subject here, and from whom.
+/// The readers of a subject at this node, and the nodes that it is read from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Interest {
     /// The lanes that read it.
@@ -202,7 +202,7 @@ impl Links {
     }
 
     pub(super) fn publish(&mut self, frames: Vec<Arc<Frame>>, effects: &mut Vec<LinksEffect>) {
-        // What has no number is not read by anybody.
+        // A subject without a number has no reader.
         let number = |frame: Arc<Frame>| {
             Some((self.subjects.number(&(frame.channel, frame.stream))?, frame))
         };
@@ -255,7 +255,7 @@ impl Links {
     }
 }
 
-/// Entities are read from all who have somebody on the island, objects from the steward.
+/// Entities are read from all nodes that have avatars on the island, objects from the steward.
 fn is_read_from(
     subject: &Subject,
     steward: Option<NodeId>,

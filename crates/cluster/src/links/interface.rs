@@ -1,4 +1,4 @@
-//! What the machine of links is made of, what can wake it, and what it asks for.
+//! Configuration, inputs and effects of the machine of links.
 
 use crate::book::Member;
 use crate::calls::{CallError, CallTarget, IncomingCall, Rejection};
@@ -13,7 +13,7 @@ use pelago_wire::frame::{Frame, Snapshot};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Who this node is.
+/// The identity of this node.
 #[derive(Clone, Debug)]
 pub struct LinksConfig {
     /// Its number.
@@ -24,7 +24,7 @@ pub struct LinksConfig {
     pub build: String,
     /// Island time, to decode frames with.
     pub clock: IslandClock,
-    /// For tests only: a broken promise.
+    /// For tests only: a planted bug.
     pub sabotage: LinksSabotage,
 }
 
@@ -41,7 +41,7 @@ pub struct LinksSabotage {
     pub ignore_blocked: bool,
 }
 
-/// What can wake it.
+/// Inputs of the links.
 #[derive(Debug)]
 pub enum LinksInput {
     /// The address book as it stands; it may name this node.
@@ -104,7 +104,7 @@ pub enum LinksInput {
     Publish(Vec<Arc<Frame>>),
     /// A lane's or a service's answer to another node's subscription.
     Snapshot {
-        /// Who subscribed.
+        /// The reader that subscribed.
         to: NodeId,
         /// The answer.
         snapshot: Arc<Snapshot>,
@@ -139,12 +139,12 @@ pub enum LinksInput {
     Wake,
 }
 
-/// What it asks for.
+/// Effects of the links.
 #[derive(Debug)]
 pub enum LinksEffect {
     /// To open a link.
     Dial {
-        /// To whom.
+        /// The node.
         node: NodeId,
         /// Where.
         address: String,
@@ -166,7 +166,7 @@ pub enum LinksEffect {
     /// Lanes (entities) or the steward (objects) of this node shall publish for a reader, and answer it with a snapshot.
     /// The reader is another node, or a lane of this one that reads objects of this node's own steward.
     Subscribe {
-        /// Who reads.
+        /// The reader.
         reader: Reader,
         /// What.
         subject: Subject,
@@ -175,7 +175,7 @@ pub enum LinksEffect {
     },
     /// They need not publish for a reader any more.
     Unsubscribe {
-        /// Who reads.
+        /// The reader.
         reader: Reader,
         /// What.
         subject: Subject,
@@ -222,7 +222,7 @@ pub enum LinksEffect {
         role: Role,
         /// The key that it is about.
         key: String,
-        /// What is asked.
+        /// The question.
         body: Bytes,
         /// To be found in the logs.
         trace: u64,

@@ -159,7 +159,7 @@ fn a_lost_link_moves_a_call_on_if_it_may_be_repeated_and_ends_it_otherwise() {
 fn nobody_within_reach_is_said_at_once() {
     let mut cluster = Cluster::new(1, 1);
     cluster.call(8, CallTarget::Node(NodeId(9)), (5000, true));
-    cluster.strike(1);
+    cluster.remove_member(1);
     cluster.call(9, CallTarget::Preferred(Key::world()), (5000, true));
     assert_eq!(cluster.ended(), [8, 9].map(|number| (number, Err(CallError::Unreachable))));
 }

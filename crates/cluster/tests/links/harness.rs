@@ -126,7 +126,7 @@ impl Cluster {
     }
 
     /// Takes a node out of the book.
-    pub(crate) fn strike(&mut self, node: u16) {
+    pub(crate) fn remove_member(&mut self, node: u16) {
         self.book.remove(&NodeId(node));
         self.tell_book();
     }
@@ -237,7 +237,7 @@ impl Cluster {
     }
 
     /// From now on two nodes cannot hear each other; what they send is held back, as TCP does.
-    pub(crate) fn part(&mut self, one: u16, other: u16) {
+    pub(crate) fn partition(&mut self, one: u16, other: u16) {
         self.partitions.insert((NodeId(one.min(other)), NodeId(one.max(other))));
     }
 

@@ -49,7 +49,7 @@ fn a_cut_link_is_dialled_again_at_once_and_a_dead_node_less_and_less_often() {
     cluster.cut(NodeId(1), link);
     cluster.pass(500);
     assert!(cluster.links(1).is_complete());
-    cluster.part(1, 2);
+    cluster.partition(1, 2);
     let link = cluster.link(1, 2);
     cluster.cut(NodeId(1), link);
     cluster.dials.clear();
@@ -67,7 +67,7 @@ fn an_idle_link_lives_and_a_silent_one_does_not() {
     let mut cluster = Cluster::new(2, 1);
     cluster.pass(10_000);
     assert_eq!(cluster.hangups(), []);
-    cluster.part(1, 2);
+    cluster.partition(1, 2);
     cluster.pass(2500);
     assert_eq!(cluster.hangups(), []);
     cluster.pass(700);
@@ -102,7 +102,7 @@ fn a_dialling_of_which_nothing_is_heard_is_begun_anew() {
 #[test]
 fn who_is_not_in_the_book_is_hung_up() {
     let mut cluster = Cluster::new(3, 1);
-    cluster.strike(3);
+    cluster.remove_member(3);
     cluster.pass(3000);
     let before = cluster.hangups().len();
     knock(&mut cluster, hello(3, 1));

@@ -70,7 +70,7 @@ fn objects_are_read_from_their_steward_and_from_the_next_when_it_goes() {
     cluster.want(1, subject, true);
     cluster.pass(300);
     assert_eq!(cluster.serving(), BTreeSet::from([(NodeId(3), by_node(1), subject)]));
-    cluster.strike(3);
+    cluster.remove_member(3);
     cluster.pass(300);
     let next = steward(&cluster, subject);
     let reader = if next == NodeId(1) { Reader::Lane(0) } else { by_node(1) };
@@ -404,7 +404,7 @@ fn take(cluster: &mut Cluster, wanted: &mut Wanted, step: Step, life: u64) {
             cluster.tell(one, LinksInput::Writable { link });
         }
         Step::Part(one, other) if one != other => {
-            cluster.part(one, other);
+            cluster.partition(one, other);
             cluster.pass(1000);
         }
         Step::Heal => cluster.heal(),

@@ -31,7 +31,7 @@ pub(super) struct Player {
     number: ConnectionNumber,
     /// The core waits for a connection.
     pub(super) dials: bool,
-    /// The number of its avatar's last durable command, whoever has asked for it.
+    /// The number of its avatar's last durable command, of all its sessions.
     sequence: u64,
 }
 

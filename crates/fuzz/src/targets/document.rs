@@ -49,7 +49,7 @@ fn enveloped(bytes: &[u8]) {
     }
 }
 
-/// What can be read can be written, in one form only.
+/// A value that can be read can be written, in one form only.
 fn canonical<T: Serialize + Stored + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
     let value: T = read(&document(bytes)).ok()??;
     // A fraction in the game's part is refused.
@@ -136,8 +136,8 @@ fn key(bytes: &[u8]) {
         // Hexadecimal digits and signs have other forms; what is meant is the same.
         assert_eq!(Key::avatar(avatar).as_avatar(), Some(avatar));
     }
-    if let Some((island, chunk, part)) = key.as_chunk() {
-        assert_eq!(Key::chunk_page(island, chunk, part), key);
+    if let Some((island, chunk, page)) = key.as_chunk() {
+        assert_eq!(Key::chunk_page(island, chunk, page), key);
     }
     assert_eq!(key.steward_key().steward_key(), key.steward_key());
 }

@@ -84,7 +84,7 @@ impl Arrivals {
     ) {
         match self.clients.get(&client).map(|known| &known.stage) {
             Some(Stage::New { .. }) => self.received_of_new(now, client, kind, payload, effects),
-            // What comes between hello and welcome was sent too early.
+            // A message between hello and welcome was sent too early.
             Some(Stage::Arriving) => {
                 self.malformed += 1;
                 let refusal = Refusal::new("malformed", "That comes after the welcome.");

@@ -1,4 +1,4 @@
-//! What the arrivals are made of, what can wake them, and what they ask for.
+//! Configuration, inputs and effects of the arrivals.
 
 use crate::client_event::ClientEvent;
 use crate::log::LogLine;
@@ -12,7 +12,7 @@ use pelago_world::ClientId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What the arrivals of a node are made of.
+/// The configuration of the arrivals of a node.
 pub struct ArrivalsConfig {
     /// This node.
     pub node: NodeId,
@@ -24,7 +24,7 @@ pub struct ArrivalsConfig {
     pub spread: u8,
     /// The rules.
     pub game: Arc<dyn Game>,
-    /// Where new avatars appear.
+    /// The island on which new avatars appear.
     pub home: IslandId,
     /// The land of every island.
     pub lands: Arc<BTreeMap<IslandId, Arc<Land>>>,
@@ -32,13 +32,13 @@ pub struct ArrivalsConfig {
     pub clock: IslandClock,
     /// Clients of the node at once, those on lanes included; more are refused as `full`.
     pub max_clients: usize,
-    /// What each of them may do.
+    /// The rates and times of each client.
     pub limits: ClientLimits,
-    /// What clients may fetch by hash.
+    /// The content that clients may fetch by hash.
     pub content: Arc<BTreeMap<ContentHash, Bytes>>,
 }
 
-/// What can wake the arrivals.
+/// Inputs of the arrivals.
 #[derive(Debug)]
 pub enum ArrivalsInput {
     /// Something happened on the connection of a client that has no lane, as far as the connection knows.
@@ -64,7 +64,7 @@ pub enum ArrivalsInput {
     Wake,
 }
 
-/// What the arrivals ask for.
+/// Effects of the arrivals.
 #[derive(Debug)]
 pub enum ArrivalsEffect {
     /// To write whole messages to a client.
@@ -83,7 +83,7 @@ pub enum ArrivalsEffect {
     Place {
         /// The lane.
         lane: u8,
-        /// What the lane is told.
+        /// The session that the lane is to join.
         session: Box<NewSession>,
     },
     /// Something happened on the connection of a client before the connection knew of its lane: the lane is told after
@@ -93,10 +93,10 @@ pub enum ArrivalsEffect {
         lane: u8,
         /// The client.
         client: ClientId,
-        /// What happened.
+        /// The event.
         event: ClientEvent,
     },
-    /// An avatar has a new session: whoever holds an older one lets go, on all lanes of all nodes.
+    /// An avatar has a new session: every lane of every node lets go of older ones.
     Superseded {
         /// The avatar.
         avatar: EntityId,
@@ -107,14 +107,14 @@ pub enum ArrivalsEffect {
     Load {
         /// To be named in the answer.
         request: RequestId,
-        /// What to read.
+        /// The documents to read.
         keys: Vec<Key>,
     },
     /// To commit a transaction.
     Commit {
         /// To be named in the answer.
         request: RequestId,
-        /// What to commit.
+        /// The transaction.
         transaction: Transaction,
     },
     /// To note something in the log.

@@ -1,7 +1,7 @@
 //! Login: a name becomes an avatar, the avatar gets its next epoch, and the session that begins gets a lane.
 //!
-//! Whoever takes the epoch in the avatar's document owns the avatar; whoever held it before finds out at its next
-//! write, or is told. A name belongs to the token that it was first used with.
+//! The login that takes the epoch in the avatar's document owns the avatar; the lane that held it before finds out at
+//! its next write, or is told. A name belongs to the token that it was first used with.
 
 use super::clients::Stage;
 use super::interface::ArrivalsEffect;

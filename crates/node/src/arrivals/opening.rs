@@ -1,4 +1,4 @@
-//! What is read and written of an avatar when a session of it begins: its name, itself, and its place.
+//! The documents that are read and written when a session begins: those of the name, the avatar and its place.
 
 use super::interface::ArrivalsConfig;
 use crate::documents::avatar::{
@@ -12,14 +12,14 @@ use pelago_game::{Arrival, json};
 use pelago_model::{Document, EntityId, Key, Revision, WorldTime, Write};
 use pelago_world::ClientId;
 
-/// Who asks to be let in.
+/// A client that asks to be let in.
 pub(super) struct Applicant {
     pub(super) client: ClientId,
     /// The name of the avatar that is asked for.
     pub(super) name: String,
     /// Of the proof that the name is the client's own.
     pub(super) token: TokenHash,
-    /// Where an avatar that is new appears.
+    /// The position at which a new avatar appears.
     pub(super) arrival: Arrival,
 }
 
@@ -85,7 +85,7 @@ impl Opening {
         Ok(opening)
     }
 
-    /// What is read of an avatar that exists.
+    /// The documents that are read of an avatar that exists.
     pub(super) fn keys(avatar: EntityId) -> Vec<Key> {
         vec![Key::avatar(avatar), Key::place(avatar)]
     }

@@ -33,7 +33,7 @@ impl Composer {
         self.call(directory, Caller::Operator { number }, call, out);
     }
 
-    /// A message that found a full mailbox: whoever waits for its answer is told that the machine is busy.
+    /// A message that found a full mailbox: its caller is told that the machine is busy.
     pub fn refuse_as_busy(&self, input: &MachineInput, out: &mut Vec<Output>) {
         if let Some(caller) = input.caller() {
             self.reply(caller, Err(Rejection("busy".into())), out);
@@ -103,7 +103,7 @@ impl Composer {
         }
     }
 
-    /// Tells all lanes; for whoever asked that is the end of it.
+    /// Tells all lanes. For the caller the call ends with that.
     fn call_lanes(&self, caller: Caller, body: &Bytes, out: &mut Vec<Output>) {
         let Some(call) = LaneCall::decode(body) else {
             return self.reply(caller, Err(Rejection("lane".into())), out);

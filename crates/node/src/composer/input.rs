@@ -77,7 +77,7 @@ impl MachineInput {
         }
     }
 
-    /// Who waits for its answer, if it is a call.
+    /// The caller that waits for its answer, if it is a call.
     pub(super) fn caller(&self) -> Option<Caller> {
         match self {
             Self::Lane(_, LaneInput::Call { caller, .. }) => Some(*caller),
@@ -100,7 +100,7 @@ impl Mail for MachineInput {
             Self::Links(LinksInput::Publish(_)) | Self::Lane(_, LaneInput::Frames(_)) => {
                 Class::Frames
             }
-            // What nobody waits for must not be lost either: a session that is not told of its successor stays.
+            // A call that nobody waits for must not be lost either: a session that is not told of its successor stays.
             Self::Lane(_, LaneInput::Call { caller: Caller::Nobody, .. }) => Class::Reserved,
             Self::Lane(_, LaneInput::Call { .. }) | Self::Service(_, ServiceInput::Call { .. }) => {
                 Class::Call

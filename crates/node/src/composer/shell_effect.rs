@@ -1,4 +1,4 @@
-//! What machines ask of the shell.
+//! Effects of a node for its shell.
 
 use crate::call::CallResult;
 use crate::log::LogLine;
@@ -10,7 +10,7 @@ use pelago_cluster::{HangupReason, LinkId};
 use pelago_model::{Key, NodeId, Transaction};
 use pelago_world::ClientId;
 
-/// What the shell of a node is asked to do: sockets, store, threads, log.
+/// An effect that the shell of a node carries out with sockets, the store, threads and the log.
 #[derive(Debug)]
 pub enum ShellEffect {
     /// To open a link to a node.
@@ -55,29 +55,29 @@ pub enum ShellEffect {
     },
     /// To read documents; the answer comes by [`MachineInput::stored`](super::MachineInput::stored).
     Load {
-        /// Who asks.
+        /// The machine that asks.
         machine: MachineId,
         /// To be named in the answer.
         request: RequestId,
-        /// What to read.
+        /// The documents to read.
         keys: Vec<Key>,
     },
     /// To commit a transaction; the answer comes by [`MachineInput::stored`](super::MachineInput::stored).
     Commit {
-        /// Who asks.
+        /// The machine that asks.
         machine: MachineId,
         /// To be named in the answer.
         request: RequestId,
-        /// What to commit.
+        /// The transaction.
         transaction: Transaction,
     },
     /// To run rules; the end comes by [`MachineInput::ran`](super::MachineInput::ran).
     Run {
-        /// Who asks.
+        /// The machine that asks.
         machine: MachineId,
         /// To be named in the answer.
         request: RequestId,
-        /// What to run.
+        /// The rules to be run.
         run: RuleRun,
     },
     /// To tell an operator how its call ended.

@@ -13,16 +13,16 @@ use serde::{Deserialize, Serialize};
 /// The schema version of audit documents.
 pub const AUDIT_SCHEMA: u16 = 1;
 
-/// What one turn did.
+/// What one turn did to the economy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditDocument {
-    /// Who acted, or got it.
+    /// The avatar that acted, or that got the grant.
     pub avatar: EntityId,
     /// The epoch in the avatar's document at that time.
     pub epoch: Epoch,
     /// When it was asked for.
     pub at: IslandTime,
-    /// What for.
+    /// The cause.
     pub cause: Cause,
     /// What it did, by document and item.
     pub changes: Changes,

@@ -34,9 +34,9 @@ pub struct AvatarDocument {
     pub chain: ChainHash,
     /// The last [`OUTCOME_RING`] outcomes, oldest first.
     pub outcomes: Vec<StoredOutcome>,
-    /// Where it stood at its last durable command.
+    /// Its place at its last durable command.
     pub place: Place,
-    /// The game's part.
+    /// The game's state.
     pub game: Value,
 }
 
@@ -53,7 +53,7 @@ pub struct StoredOutcome {
     pub effects: String,
 }
 
-/// A place at a time.
+/// A place: an island, and a position at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// On which island.
@@ -76,7 +76,7 @@ pub struct PlaceDocument {
 /// The document of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameDocument {
-    /// Who bears it.
+    /// The avatar that bears the name.
     pub avatar: EntityId,
     /// Of the token that opens it. `None` in documents of schema 1 only: the next login binds them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,7 +145,7 @@ impl<'de> Deserialize<'de> for ChainHash {
     }
 }
 
-/// What an avatar's document says to a command's number.
+/// How a command's number relates to an avatar's document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SequenceCheck {
     /// It is the next one: to be decided.
@@ -175,7 +175,7 @@ impl AvatarDocument {
         }
     }
 
-    /// What it says to a command's number.
+    /// How a command's number relates to it.
     pub fn check(&self, sequence: Sequence, payload: &[u8]) -> SequenceCheck {
         if sequence > self.sequence.next() {
             return SequenceCheck::OutOfOrder;

@@ -1,4 +1,5 @@
-//! Lines that were said, and a bounded memory of who said what: what rooms and mailboxes have in common.
+//! Lines that were said, and a bounded memory of the last number of each speaker: what rooms and mailboxes have in
+//! common.
 
 use pelago_model::{EntityId, Epoch, IslandTime, WorldTime};
 use serde::{Deserialize, Serialize};
@@ -17,9 +18,9 @@ pub const SPEAKER_MEMORY_MS: i64 = 15_000;
 pub struct Line {
     /// Its number: one more than that of the line before.
     pub number: u64,
-    /// Who said it.
+    /// The avatar that said it.
     pub avatar: EntityId,
-    /// The name of whoever said it.
+    /// The name of that avatar.
     pub name: String,
     /// What.
     pub text: String,
@@ -27,7 +28,7 @@ pub struct Line {
     pub at: IslandTime,
 }
 
-/// Who speaks, stamped by the lane: with the document, the identity of what is said.
+/// The speaker and number of a line, stamped by the lane: together with the document they identify the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Speaker {
     /// The avatar.
@@ -51,7 +52,7 @@ pub struct LastSaid {
     pub until: WorldTime,
 }
 
-/// What a document says to somebody who wants to say something.
+/// How a line relates to what the document remembers of its speaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpeechCheck {
     /// It is new.
@@ -64,7 +65,7 @@ pub enum SpeechCheck {
     Busy,
 }
 
-/// Who spoke lately.
+/// The avatars that spoke lately.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Speakers(BTreeMap<EntityId, LastSaid>);
@@ -128,7 +129,7 @@ mod tests {
         speakers.remember(&speaker(1, 1, 5), NOW);
         for later in 0..30 {
             let now = NOW.plus(later * 1000);
-            // Somebody else speaks, and whoever may be forgotten is.
+            // Somebody else speaks, and speakers that may be forgotten are.
             speakers.remember(&Speaker { asked: now, ..speaker(2, 1, 1 + later as u64) }, now);
             let check = speakers.check(&speaker(1, 1, 5), now);
             assert!(matches!(check, SpeechCheck::Known | SpeechCheck::Stale), "{later} s");

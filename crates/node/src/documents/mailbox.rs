@@ -9,14 +9,14 @@ use std::collections::VecDeque;
 /// The schema version of mailbox documents.
 pub const MAILBOX_SCHEMA: u16 = 1;
 
-/// What was whispered to an avatar.
+/// The document of a mailbox: whispers to an avatar.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MailboxDocument {
     /// The number of the next line.
     pub next: u64,
     /// At most [`MAX_CHAT_LINES`], oldest first.
     pub lines: VecDeque<Line>,
-    /// Who spoke lately.
+    /// The avatars that spoke lately.
     pub speakers: Speakers,
 }
 

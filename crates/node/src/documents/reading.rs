@@ -1,7 +1,7 @@
 //! Reading documents: every version up to this build's own is understood, a newer one is left alone.
 //!
-//! During a rollout, or after one that was taken back, documents may be met that a newer build has written. Whoever reads
-//! one gets an error instead of a value, and so has nothing that it could write back.
+//! During a rollout, or after one that was taken back, documents may be met that a newer build has written. A build
+//! that reads such a document gets an error instead of a value, and so has nothing that it could write back.
 
 use pelago_game::json;
 use pelago_model::Document;
@@ -21,7 +21,7 @@ impl Stored for serde_json::Value {
     const SCHEMA: u16 = u16::MAX;
 }
 
-/// Why a document has no value for this build. Nothing may be written in its place.
+/// Why a document has no value for this build. The document must not be replaced.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// A newer build has written it: this one has to be updated.

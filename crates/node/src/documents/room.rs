@@ -16,7 +16,7 @@ pub struct RoomDocument {
     pub next: u64,
     /// The last [`MAX_CHAT_LINES`], oldest first.
     pub lines: VecDeque<Line>,
-    /// Who spoke lately.
+    /// The avatars that spoke lately.
     pub speakers: Speakers,
 }
 

@@ -9,10 +9,10 @@ use std::fmt;
 /// Keeps these hashes apart from all others of the same bytes.
 const CONTEXT: &str = "pelago 2026 token of a name";
 
-/// What a document remembers of a token. Written as 64 hexadecimal digits, shown as nothing.
+/// The hash by which a document remembers a token. Written as 64 hexadecimal digits, shown as nothing.
 ///
-/// It is `blake3::derive_key(CONTEXT, name length u64 LE | name | token)`, so that two names with one token look
-/// like strangers. Tokens are random: a slow hash would add nothing but work for whoever floods us.
+/// It is `blake3::derive_key(CONTEXT, name length u64 LE | name | token)`, so that two names with one token look like
+/// strangers. Tokens are random: a slow hash would add nothing but work that a flood of logins could cause.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TokenHash(Hash);
 

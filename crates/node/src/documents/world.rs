@@ -18,7 +18,7 @@ pub struct WorldDocument {
     pub epoch_unix_ms: i64,
     /// From which durable turns get their randomness, 64 hexadecimal digits.
     pub secret: String,
-    /// Where new avatars appear.
+    /// The island on which new avatars appear.
     pub home: IslandId,
 }
 

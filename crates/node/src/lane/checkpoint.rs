@@ -8,7 +8,7 @@ use pelago_game::json;
 use pelago_model::{CommitOutcome, Document, EntityId, Epoch, Key, Transaction, WorldTime, Write};
 use pelago_world::ClientId;
 
-/// How long after a checkpoint that was still under way the next is tried, in ms.
+/// The pause before the next checkpoint is tried if one was still under way, in ms.
 const CHECKPOINT_RETRY_MS: i64 = 500;
 
 impl Lane {

@@ -1,4 +1,4 @@
-//! What can wake a lane, and what it asks for.
+//! Inputs and effects of a lane.
 
 use crate::call::{CallResult, Caller, OutgoingCall, Reply};
 use crate::client_event::ClientEvent;
@@ -12,7 +12,7 @@ use pelago_wire::frame::{Frame, Snapshot};
 use pelago_world::ClientId;
 use std::sync::Arc;
 
-/// What can wake a lane.
+/// Inputs of a lane.
 #[derive(Debug)]
 pub enum LaneInput {
     /// A session begins here.
@@ -76,9 +76,9 @@ pub enum LaneInput {
     },
     /// A call for somebody on this lane.
     Call {
-        /// Who waits for the answer.
+        /// The caller that waits for the answer.
         caller: Caller,
-        /// What is asked.
+        /// The question.
         call: LaneCall,
     },
     /// A call of this lane has ended.
@@ -101,7 +101,7 @@ pub enum LaneInput {
     Wake,
 }
 
-/// What a lane asks for.
+/// Effects of a lane.
 #[derive(Debug)]
 pub enum LaneEffect {
     /// To write whole messages to a client.
@@ -164,7 +164,7 @@ pub enum LaneEffect {
     },
     /// The answer to a call that came.
     Reply {
-        /// Who waits for it.
+        /// The caller that waits for it.
         caller: Caller,
         /// The answer.
         reply: Reply,

@@ -68,7 +68,7 @@ impl Lane {
         };
         self.delivery.join(client, tick);
         self.send(client, server_message::Body::Refused(refused), effects);
-        self.delivery.part(client);
+        self.delivery.leave(client);
         effects.push(LaneEffect::Close { client });
     }
 
@@ -119,7 +119,7 @@ impl Lane {
                 self.stop_listening(real.island);
             }
         }
-        for channel in self.delivery.part(client) {
+        for channel in self.delivery.leave(client) {
             self.let_go(channel, effects);
         }
     }

@@ -1,4 +1,4 @@
-//! What is published on the channels in sight: by this lane, by its siblings, by other nodes, by stewards.
+//! Streams: what is published on the channels in sight, by this lane, by its siblings, by other nodes, by stewards.
 
 use super::introductions::{End, Unknown};
 use super::{Lane, LaneEffect, Request};
@@ -133,7 +133,7 @@ impl Lane {
         if !self.delivery.is_watched(channel) {
             return self.introductions.void(channel);
         }
-        // What is known of other nodes is of an earlier reading, and may have a gap since.
+        // The ghosts of other nodes are of an earlier subscription, and may have a gap since.
         let streams = self.ghosts.streams_of(channel);
         for stream in streams.filter(|stream| !self.is_own(*stream)).collect::<Vec<_>>() {
             self.drop_stream(stream);
@@ -245,8 +245,8 @@ impl Lane {
     fn read_chunk(&mut self, channel: ChannelId, effects: &mut Vec<LaneEffect>) {
         if self.delivery.is_watched(channel) {
             let request = self.requests.begin(Request::ReadChunk(channel));
-            let key = |part| Key::chunk_page(channel.island, channel.chunk, part);
-            let keys = parts(&self.config.lands, channel).map(key).collect();
+            let key = |page| Key::chunk_page(channel.island, channel.chunk, page);
+            let keys = pages(&self.config.lands, channel).map(key).collect();
             effects.push(LaneEffect::Load { request, keys });
         }
     }
@@ -258,22 +258,22 @@ impl Lane {
         channel: ChannelId,
         documents: Option<&[Document]>,
     ) {
-        // Again with the next sweep: at once it would go round as fast as the store fails.
+        // It is read again with the next sweep: at once, it would be read as often as the store can fail.
         let Some(documents) = documents else { return self.objects.read_failed(channel, now) };
         let game = &*self.config.game;
-        let parts = parts(&self.config.lands, channel).zip(documents);
-        let read = parts.map(|(part, it)| (part, it.revision, objects_of(game, part, it)));
+        let pages = pages(&self.config.lands, channel).zip(documents);
+        let read = pages.map(|(page, it)| (page, it.revision, objects_of(game, page, it)));
         if self.objects.read(channel, read, now) {
             self.delivery.objects_replaced(channel);
         }
     }
 }
 
-/// The parts of a channel's chunk, each of which is a document.
-fn parts(
+/// The pages of a channel's chunk, each of which is a document.
+fn pages(
     lands: &BTreeMap<IslandId, Arc<Land>>,
     channel: ChannelId,
 ) -> impl Iterator<Item = ChunkPage> {
     let ChannelId { island, chunk, .. } = channel;
-    lands.get(&island).into_iter().flat_map(move |land| land.parts(chunk))
+    lands.get(&island).into_iter().flat_map(move |land| land.pages(chunk))
 }

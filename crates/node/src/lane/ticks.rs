@@ -52,7 +52,7 @@ impl Lane {
         }
     }
 
-    /// Hands what was published to whoever reads it. What this lane reads of itself it takes in at once.
+    /// Hands frames to their readers. Frames that this lane reads itself it takes in at once.
     fn distribute(&mut self, published: Published, effects: &mut Vec<LaneEffect>) {
         let own = self.config.lane;
         let Published { mut frames, snapshots } = published;

@@ -46,7 +46,7 @@ impl NodeMachine {
         }
     }
 
-    /// Takes one input, and appends what follows to `out`. An input of another machine is none of its business.
+    /// Takes one input, and appends what follows to `out`. An input of another machine is ignored.
     pub fn handle(
         &mut self,
         now: WorldTime,

@@ -1,4 +1,4 @@
-//! All machines of a node with their mailboxes. Whoever drives them chooses whose mailbox is served next.
+//! All machines of a node with their mailboxes. The caller chooses whose mailbox is served next.
 
 use super::{NodeConfig, NodeMachine};
 use crate::call::OutgoingCall;
@@ -20,7 +20,7 @@ struct Seat {
     waking: bool,
 }
 
-/// A node: its machines, their mailboxes, and who is on which lane.
+/// A node: its machines, their mailboxes, and the lane of each client.
 pub struct Node {
     composer: Composer,
     directory: Directory,
@@ -49,7 +49,7 @@ impl Node {
         }
     }
 
-    /// Tells it who is in the cluster.
+    /// Tells it the members of the cluster.
     pub fn set_members(&mut self, now: WorldTime, members: Vec<Member>) {
         self.directory = Directory::new(&members);
         self.put(now, MachineInput::Links(LinksInput::Book(members)), &mut Vec::new());
@@ -59,7 +59,7 @@ impl Node {
     /// wait in its socket.
     ///
     /// # Errors
-    /// What has to wait.
+    /// An input for which there is no room yet.
     pub fn tell(
         &mut self,
         now: WorldTime,
@@ -130,7 +130,7 @@ impl Node {
         }
     }
 
-    /// What comes of machines is never a message of a socket.
+    /// Outputs of machines are never messages of a socket.
     fn put(&mut self, now: WorldTime, input: MachineInput, effects: &mut Vec<ShellEffect>) {
         let waits = self.try_put(now, input, effects);
         debug_assert!(waits.is_ok(), "only sockets wait");
@@ -258,7 +258,7 @@ impl Node {
         self.seats.values().map(|seat| (&seat.machine, &seat.mailbox))
     }
 
-    /// Who serves what, as this node knows it.
+    /// The directory, as this node knows it.
     pub fn directory(&self) -> &Directory {
         &self.directory
     }

@@ -22,13 +22,13 @@ pub const MAX_BATCH_TURNS: usize = (MAX_TRANSACTION_DOCUMENTS - 1) / 2;
 /// How often a turn is tried again after a conflict or an unknown outcome.
 pub const MAX_ATTEMPTS: usize = 16;
 
-/// What has to happen next for a batch.
+/// The next step of a batch.
 pub(super) enum Step {
     /// These documents are wanted first.
     Load(Vec<Key>),
     /// The turns are to be decided.
     Run(Run),
-    /// What was decided is to be committed.
+    /// The decisions are to be committed.
     Commit(Transaction),
     /// All turns were refused, or known before, or none is left.
     Finish,
@@ -45,9 +45,9 @@ pub(super) struct Batch {
     runs: usize,
     /// When the run that is out was handed out.
     running_since: Option<WorldTime>,
-    /// What the last run decided, by its place in `turns`.
+    /// The decisions of the last run, by index in `turns`.
     decisions: Vec<Decision>,
-    /// Which documents each turn touched, by its place in `turns`.
+    /// The documents that each turn touched, by index in `turns`.
     touched: Vec<BTreeSet<Key>>,
     written: BTreeMap<Key, Document>,
 }

@@ -200,7 +200,7 @@ fn run_granting(
     Ok(Decision::Granted(result, notify))
 }
 
-/// Runs a rule; what becomes of the game's part of the avatar is in `avatar` afterwards.
+/// Runs a rule. The new game state of the avatar is in `avatar` afterwards.
 fn run_rule(
     config: &StewardConfig,
     actor: &Actor,
@@ -243,7 +243,7 @@ fn apply(
     if draft.apply(checks, writes) { Ok(()) } else { Err(Decision::Full) }
 }
 
-/// What whoever plays the avatar is told: what it got, and its state after so many commands.
+/// The notice for the player of the avatar: what the avatar got, and its state after so many commands.
 fn notify(config: &StewardConfig, avatar: &Holder, effects: &str) -> Box<Notice> {
     let Holder { id, document, .. } = avatar;
     let view = config.game.player_view(&document.game);

@@ -1,8 +1,8 @@
 //! A run: the turns of a batch, decided one after the other over documents in memory.
 //!
-//! A run owns all that it needs, because it is handed out: whoever runs it may be another thread, and a rule that does not
-//! return must not hold up the steward. What it owns is shared (documents and turns are reference counts), so that nothing
-//! of any size is copied on the way out or back.
+//! A run owns all that it needs, because it is handed out: it may be run on another thread, since a rule that does not
+//! return must not hold up the steward. What it owns is shared (documents and turns are reference counts), so that
+//! nothing of any size is copied on the way out or back.
 
 use super::config::StewardConfig;
 use super::decide::{Decision, decide};

@@ -157,7 +157,7 @@ impl Steward {
         self.abandon(cx, key, (Level::Warn, text), &unavailable());
     }
 
-    /// What ended is not what was begun: a bug of whoever carries it out.
+    /// The completion does not fit the request: a bug of the shell that carries requests out.
     fn confused(&mut self, cx: &mut ServiceContext<'_>, key: &Key) {
         let text = "something else ended than was begun for a batch";
         self.abandon(cx, key, (Level::Error, text), &Refusal::internal());

@@ -7,7 +7,7 @@ use pelago_game::{Game, Refusal};
 use pelago_model::{EntityId, Key, WorldTime};
 use std::sync::Arc;
 
-/// What is to be decided. It is shared between the steward and the run that decides it.
+/// A turn that is to be decided. The steward and the run that decides it share it.
 #[derive(Clone, Debug)]
 pub(super) struct Turn {
     pub(super) call: Arc<StewardCall>,
@@ -24,7 +24,7 @@ impl Turn {
         }
     }
 
-    /// The documents that it will surely want.
+    /// The documents that the turn is known to need.
     pub(super) fn keys(&self, game: &dyn Game) -> Vec<Key> {
         let mut keys = match &*self.call {
             StewardCall::Command(command) => game.keys(&command.actor, &command.payload),
@@ -35,7 +35,8 @@ impl Turn {
     }
 }
 
-/// A turn, and who waits for its answer. It stays with the steward while the turn is being decided elsewhere.
+/// A turn, and the caller that waits for its answer. It stays with the steward while the turn is being decided
+/// elsewhere.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) turn: Turn,

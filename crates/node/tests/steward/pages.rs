@@ -123,7 +123,7 @@ impl World {
     /// What the documents say; each of them is small.
     fn stored(&self) -> BTreeMap<u16, (Revision, Bytes)> {
         let mut stored = BTreeMap::new();
-        for page in self.stewards.land.parts(self.chunk) {
+        for page in self.stewards.land.pages(self.chunk) {
             let key = Key::chunk_page(ISLAND, self.chunk, page);
             let document = self.stewards.store.get(&key);
             assert!(document.value.as_ref().map_or(0, Bytes::len) <= MAX_CHUNK_DOCUMENT_BYTES);
@@ -147,7 +147,7 @@ fn payloads(objects: BTreeMap<u16, (Revision, Bytes)>) -> BTreeMap<u16, Bytes> {
 fn whoever_reads_a_chunk_is_told_of_every_page_of_it_in_one_order() {
     let mut world = World::new();
     let slots = world.slots();
-    assert!(slots > 200 && world.stewards.land.parts(world.chunk).count() > 6);
+    assert!(slots > 200 && world.stewards.land.pages(world.chunk).count() > 6);
     let mut effects = VecDeque::new();
     for slot in 0..slots {
         effects.extend(world.gather(0, 1 + u64::from(slot) % AVATARS, slot));

@@ -14,7 +14,7 @@ pub struct InProcessBook(Arc<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// Guards who is in it.
+    /// Guards the members.
     members: Mutex<BTreeMap<NodeId, Entry>>,
     view: watch::Sender<BookView>,
 }

@@ -1,4 +1,4 @@
-//! The task that keeps a node in the address book, and tells the node who else is there.
+//! The task that keeps a node in the address book, and tells the node of the other members.
 
 use super::{AddressBook, BookView, Lease};
 use pelago_cluster::Member;
@@ -29,7 +29,7 @@ pub(crate) struct Standing {
     pub(crate) members: AtomicUsize,
 }
 
-/// Keeps `member` registered, and hands on who is there, whenever that changes. Never ends.
+/// Keeps `member` registered, and hands on the list of members whenever it changes. It never ends.
 pub(crate) async fn run(
     book: Arc<dyn AddressBook>,
     member: Member,
@@ -42,7 +42,7 @@ pub(crate) async fn run(
     }
 }
 
-/// What does not happen.
+/// An outcome that does not happen.
 enum Never {}
 
 async fn register(book: &dyn AddressBook, member: &Member, standing: &Standing) -> Never {
@@ -91,7 +91,7 @@ async fn watch(
                 break;
             }
         }
-        // Whoever told has gone. What is known remains in force.
+        // The sender of changes has gone. The members that are known remain in force.
         standing.fresh.store(false, Relaxed);
         pause.wait().await;
     }

@@ -87,14 +87,14 @@ pub(crate) async fn run(desk: Desk, Questions(mut mailbox): Questions) {
         tokio::select! {
             asked = mailbox.recv() => {
                 let Some(Asked { question, answer }) = asked else {
-                    // Nobody holds a handle any more; whoever owns the node still may.
+                    // No handle is left; the owner of the node may still ask.
                     return std::future::pending().await;
                 };
                 if let Question::Grant(grant) = question {
                     let (shared, clock) = (desk.shared.clone(), desk.clock);
                     grants.spawn(async move {
                         let granted = grant_now(&shared, clock, grant).await;
-                        // Whoever asked may have gone.
+                        // The asker may have gone.
                         drop(answer.send(json(&granted)));
                     });
                 } else {
@@ -266,7 +266,7 @@ fn held(lane: Option<u8>, sizes: &Mutex<Vec<Size>>) -> Vec<HeldAnswer> {
     locked(sizes).iter().map(answer).collect()
 }
 
-/// What is kept under these locks is replaced whole.
+/// Values under these locks are replaced whole.
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

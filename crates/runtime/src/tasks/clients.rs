@@ -76,7 +76,7 @@ async fn serve(
         tell(ClientEvent::Violated(violation)).await;
         connection.closed(FAREWELL_TIMEOUT).await;
     }
-    // First it is taken out: whoever gives it a lane from now on sees that it is gone.
+    // First it is taken out, so that a task that gives it a lane from now on sees that it is gone.
     shared.disconnected(client);
     tell(ClientEvent::Disconnected).await;
     if lane.get().is_some() {

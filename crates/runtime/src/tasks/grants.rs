@@ -19,10 +19,10 @@ const CALL_MS: u32 = 5000;
 /// How long a node may take, longer than the call between nodes; then nobody knows how it ended.
 const GRANT_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Those who wait for the end of a grant.
+/// Callers that wait for the end of a grant.
 #[derive(Default)]
 pub(crate) struct Grants {
-    /// Guards who waits, by the number of the request.
+    /// Guards the callers that wait, by the number of the request.
     waiting: Mutex<HashMap<u64, oneshot::Sender<CallResult>>>,
 }
 
@@ -44,12 +44,12 @@ impl Grants {
 }
 
 impl Shared {
-    /// Whoever asked for a grant is told how it ended.
+    /// The operator who asked for a grant is told how it ended.
     pub(super) fn answer_operator(&self, effect: ShellEffect) {
         if let ShellEffect::OperatorAnswered { number, result } = effect
             && let Some(waiting) = self.grants.end(number)
         {
-            // Whoever asked may have gone.
+            // The asker may have gone.
             drop(waiting.send(result));
         }
     }

@@ -1,6 +1,6 @@
 //! The mailboxes of a node's machines, and the ways into them.
 //!
-//! Only sockets wait for a place in a mailbox. What a full mailbox does with everything else is decided by
+//! Only sockets wait for room in a mailbox. What a full mailbox does with everything else is decided by
 //! `pelago_node::mailbox`, the same in the simulator.
 
 use crate::clock::WorldClock;
@@ -28,7 +28,7 @@ struct Slot {
 pub(crate) struct Post {
     clock: Arc<WorldClock>,
     composer: Composer,
-    /// Guards who serves what; replaced whole when the address book changes.
+    /// Guards the directory, which is replaced whole when the address book changes.
     directory: Mutex<Arc<Directory>>,
     boxes: BTreeMap<MachineId, Slot>,
 }
@@ -54,12 +54,12 @@ impl Post {
         &self.composer
     }
 
-    /// Who serves what, by the address book as it was told last.
+    /// The directory, by the address book as it was told last.
     pub(crate) fn directory(&self) -> Arc<Directory> {
         self.directory.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Tells the node who is in the cluster.
+    /// Tells the node the members of the cluster.
     pub(crate) fn set_members(&self, members: Vec<Member>) {
         let directory = Arc::new(Directory::new(&members));
         *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = directory;

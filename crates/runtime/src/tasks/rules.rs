@@ -31,9 +31,9 @@ impl Rules {
         (Self { runs }, lives)
     }
 
-    /// Runs rules after those that it has already. There are never more than services have turns under way.
+    /// Runs rules after those that wait already. Their number is bounded by the batches that services have under way.
     pub(super) fn run(&self, machine: MachineId, request: RequestId, run: RuleRun) {
-        // Without its thread the node ends.
+        // If its thread has ended, the node ends, too.
         drop(self.runs.send((machine, request, run)));
     }
 }

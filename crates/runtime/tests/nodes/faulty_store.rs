@@ -29,13 +29,13 @@ enum Trouble {
 type Held = Box<dyn FnOnce(&Memory) + Send>;
 
 /// A store in trouble, as it is told.
-struct Troubled {
+struct FaultyStore {
     documents: Arc<Memory>,
     state: Arc<Mutex<(Trouble, Vec<Held>)>>,
     runtime: Handle,
 }
 
-impl Troubled {
+impl FaultyStore {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             documents: Arc::default(),
@@ -73,7 +73,7 @@ impl Troubled {
     }
 }
 
-impl StoreLayer for Troubled {
+impl StoreLayer for FaultyStore {
     fn beneath(&self) -> &dyn Store {
         &*self.documents
     }
@@ -109,8 +109,8 @@ async fn durable(who: &mut Player) -> String {
 }
 
 /// People play on while the store is in trouble for a while, then everything is as before.
-async fn weathers(trouble: Trouble, time: Duration) {
-    let store = Troubled::new();
+async fn outlasts(trouble: Trouble, time: Duration) {
+    let store = FaultyStore::new();
     let cluster = Cluster::start(store.clone()).await;
     let addresses = cluster.addresses();
     let mut anna = Player::arrive(&addresses[0], "Anna").await;
@@ -165,20 +165,20 @@ async fn weathers(trouble: Trouble, time: Duration) {
 
 #[tokio::test]
 async fn people_play_on_while_the_store_is_a_hundred_times_slower() {
-    weathers(Trouble::Slow(Duration::from_millis(500)), Duration::from_secs(10)).await;
+    outlasts(Trouble::Slow(Duration::from_millis(500)), Duration::from_secs(10)).await;
 }
 
 #[tokio::test]
 async fn people_play_on_while_the_store_takes_longer_than_anybody_waits() {
-    weathers(Trouble::Slow(Duration::from_secs(7)), Duration::from_secs(15)).await;
+    outlasts(Trouble::Slow(Duration::from_secs(7)), Duration::from_secs(15)).await;
 }
 
 #[tokio::test]
 async fn people_play_on_while_the_store_is_read_only_or_full() {
-    weathers(Trouble::ReadOnly, Duration::from_secs(10)).await;
+    outlasts(Trouble::ReadOnly, Duration::from_secs(10)).await;
 }
 
 #[tokio::test]
 async fn people_play_on_while_the_store_is_gone_for_half_a_minute() {
-    weathers(Trouble::Gone, Duration::from_secs(30)).await;
+    outlasts(Trouble::Gone, Duration::from_secs(30)).await;
 }

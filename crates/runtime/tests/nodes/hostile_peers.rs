@@ -29,7 +29,7 @@ fn hello(node: u32, oldest: u32, newest: u32) -> BytesMut {
         newest_version: newest,
         node,
         incarnation: 1,
-        build: "rude".to_owned(),
+        build: "hostile".to_owned(),
     }))
 }
 

@@ -80,7 +80,7 @@ enum TransportArgument {
     Wss,
 }
 
-/// Whom to trust. Nobody is trusted who was not named.
+/// Whom to trust. No other server is trusted.
 fn trust(arguments: &BotsArguments) -> Result<Trust> {
     match (&arguments.ca, arguments.fingerprint) {
         (Some(file), _) => Trust::certificates(file).context("--ca"),

@@ -163,7 +163,7 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
     let mut server = tokio::spawn(api::serve(listener, router, http_tls, reserve, time, stop));
     let mut sink = sink.map(|sink| tokio::spawn(sink.run(stopping.subscribe())));
     nodes.wait_until_ready().await?;
-    // Whoever reads the announcement may signal at once.
+    // A program that reads the announcement may send a signal at once.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     announce(&arguments, &nodes.nodes, http_address, tls.as_ref());

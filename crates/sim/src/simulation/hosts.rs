@@ -40,7 +40,7 @@ impl Simulation {
         }
     }
 
-    /// Everybody who has ever lived here stays in the book: it learns of deaths later than links do.
+    /// Every node that has ever lived here stays in the book, which learns of deaths later than links do.
     pub(super) fn book(&self) -> Vec<Member> {
         self.nodes
             .iter()
@@ -96,7 +96,7 @@ impl Simulation {
         self.serve(id);
     }
 
-    /// A write has blocked: whoever wrote knows it before anything else.
+    /// A write has blocked: the machine that wrote knows it before anything else.
     fn at_once(&mut self, id: NodeId, input: MachineInput) {
         let (now, mut effects) = (self.time_at(id), Vec::new());
         if let Some(node) = self.nodes.get_mut(&id).and_then(|host| host.node.as_mut()) {
@@ -179,7 +179,7 @@ impl Simulation {
 
     pub(super) fn perform(&mut self, id: NodeId, effects: Vec<ShellEffect>) {
         let Some(life) = self.nodes.get(&id).map(|host| host.config.incarnation) else { return };
-        // Whoever writes more than a link carries learns of it when it has written all.
+        // A node that writes more than a link carries learns of it when it has written everything.
         let mut full = Vec::new();
         for effect in effects {
             match effect {

@@ -1,5 +1,5 @@
-//! An operator who grants things: each is asked for until it is answered, often at several nodes at once, and now and then
-//! once more after it was.
+//! An operator who grants things. Each grant is asked for until it is answered, often at several nodes at once, and now
+//! and then once more afterwards.
 
 use super::{Event, REST_MS, Simulation};
 use crate::violation::{Invariant, Violation};

@@ -34,7 +34,7 @@ impl Simulation {
                 }
             }
             Fault::Partition { one, other, for_ms } => {
-                self.part(self.node(one), self.node(other), for_ms);
+                self.partition(self.node(one), self.node(other), for_ms);
             }
             Fault::Crash { node, back_ms } => {
                 let node = self.node(node);
@@ -159,7 +159,7 @@ impl Simulation {
     }
 
     /// Two nodes cannot hear each other for a while.
-    fn part(&mut self, one: NodeId, other: NodeId, for_ms: u32) {
+    fn partition(&mut self, one: NodeId, other: NodeId, for_ms: u32) {
         if one == other {
             return;
         }
@@ -178,7 +178,7 @@ impl Simulation {
         let old = self.players[whose].node;
         if old != node && hidden_ms > 0 {
             // The old session's node does not hear of it for a while.
-            self.part(old, node, hidden_ms);
+            self.partition(old, node, hidden_ms);
         }
         let numbers = (self.setup.seed, (u64::from(number) << 16) + 0xffff);
         let twin = self.newcomer(self.players[whose].name.clone(), node, numbers);
@@ -198,7 +198,7 @@ impl Simulation {
         Player::new(name, &nodes, self.now, numbers, self.setup.client_sabotage)
     }
 
-    /// What was found in the middle of a fault.
+    /// A violation that was found in the middle of a fault.
     fn note(&mut self, done: Result<(), Violation>) {
         if let Err(violation) = done {
             self.found.get_or_insert(violation);

@@ -39,7 +39,7 @@ impl<'a> Plan<'a> {
 /// What happens while an archive is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// It has come so far. Whoever is told may take his time: nobody waits but this archive.
+    /// It has come so far. The receiver may take its time: nothing waits for it but this archive.
     Progress(Progress),
     /// It goes on after so many parts that are there.
     Resumed(usize),
@@ -196,7 +196,7 @@ impl<'a> Run<'a> {
     /// Reads everything, and what changes meanwhile.
     fn gather(&mut self) -> Result<(), BackupError> {
         let mut after = self.manifest.scanned().cloned();
-        // Whoever goes on hears at once that the feed has forgotten.
+        // A backup that goes on hears at once that the feed has forgotten.
         self.follow(after.as_ref())?;
         loop {
             let part = self.scan(&mut after)?;

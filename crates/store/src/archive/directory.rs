@@ -74,7 +74,7 @@ impl Directory {
     }
 }
 
-/// Whether there is nothing but what one leaves who died before there was a manifest.
+/// Whether there is nothing but what a process leaves that died before there was a manifest.
 fn check_empty(path: &Path) -> Result<(), ClaimError> {
     let failed = |error| ClaimError::File(path.to_owned(), error);
     for entry in fs::read_dir(path).map_err(failed)? {

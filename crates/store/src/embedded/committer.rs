@@ -65,7 +65,7 @@ where
             self.tally.group(askers.len());
             (self.write)(&decided.changed)
         };
-        // Conflicts, too, are answered only now: who reads after one must find the newer document.
+        // Conflicts, too, are answered only now: a caller that reads after one must find the newer document.
         for (asker, outcome) in askers.into_iter().zip(outcomes) {
             if written.is_ok() || outcome != CommitOutcome::Committed {
                 asker.answer(outcome);
@@ -136,7 +136,7 @@ mod tests {
         });
         let _ = std::panic::catch_unwind(run);
         drop(waiting);
-        // What comes after the thread has ended comes back to the sender, who drops it.
+        // A request that comes after the thread has ended goes back to the sender, which drops it.
         drop(requests.send(commit(write("a/9", 0), &sender, &tally)));
         drop(sender);
         assert_eq!(tally.read().waiting_bytes, 0);

@@ -52,7 +52,7 @@ fn check_format(directory: &Path) -> Result<(), OpenError> {
         Err(_) if directory.join(DOCUMENTS).exists() => {
             Err(format("has documents, but no file that says their format".to_owned()))
         }
-        // Whoever dies here leaves a whole file or none, never an empty one that the next start would refuse.
+        // A process that dies here leaves a whole file or none, never an empty one that the next start would refuse.
         Err(_) => replace(&directory.join("format"), FORMAT.as_bytes())
             .map_err(|error| format(error.to_string())),
     }

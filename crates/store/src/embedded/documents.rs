@@ -19,8 +19,8 @@ use std::sync::Arc;
 /// written again and again, are most of them; an eighth of fjall's default is an eighth of the memory they take.
 const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Bytes of blocks of files that are kept in memory. What is watched is kept by who watches it, and the kernel keeps the
-/// files: a larger cache mostly holds what nobody reads twice.
+/// Bytes of blocks of files that are kept in memory. Lanes keep the documents that they watch, and the kernel keeps the
+/// files: a larger cache would mostly hold what is not read twice.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// An open database. When its last clone goes, the directory is free.

@@ -5,8 +5,8 @@
 //! is read where the documents are, and a change that a later one has overtaken is left out. The oldest entries go when
 //! more than [`MAX_CHANGES`] changes are kept, never the last one, which says where to go on.
 //!
-//! The earliest builds had another keyspace, `feed`, with the documents in it. Numbers go on beyond its own, so that whoever
-//! followed it is told that changes were forgotten; it is deleted once they have.
+//! The earliest builds had another keyspace, `feed`, with the documents in it. Numbers go on beyond its own, so that
+//! its followers are told that changes were forgotten; it is deleted once they have been told.
 
 use super::directory;
 use super::unread;
@@ -89,7 +89,8 @@ impl Feed {
             batch.remove(&self.keyspace, oldest.to_be_bytes());
             // Only this thread writes here, so that nothing is seen half. What was removed earlier lies before.
             oldest = match self.keyspace.range((oldest + 1).to_be_bytes()..).next() {
-                // What has no number is none of ours: who needs what stands before `newest` reads the world.
+                // Entries without a number are not ours: a follower that needs what stands before `newest` reads the
+                // world.
                 Some(entry) => number(&entry.key()?).unwrap_or(newest),
                 None => newest,
             };

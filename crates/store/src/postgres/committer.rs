@@ -14,9 +14,9 @@
 //!
 //! Rows of documents that were only checked and are absent stay, with revision 0.
 
+use super::connector::{Connector, Purpose};
 use super::errors::{Failure, Remedy};
 use super::feed::Feed;
-use super::link::{Link, Purpose};
 use super::loads::read;
 use super::rows::revision;
 use super::session::{Session, Statements};
@@ -43,7 +43,8 @@ const MAX_TRIES: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 
 /// Not even the timeout of statements may end the wait for standbys: it would make visible to everybody what those do
-/// not have. Who waits here gives up by itself; the documents stay locked and as they were until the standbys answer.
+/// not have. A caller that waits here gives up by itself; the documents stay locked and as they were until the standbys
+/// answer.
 const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
 
 /// The keys of the groups that are under way.
@@ -71,7 +72,7 @@ impl Busy {
 pub(super) struct Committer {
     shared: Arc<Shared>,
     feed: Option<Arc<Feed>>,
-    link: Link,
+    connector: Connector,
 }
 
 /// How a group ended, beside being decided and done.
@@ -90,15 +91,15 @@ impl From<Failure> for Ended {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, feed: Option<Arc<Feed>>) -> Self {
-        let link = Link::new(shared.clone(), Purpose::Commit);
-        Self { link, feed, shared }
+        let connector = Connector::new(shared.clone(), Purpose::Commit);
+        Self { connector, feed, shared }
     }
 
     /// Commits until the queue is closed and empty.
     pub(super) async fn run(mut self) {
         while !self.shared.commits.is_done() {
             // Nothing is taken without a connection: it would be kept from others that have one.
-            if self.link.session().await.is_none() {
+            if self.connector.session().await.is_none() {
                 continue;
             }
             let choose = |waiting: &mut VecDeque<Commit>| {
@@ -122,7 +123,9 @@ impl Committer {
         self.shared.tally.group(group.len());
         let mut pause = FIRST_PAUSE;
         for _ in 0..MAX_TRIES {
-            let Some((session, statements)) = self.link.session().await else { return Some(group) };
+            let Some((session, statements)) = self.connector.session().await else {
+                return Some(group);
+            };
             match transact(session, statements, &mut group).await {
                 Ok((outcomes, told)) => {
                     if let Some(feed) = &self.feed {
@@ -133,16 +136,16 @@ impl Committer {
                 }
                 Err(Ended::Unknown(failure, outcomes)) => {
                     tracing::warn!(%failure, transactions = group.len(), "nobody knows how a group of commits ended");
-                    self.link.drop_session();
+                    self.connector.drop_session();
                     self.shared.doubts.raise();
                     answer(group, outcomes);
                     return None;
                 }
                 Err(Ended::Undone(failure)) => match failure.remedy() {
-                    Remedy::Again => {}
+                    Remedy::Retry => {}
                     Remedy::Reconnect => {
                         self.shared.health.is_gone(&failure);
-                        self.link.drop_session();
+                        self.connector.drop_session();
                         return Some(group);
                     }
                     Remedy::GiveUp => {

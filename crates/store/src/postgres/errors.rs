@@ -22,7 +22,7 @@ pub(super) enum Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Remedy {
     /// Others were in the way: try again.
-    Again,
+    Retry,
     /// The connection is of no use any more: try again with another one.
     Reconnect,
     /// The database refuses, and would again.
@@ -33,12 +33,12 @@ impl Failure {
     pub(super) fn remedy(&self) -> Remedy {
         let error = match self {
             Self::Said(error) => error,
-            Self::Raced => return Remedy::Again,
+            Self::Raced => return Remedy::Retry,
             Self::Silent | Self::Odd(_) => return Remedy::Reconnect,
         };
         let Some(code) = error.code() else { return Remedy::Reconnect };
         if is_in_the_way(code) {
-            return Remedy::Again;
+            return Remedy::Retry;
         }
         let reconnect = [
             // A leader that became a standby.

@@ -10,8 +10,8 @@
 //! The oldest changes go when more than `feed_changes` of the address are kept; up to where stands in `pelago_meta`.
 
 use super::Shared;
+use super::connector::{Connector, Purpose};
 use super::errors::{Failure, read_error};
-use super::link::{Link, Purpose};
 use super::rows::document;
 use super::session::Session;
 use crate::{Change, FeedError, FeedPosition, ReadError};
@@ -42,17 +42,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub(super) struct Feed {
     shared: Arc<Shared>,
     /// The connection over which it is read and trimmed, by one at a time.
-    link: Mutex<Link>,
+    connector: Mutex<Connector>,
     /// Changes that this engine has made since it last trimmed.
     told: AtomicU64,
 }
 
 impl Feed {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let link = Mutex::new(Link::new(shared.clone(), Purpose::Read));
+        let connector = Mutex::new(Connector::new(shared.clone(), Purpose::Read));
         // What others left is looked at soon.
         let told = AtomicU64::new(shared.settings.feed_changes);
-        Self { shared, link, told }
+        Self { shared, connector, told }
     }
 
     /// So many changes were made.
@@ -66,10 +66,10 @@ impl Feed {
         after: FeedPosition,
         limit: usize,
     ) -> Result<Vec<Change>, FeedError> {
-        let mut link = self.link.lock().await;
-        let session = session(&mut link).await?;
+        let mut connector = self.connector.lock().await;
+        let session = session(&mut connector).await?;
         let read = read(session, after, limit).await;
-        let (changes, forgotten) = settled(&mut link, read)?;
+        let (changes, forgotten) = settled(&mut connector, read)?;
         if after < forgotten {
             Err(FeedError::Forgotten { oldest: forgotten })
         } else {
@@ -79,10 +79,10 @@ impl Feed {
 
     /// After the last change.
     pub(super) async fn end(&self) -> Result<FeedPosition, ReadError> {
-        let mut link = self.link.lock().await;
-        let session = session(&mut link).await?;
+        let mut connector = self.connector.lock().await;
+        let session = session(&mut connector).await?;
         let end = end(session).await;
-        settled(&mut link, end)
+        settled(&mut connector, end)
     }
 
     /// Deletes the oldest changes, each time this engine has made an eighth of what is kept.
@@ -98,27 +98,27 @@ impl Feed {
     }
 
     async fn trim(&self, keep: u64) {
-        let mut link = self.link.lock().await;
+        let mut connector = self.connector.lock().await;
         // Without a database there is nothing to trim.
-        let Ok(session) = session(&mut link).await else { return };
+        let Ok(session) = session(&mut connector).await else { return };
         let trimmed = trim(session, keep).await;
-        if let Err(error) = settled(&mut link, trimmed) {
+        if let Err(error) = settled(&mut connector, trimmed) {
             tracing::warn!(%error, "the feed could not forget its oldest changes");
         }
     }
 }
 
-async fn session(link: &mut Link) -> Result<&Session, ReadError> {
-    match link.session().await {
+async fn session(connector: &mut Connector) -> Result<&Session, ReadError> {
+    match connector.session().await {
         Some((session, _)) => Ok(session),
         None => Err(ReadError::Engine("the database is gone".to_owned())),
     }
 }
 
-/// What was done over a link. After a failure nobody knows in which state its session is.
-fn settled<T>(link: &mut Link, done: Result<T, Failure>) -> Result<T, ReadError> {
+/// What was done over a connector. After a failure nobody knows in which state its session is.
+fn settled<T>(connector: &mut Connector, done: Result<T, Failure>) -> Result<T, ReadError> {
     done.map_err(|failure| {
-        link.drop_session();
+        connector.drop_session();
         read_error(&failure)
     })
 }

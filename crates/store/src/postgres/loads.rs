@@ -1,8 +1,8 @@
 //! The tasks that read documents: loads that wait are one statement, so that each sees one instant.
 
 use super::Shared;
+use super::connector::{Connector, Purpose};
 use super::errors::{Failure, Remedy, read_error};
-use super::link::{Link, Purpose};
 use super::rows::document;
 use super::session::{Session, Statements};
 use crate::waiting::Load;
@@ -16,24 +16,24 @@ const MAX_KEYS: usize = 1024;
 /// Reads over one connection.
 pub(super) struct Loader {
     shared: Arc<Shared>,
-    link: Link,
+    connector: Connector,
 }
 
 impl Loader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { link: Link::new(shared.clone(), Purpose::Read), shared }
+        Self { connector: Connector::new(shared.clone(), Purpose::Read), shared }
     }
 
     /// Reads until the queue is closed and empty.
     pub(super) async fn run(mut self) {
         while !self.shared.loads.is_done() {
             // Nothing is taken without a connection: it would be kept from others that have one.
-            if self.link.session().await.is_none() {
+            if self.connector.session().await.is_none() {
                 continue;
             }
             let Some(loads) = self.shared.loads.take(choose).await else { return };
             // Meanwhile there may have been reason to doubt that it is the leader's.
-            let Some((session, statements)) = self.link.session().await else {
+            let Some((session, statements)) = self.connector.session().await else {
                 self.shared.loads.put_back(loads);
                 continue;
             };
@@ -50,7 +50,7 @@ impl Loader {
                 }
                 Err(failure) => {
                     self.shared.health.is_gone(&failure);
-                    self.link.drop_session();
+                    self.connector.drop_session();
                     self.shared.loads.put_back(loads);
                 }
             }

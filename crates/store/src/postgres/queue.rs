@@ -27,7 +27,7 @@ impl<T> Default for Queue<T> {
 
 impl<T> Queue<T> {
     /// Adds a request, unless the queue is full or closed: then it comes back. It must be dropped, and so be answered,
-    /// where no lock is held: who is answered may ask again.
+    /// where no lock is held, because a caller that is answered may ask again.
     pub(super) fn push(&self, request: T) -> Option<T> {
         let mut state = self.state();
         if state.closed || state.requests.len() >= MAX_WAITING {

@@ -151,7 +151,8 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    // The error that ends it is seen by who waits for an answer. A notice comes before the answer that it belongs to.
+    // The caller that waits for an answer sees the error that ends it. A notice comes before the answer that it belongs
+    // to.
     while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
         if let AsyncMessage::Notice(notice) = message
             && notice.parsed_severity() == Some(Severity::Warning)

@@ -35,8 +35,8 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// `verify`: the server must have a certificate for its name that comes from a trusted one. Otherwise what passes
-    /// is hidden from who listens, but whoever answers is taken for the server.
+    /// `verify`: the server must have a certificate for its name that comes from a trusted one. Otherwise the traffic
+    /// is hidden from eavesdroppers, but any machine that answers is taken for the server.
     pub(super) fn new(files: &Files, verify: bool) -> Result<Self, String> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -140,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
     }
 }
 
-/// Takes whoever answers for the server; only its signature has to be right.
+/// Takes any machine that answers for the server; only its signature has to be right.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 

@@ -1,6 +1,6 @@
 //! The short names of clients and streams.
 
-/// The place of a client in a lane: a small number, used again.
+/// The seat of a client in a lane: a small number, used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Seat(pub(super) u32);
 

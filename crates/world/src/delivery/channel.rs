@@ -1,4 +1,4 @@
-//! Who watches a channel, and how far everybody knows its streams.
+//! The clients that watch a channel, and how far each knows its streams.
 
 use super::alias::{Alias, Seat, make_stale};
 use std::ops::Range;
@@ -131,7 +131,7 @@ impl Channel {
         self.cells = cells.into_boxed_slice();
     }
 
-    /// Who watches it.
+    /// The clients that watch it.
     pub(super) fn watchers(&self) -> impl Iterator<Item = Seat> + '_ {
         self.seats().iter().map(|seat| Seat(*seat))
     }
@@ -169,7 +169,7 @@ impl Channel {
         }
     }
 
-    /// All who know a stream have missed something of it; names them.
+    /// All clients that know a stream have missed something of it; returns them.
     pub(super) fn make_stale(&mut self, name: u32, mut missed: impl FnMut(Seat)) {
         let Some(aliases) = self.aliases(name) else { return };
         for (seat, alias) in self.column(0).zip(aliases) {

@@ -1,4 +1,4 @@
-//! What goes out to one client.
+//! The output for one client.
 
 use super::ClientId;
 use super::alias::{Alias, Seat};
@@ -17,7 +17,7 @@ pub(super) struct Forward {
     pub(super) seat: Seat,
     /// The client's name of the stream.
     pub(super) alias: u32,
-    /// Its place among the frames of the delivery.
+    /// Its index among the frames of the delivery.
     pub(super) frame: u32,
     /// The sections that belong to it, a bit for each direction.
     pub(super) sections: u8,

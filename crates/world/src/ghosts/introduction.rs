@@ -7,9 +7,9 @@ use pelago_wire::record::Record;
 use std::sync::Arc;
 
 impl Ghosts {
-    /// All that is known of a stream, for a lane that does not know it. It answers no subscription and has no number, so
-    /// that its tick alone tells which frames it includes. `None` of a stream that is not known, and of a node that is out
-    /// of reach: whoever missed that would keep its ghosts for ever.
+    /// All that is known of a stream, for a lane that does not know it. It answers no subscription and has no number,
+    /// so that its tick alone tells which frames it includes. `None` of a stream that is not known, and of a node that
+    /// is out of reach: a lane that missed the loss would keep its ghosts for ever.
     pub fn shared_snapshot(&self, id: StreamId) -> Option<Snapshot> {
         let stream = self.streams.get(id)?;
         if self.lost.contains_key(&id) {
@@ -200,7 +200,7 @@ mod tests {
         let published = publisher.publish(Tick(11));
         assert_eq!((published.frames.len(), published.snapshots.len()), (1, 2));
         assert_eq!(publisher.readers(WEST), (LaneSet::EMPTY, true));
-        // Whoever asks again misses one frame, which its new snapshot includes.
+        // A lane that asks again misses one frame, which its new snapshot includes.
         publisher.subscribe(Reader::Lane(5), WEST, 2);
         publisher.publish(Tick(12));
         assert_eq!(lanes(&publisher), [3]);

@@ -73,7 +73,7 @@ impl Streams {
         Some(&mut streams[place(streams, publisher).ok()?])
     }
 
-    /// Begins a stream, or begins it anew; returns who was in it.
+    /// Begins a stream, or begins it anew; returns the ghosts that were in it.
     pub(super) fn insert(
         &mut self,
         (channel, publisher): StreamId,

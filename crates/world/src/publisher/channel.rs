@@ -7,7 +7,7 @@ use pelago_wire::record::Slot;
 /// Bits of the number of frames with a core: stamps show no more of it.
 const CORE_BITS: u32 = 4;
 
-/// Who reads a channel, and who is in it. There are thousands, with a few of each.
+/// The readers of a channel, and the entities in it. There are thousands of channels, with a few of each.
 #[derive(Debug, Default)]
 pub(super) struct OutChannel {
     /// The lanes of this node that read it.

@@ -7,7 +7,7 @@ use pelago_wire::record::{Record, decode_records};
 use pelago_wire::tick_stamp::TickStamp;
 use std::sync::Arc;
 
-/// Frames that are watched for being given back; those beyond are left to whoever has them.
+/// Frames whose memory is used again once all readers have let go of them; those beyond are freed by their last reader.
 const MAX_LENT: usize = 8192;
 
 /// A record for a channel.

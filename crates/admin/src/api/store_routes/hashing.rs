@@ -1,10 +1,10 @@
 //! The world hash, read behind the answers: it takes as long as reading everything does, and no connection lasts so
 //! long.
 //!
-//! Who asks waits a while for the end, is otherwise told how far it has come and the reading's number, and asks again
-//! with that. Who asks without a number, or with one that nobody knows any more, begins a reading or joins the one that
-//! is under way. Either way it ends after the question: if nothing changed meanwhile, its hash is of the world at the
-//! question, too.
+//! A client that asks waits a while for the end. If that does not come in time, it is told how far the reading has come
+//! and the reading's number, and asks again with that number. A client that asks without a number, or with one that is
+//! forgotten, begins a reading or joins the one that is under way. Either way the reading ends after the question: if
+//! nothing changed meanwhile, its hash is that of the world at the question, too.
 
 use pelago_store::{HashReading, ReadError, Store};
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ pub struct UnderWay {
 struct Reading {
     /// Counts, from 1.
     number: u64,
-    /// Documents that were read. Who reads ends when nobody holds it any more: then the server does.
+    /// Documents that were read. The reader ends when nobody else holds this any more, because then the server ends.
     documents: Arc<AtomicU64>,
     end: Receiver<Option<Result<HashReading, ReadError>>>,
 }
@@ -92,7 +92,7 @@ impl Reading {
         Self { number, documents, end }
     }
 
-    /// Who reads has not told the end, and has not gone away without it.
+    /// The reader has neither told the end nor gone away without telling it.
     fn is_under_way(&self) -> bool {
         self.end.borrow().is_none() && self.end.has_changed().is_ok()
     }

@@ -206,7 +206,7 @@ mod tests {
     /// Longer than a connection lasts.
     const LONG: Duration = Duration::from_millis(2500);
 
-    /// A world of several pages, and whoever reads it through its server.
+    /// A world of several pages, and a reader of it through its server.
     struct Served {
         store: Arc<Memory>,
         remote: Remote,

@@ -1,4 +1,4 @@
-//! `--record`: when how much passed through clients' sockets, into a file.
+//! `--record`: writes into a file how many bytes passed through clients' sockets, and when.
 
 use anyhow::Result;
 use pelago_net::recording::Passage;
@@ -36,15 +36,15 @@ pub(super) async fn record(calls: Arc<dyn AdminCalls>, file: PathBuf) -> Result<
     }
 }
 
-/// What all nodes have recorded, in order. The node's place is in the highest bits of a connection's number.
+/// What all nodes have recorded, in order. The index of the node is in the highest bits of a connection's number.
 async fn recorded(calls: &Arc<dyn AdminCalls>) -> Result<Vec<Passage>, AskError> {
     let mut all = Vec::new();
-    for (place, (node, answer)) in (0u32..).zip(ask_all(calls, &Question::EndRecording).await) {
+    for (index, (node, answer)) in (0u32..).zip(ask_all(calls, &Question::EndRecording).await) {
         let Answer::Recording(bytes) = answer? else {
             return Err(AskError::Malformed(node, "it is no recording".to_owned()));
         };
         let numbered = |passage: Passage| Passage {
-            connection: place << NODE_SHIFT | passage.connection & ((1 << NODE_SHIFT) - 1),
+            connection: index << NODE_SHIFT | passage.connection & ((1 << NODE_SHIFT) - 1),
             ..passage
         };
         all.extend(Passage::decode_all(&bytes).into_iter().map(numbered));
@@ -53,10 +53,10 @@ async fn recorded(calls: &Arc<dyn AdminCalls>) -> Result<Vec<Passage>, AskError>
     Ok(all)
 }
 
-/// Whole or not at all: whoever waits for the file may read it at once.
+/// Writes the file whole or not at all, because a program that waits for it may read it at once.
 fn write(passages: &[Passage], file: &Path) -> std::io::Result<()> {
     let bytes: Vec<u8> = passages.iter().flat_map(Passage::encode).collect();
-    let part = file.with_extension("part");
-    std::fs::write(&part, bytes)?;
-    std::fs::rename(&part, file)
+    let partial = file.with_extension("part");
+    std::fs::write(&partial, bytes)?;
+    std::fs::rename(&partial, file)
 }

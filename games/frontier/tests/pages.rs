@@ -7,7 +7,7 @@ use pelago_frontier::content::NATURALS;
 use pelago_frontier::terrain::{overgrown_tile, tile};
 use pelago_game::{Game, Halt, IslandSpec, Land, ObjectView, TestWorld, objects_of};
 use pelago_model::gauge::NANO;
-use pelago_model::limits::{CHUNK_PART_SLOTS, MAX_CHUNK_DOCUMENT_BYTES};
+use pelago_model::limits::{CHUNK_PAGE_SLOTS, MAX_CHUNK_DOCUMENT_BYTES};
 use pelago_model::{ChunkId, ChunkPage, Document, EntityId, IslandId, IslandTime, Key, Revision};
 use proptest::prelude::*;
 use serde_json::json;
@@ -30,8 +30,8 @@ fn overgrown() -> TestWorld<Frontier> {
     world
 }
 
-fn key(part: ChunkPage) -> Key {
-    Key::chunk_page(ISLAND, CHUNK, part)
+fn key(page: ChunkPage) -> Key {
+    Key::chunk_page(ISLAND, CHUNK, page)
 }
 
 fn gather(world: &mut TestWorld<Frontier>, who: u64, slot: u16) -> Result<Bytes, Halt> {
@@ -40,22 +40,22 @@ fn gather(world: &mut TestWorld<Frontier>, who: u64, slot: u16) -> Result<Bytes,
     world.act(EntityId(who), place, command.as_bytes())
 }
 
-/// What whoever reads all documents of the chunk is shown: how many there are of each thing that is not full.
+/// What a reader of all documents of the chunk is shown: how many there are of each thing that is not full.
 fn shown(world: &TestWorld<Frontier>) -> BTreeMap<u16, i64> {
     let stock = |view: ObjectView| {
         let bytes = view.payload[..8].try_into().unwrap();
         (view.slot, i64::from_le_bytes(bytes) / NANO)
     };
-    let parts = world.land().parts(CHUNK);
-    parts
-        .flat_map(|part| objects_of(&Frontier, part, &world.document(&key(part))))
+    let pages = world.land().pages(CHUNK);
+    pages
+        .flat_map(|page| objects_of(&Frontier, page, &world.document(&key(page))))
         .map(stock)
         .collect()
 }
 
 fn assert_small(world: &TestWorld<Frontier>) {
-    for part in world.land().parts(CHUNK) {
-        let bytes = world.document(&key(part)).value.map_or(0, |value| value.len());
+    for page in world.land().pages(CHUNK) {
+        let bytes = world.document(&key(page)).value.map_or(0, |value| value.len());
         assert!(bytes <= MAX_CHUNK_DOCUMENT_BYTES, "{bytes} bytes");
     }
 }
@@ -70,22 +70,22 @@ fn a_chunk_of_which_everything_was_taken_is_in_small_documents() {
     }
     assert_small(&world);
     assert_eq!(shown(&world), (0..slots).map(|slot| (slot, 0)).collect());
-    let bytes = |part| world.document(&key(part)).value.unwrap().len();
-    let all: usize = world.land().parts(CHUNK).map(bytes).sum();
+    let bytes = |page| world.document(&key(page)).value.unwrap().len();
+    let all: usize = world.land().pages(CHUNK).map(bytes).sum();
     assert!(all > MAX_CHUNK_DOCUMENT_BYTES, "{all} bytes would have fitted into one document");
     assert!(world.totals().values().all(|total| total.is_balanced() && total.held > 100));
 }
 
 /// What earlier builds wrote is where this build looks for it: they kept all slots in the first document, and no island of theirs
-/// has a chunk with more than the first part holds.
+/// has a chunk with more than the first page holds.
 #[test]
-fn land_has_no_chunk_with_more_than_one_part() {
+fn land_has_no_chunk_with_more_than_one_page() {
     for seed in 0..20 {
         let spec = spec(seed, 16);
         for chunk in (0..16).flat_map(|y| (0..16).map(move |x| ChunkId::new(x, y))) {
             let naturals = tile(&spec, chunk).map_or(0, |tile| tile.naturals.len());
             assert!(
-                naturals <= usize::from(CHUNK_PART_SLOTS),
+                naturals <= usize::from(CHUNK_PAGE_SLOTS),
                 "seed {seed}, {chunk:?}: {naturals}"
             );
         }
@@ -93,20 +93,20 @@ fn land_has_no_chunk_with_more_than_one_part() {
 }
 
 /// A file that is here stays as it is.
-const CHUNK_1_PART: &str = include_str!("fixtures/chunk-1-part.json");
+const CHUNK_1_PAGE: &str = include_str!("fixtures/chunk-1-page.json");
 
 #[test]
-fn parts_of_earlier_builds_are_read() {
-    let value = Some(Bytes::from_static(CHUNK_1_PART.trim_end().as_bytes()));
+fn pages_of_earlier_builds_are_read() {
+    let value = Some(Bytes::from_static(CHUNK_1_PAGE.trim_end().as_bytes()));
     let document = Document { schema: 1, revision: Revision(9), value };
-    let slots = |part| {
-        let views = objects_of(&Frontier, part, &document);
+    let slots = |page| {
+        let views = objects_of(&Frontier, page, &document);
         views.into_iter().map(|view| view.slot).collect::<Vec<_>>()
     };
     assert_eq!(slots(ChunkPage::of(32)), [32, 63]);
-    assert!(slots(ChunkPage::FIRST).is_empty(), "slots of another part are not shown");
+    assert!(slots(ChunkPage::FIRST).is_empty(), "slots of another page are not shown");
     let mut totals = BTreeMap::new();
-    let value = serde_json::from_str(CHUNK_1_PART).unwrap();
+    let value = serde_json::from_str(CHUNK_1_PAGE).unwrap();
     Frontier.count(&key(ChunkPage::of(32)), &value, &mut totals);
     assert_eq!((totals["berry"].gathered, totals["wood"].gathered), (2, 3));
 }

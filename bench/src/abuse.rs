@@ -73,7 +73,7 @@ pub(crate) async fn run(
     println!("  undisturbed");
     let undisturbed = part(&fleet, &process, time).await?;
 
-    println!("  beside {} rude guests of each kind", guests.of_each);
+    println!("  beside {} abusive guests of each kind", guests.of_each);
     let of_each = guests.of_each.to_string();
     let rude = Guests::send(&addresses.tcp, scratch, &["--of-each", &of_each])?;
     sleep(SETTLE).await;

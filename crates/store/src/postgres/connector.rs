@@ -16,7 +16,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often the log says that the database is gone.
 const HINT_EVERY: Duration = Duration::from_secs(10);
 
-/// What a link is for.
+/// What a connector is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Commit,
@@ -29,7 +29,7 @@ pub(super) enum Purpose {
 pub(super) struct Doubts(AtomicU64);
 
 impl Doubts {
-    /// All links look for the leader again.
+    /// All connectors look for the leader again.
     pub(super) fn raise(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -40,7 +40,7 @@ impl Doubts {
 }
 
 /// A way to the database. One task owns it.
-pub(super) struct Link {
+pub(super) struct Connector {
     shared: Arc<Shared>,
     purpose: Purpose,
     session: Option<(Session, Statements)>,
@@ -51,7 +51,7 @@ pub(super) struct Link {
     pause: Duration,
 }
 
-impl Link {
+impl Connector {
     pub(super) fn new(shared: Arc<Shared>, purpose: Purpose) -> Self {
         Self { shared, purpose, session: None, had_one: false, doubts: 0, pause: FIRST_PAUSE }
     }

@@ -1,4 +1,4 @@
-//! Where a sink is: kept in a file, so that a restart goes on there.
+//! Bookmarks: the position of a sink, kept in a file, so that a restart goes on there.
 
 use pelago_model::Key;
 use pelago_store::FeedPosition;
@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
 
-/// A place in the feed, and what is still to be read before it is followed.
+/// A position in the feed, and what is still to be read before it is followed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(super) struct Bookmark {
     /// After what was handed on.
     pub(super) position: FeedPosition,
     #[serde(flatten)]
@@ -26,13 +26,13 @@ pub(super) enum Phase {
     Following,
 }
 
-impl Place {
+impl Bookmark {
     /// Before all documents; what changes meanwhile follows `end`.
     pub(super) fn first(end: FeedPosition) -> Self {
         Self { position: end, phase: Phase::Scanning { after: None } }
     }
 
-    /// The place after a page that was read at this one.
+    /// The bookmark after a page that was read at this bookmark.
     pub(super) fn after(&self, page: &Page) -> Self {
         match &self.phase {
             Phase::Following => Self { position: page.position, phase: Phase::Following },
@@ -46,7 +46,7 @@ impl Place {
         }
     }
 
-    /// What a file says; `None` if there is none.
+    /// The bookmark of a file; `None` if there is none.
     pub(super) fn read(file: &Path) -> io::Result<Option<Self>> {
         match std::fs::read(file) {
             Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
@@ -69,19 +69,19 @@ mod tests {
     fn a_place_is_read_as_it_is_written() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("sink.json");
-        assert_eq!(Place::read(&file).unwrap(), None);
-        let first = Place::first(FeedPosition { major: 7, minor: 1 });
+        assert_eq!(Bookmark::read(&file).unwrap(), None);
+        let first = Bookmark::first(FeedPosition { major: 7, minor: 1 });
         let key = Key::parse("avatar/1").unwrap();
         let document = pelago_model::Document::ABSENT;
         let page = Page { documents: vec![(key, document)], ..Page::default() };
         let second = first.after(&page);
         let following = second.after(&Page { is_last: true, ..Page::default() });
         assert_eq!(following.phase, Phase::Following);
-        for place in [first, second, following] {
-            place.write(&file).unwrap();
-            assert_eq!(Place::read(&file).unwrap(), Some(place));
+        for bookmark in [first, second, following] {
+            bookmark.write(&file).unwrap();
+            assert_eq!(Bookmark::read(&file).unwrap(), Some(bookmark));
         }
         std::fs::write(&file, "{").unwrap();
-        assert!(Place::read(&file).is_err());
+        assert!(Bookmark::read(&file).is_err());
     }
 }
