@@ -20,7 +20,8 @@ pub struct ReplayParts {
     pub game: Arc<dyn Game>,
     /// The services of the studio.
     pub more_services: Vec<ServiceKind>,
-    /// The secret from which turns get their randomness. With another than the world's, dice fall otherwise than they fell.
+    /// The secret from which turns get their randomness. With another than the world's, dice fall otherwise than they
+    /// fell.
     pub secret: [u8; 32],
 }
 

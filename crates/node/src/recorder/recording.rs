@@ -1,7 +1,7 @@
 //! A recording as it is in a file.
 //!
-//! `PELAGOFL`, a byte for the format, then the header (JSON), the directory that was in force before the first entry, and
-//! the entries. A length is a u32, little-endian, and a time an i64: `length | header | length | directory |
+//! `PELAGOFL`, a byte for the format, then the header (JSON), the directory that was in force before the first entry,
+//! and the entries. A length is a u32, little-endian, and a time an i64: `length | header | length | directory |
 //! (length | time | entry)*`.
 
 use super::coding::Code;

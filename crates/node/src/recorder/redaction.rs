@@ -1,7 +1,8 @@
 //! What is not written down: the tokens of players.
 //!
-//! The token of a `Hello` is replaced by the hash that the document of its name holds anyway, as 64 hexadecimal digits. A
-//! replay takes it for what it is, so that whoever was let in is let in again, and equal tokens of a name stay equal.
+//! The token of a `Hello` is replaced by the hash that the document of its name holds anyway, as 64 hexadecimal
+//! digits. A replay takes it for what it is, so that whoever was let in is let in again, and equal tokens of a name
+//! stay equal.
 
 use super::coding::put_bytes;
 use crate::documents::token::TokenHash;
@@ -36,8 +37,8 @@ pub(super) fn put_payload(out: &mut BytesMut, kind: u8, payload: &Bytes) {
     }
 }
 
-/// Whether a field of the message is a `Hello`, or whether that cannot be told. This passes over the fields of a message
-/// without decoding them: most messages are moves.
+/// Whether a field of the message is a `Hello`, or whether that cannot be told. This passes over the fields of a
+/// message without decoding them: most messages are moves.
 fn may_hold_hello(payload: &Bytes) -> bool {
     let mut reader = Reader::new(payload);
     while !reader.is_empty() {
