@@ -29,5 +29,6 @@ fn recording_what_a_lane_is_usually_told_allocates_nothing() {
         allocations.push(change.allocations + change.reallocations);
     }
     assert!(!recorder.is_whole(), "the ring was filled");
-    assert!(allocations[1..].iter().all(|count| *count == 0), "{allocations:?}");
+    // In the second round the ring is full for the first time, and the directory is put aside.
+    assert!(allocations[2..].iter().all(|count| *count == 0), "{allocations:?}");
 }
