@@ -9,6 +9,7 @@ mod examples;
 mod fuzz;
 mod layers;
 mod markdown;
+mod replay;
 mod run;
 mod sim;
 mod test;
@@ -27,6 +28,7 @@ usage: cargo xtask <command>
   sim --seed N                      replay a seed of the simulator
   sim [--seeds N] [--seconds S]     simulate many seeds
   sim --nightly [--minutes M]       longer days and new seeds until the time is over
+  replay FILE [--until N] [--print] run a machine of a node again, from a flight recording
   fuzz TARGET [--minutes N]         search for bytes that break something; fuzz --help says more
   bench load NAME [--keep]          run a scenario of bench/scenarios; bench load --help says more
   bench store [--keep]              the embedded store beside a bare loop over its engine
@@ -62,6 +64,7 @@ fn obey(arguments: &[String]) -> Result<()> {
         "test" => test::test(rest),
         "fuzz" => fuzz::fuzz(rest),
         "sim" => sim::sim(rest),
+        "replay" => replay::replay(rest),
         "web" => web::check().and_then(|()| web::build()),
         "layers" => layers::check(),
         "markdown" => markdown::markdown(rest),

@@ -10,6 +10,7 @@ mod document;
 mod grants;
 mod nodes;
 mod page;
+mod record;
 mod serve;
 pub mod store_routes;
 
@@ -64,6 +65,7 @@ struct App {
 
 /// The paths that take a body, in a `POST` and a `PATCH`.
 const GRANTS: &str = "/api/v1/grants";
+const RECORD: &str = "/api/v1/record";
 const DOCUMENT: &str = "/api/v1/store/document/";
 
 /// All routes.
@@ -82,6 +84,7 @@ pub fn router(settings: ApiSettings) -> Router {
         .route("/api/v1/audit/{avatar}", get(grants::audit))
         .route("/api/v1/books/{name}", get(books::of_avatar))
         .route(GRANTS, post(grants::grant))
+        .route(RECORD, post(record::record))
         .merge(kept)
         .route("/api/{*rest}", any(unknown))
         .route_layer(from_fn_with_state(access, access::guard));
@@ -100,11 +103,11 @@ async fn metrics_page(State(app): State<Arc<App>>) -> String {
     app.metrics.render(&app.calls, app.store.counters()).await
 }
 
-/// Nothing but grants and edits takes a body: no other is read.
+/// Nothing but grants, recordings and edits takes a body: no other is read.
 async fn without_body(request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let takes_one = match *request.method() {
-        Method::POST => path == GRANTS,
+        Method::POST => path == GRANTS || path == RECORD,
         Method::PATCH => path.starts_with(DOCUMENT),
         _ => false,
     };

@@ -7,18 +7,29 @@ use crate::book::Member;
 use crate::rendezvous;
 use pelago_model::{Key, NodeId, Role};
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// The members by role.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
     members: BTreeSet<NodeId>,
     by_role: BTreeMap<Role, Vec<NodeId>>,
+    /// Of all of the above.
+    fingerprint: u64,
+}
+
+/// Nobody is known.
+impl Default for Directory {
+    fn default() -> Self {
+        Self::new([])
+    }
 }
 
 impl Directory {
     /// The directory of these members.
     pub fn new<'a>(members: impl IntoIterator<Item = &'a Member>) -> Self {
-        let mut directory = Self::default();
+        let mut directory =
+            Self { members: BTreeSet::new(), by_role: BTreeMap::new(), fingerprint: 0 };
         for member in members {
             if directory.members.insert(member.node) {
                 for role in &member.roles {
@@ -26,7 +37,21 @@ impl Directory {
                 }
             }
         }
+        let mut hasher = DefaultHasher::new();
+        (&directory.members, &directory.by_role).hash(&mut hasher);
+        directory.fingerprint = hasher.finish();
         directory
+    }
+
+    /// A number that two directories which say the same have in common, and others do not. It tells quickly whether
+    /// anything has changed; another build may compute it differently.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// All roles that any member has.
+    pub fn roles(&self) -> impl Iterator<Item = Role> + '_ {
+        self.by_role.keys().copied()
     }
 
     /// All members, in the order of their numbers.

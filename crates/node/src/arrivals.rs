@@ -43,6 +43,8 @@ pub struct Arrivals {
     logins: BTreeMap<ClientId, Login>,
     requests: Requests<Request>,
     serials: Serials,
+    /// In a replay tokens have been replaced by their hashes.
+    tokens_are_hashes: bool,
     /// Players who were given a lane so far.
     placed: u64,
     malformed: u64,
@@ -59,10 +61,16 @@ impl Arrivals {
             logins: BTreeMap::new(),
             requests: Requests::default(),
             serials: Serials::default(),
+            tokens_are_hashes: false,
             placed: 0,
             malformed: 0,
             limits: LimitCounts::default(),
         }
+    }
+
+    /// The same for the replay of a recording, in which tokens are replaced by their hashes.
+    pub(crate) fn for_replay(config: ArrivalsConfig) -> Self {
+        Self { tokens_are_hashes: true, ..Self::new(config) }
     }
 
     /// Connections of clients, those of lanes included.

@@ -130,7 +130,11 @@ impl NodeConfig {
 
     /// The arrivals of this node.
     pub fn arrivals(&self) -> Arrivals {
-        Arrivals::new(ArrivalsConfig {
+        Arrivals::new(self.arrivals_config())
+    }
+
+    fn arrivals_config(&self) -> ArrivalsConfig {
+        ArrivalsConfig {
             node: self.node,
             world: self.world,
             lanes: self.lanes.max(1),
@@ -142,7 +146,7 @@ impl NodeConfig {
             max_clients: self.max_clients,
             limits: self.limits.clone(),
             content: self.content(),
-        })
+        }
     }
 
     /// One lane of this node.

@@ -25,6 +25,11 @@ impl RuleRun {
 }
 
 impl RuleEnd {
+    /// The end of rules of which nobody knows any more what they decided: no caller can take anything from it.
+    pub(crate) fn forgotten() -> Self {
+        Self(Box::new(()))
+    }
+
     /// What the work returned; `None` if it is of another type than the caller handed out.
     pub fn take<T: 'static>(self) -> Option<T> {
         self.0.downcast().ok().map(|end| *end)

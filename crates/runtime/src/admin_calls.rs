@@ -8,8 +8,8 @@ mod answers;
 pub(crate) mod desk;
 
 pub use answers::{
-    CountersAnswer, GrantAnswer, HeldAnswer, IslandAnswer, LaneCounts, LinkCounts, StatusAnswer,
-    StewardCounts, TrafficCounts, WorldAnswer,
+    CountersAnswer, GrantAnswer, HeldAnswer, IslandAnswer, LaneCounts, LinkCounts, RecordAnswer,
+    RecordedFile, StatusAnswer, StewardCounts, TrafficCounts, WorldAnswer,
 };
 pub use desk::NodeHandle;
 
@@ -53,6 +53,8 @@ pub enum Question {
     EndRecording,
     /// To grant something to an avatar: [`GrantAnswer`].
     Grant(GrantQuestion),
+    /// To write down what each machine was told in the last minute: [`RecordAnswer`].
+    Record,
 }
 
 /// The grant.
@@ -140,7 +142,7 @@ impl Question {
     fn time_limit(&self) -> Duration {
         match self {
             Self::Grant(_) => GRANT_ANSWER_TIMEOUT,
-            Self::EndRecording => RECORDING_TIMEOUT,
+            Self::EndRecording | Self::Record => RECORDING_TIMEOUT,
             _ => ANSWER_TIMEOUT,
         }
     }

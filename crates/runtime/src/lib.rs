@@ -18,6 +18,7 @@ pub mod address_book;
 pub mod admin_calls;
 pub mod bootstrap;
 mod clock;
+mod flight;
 mod limits;
 mod mailbox;
 mod readiness;

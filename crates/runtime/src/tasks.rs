@@ -12,6 +12,7 @@ mod rules;
 mod throttle;
 
 use crate::clock::WorldClock;
+use crate::flight::Flight;
 use crate::limits::ConnectionLimits;
 use crate::status::Status;
 use crate::supervisor::Supervisor;
@@ -27,6 +28,7 @@ use pelago_world::ClientId;
 use post::Post;
 use rules::Rules;
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -66,6 +68,8 @@ pub(crate) struct Shared {
     stopping: AtomicBool,
     /// Nodes to be dialled, for the task that owns all links.
     dials: mpsc::Sender<Dial>,
+    /// What the machines were told last.
+    pub(crate) flight: Arc<Flight>,
 }
 
 /// Which lane has a client: read by the task of its connection for every message.
@@ -173,11 +177,13 @@ pub(crate) struct Start {
     pub(crate) tls: Option<ServerTls>,
     /// For clients over TCP, for clients over WebSocket, and for other nodes.
     pub(crate) listeners: (Listener, Listener, Listener),
+    /// Where what machines were told last is written down.
+    pub(crate) record_into: Option<PathBuf>,
 }
 
 /// Starts the tasks of the machines and of the sockets.
 pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervisor) -> Arc<Shared> {
-    let Start { clock, store, status, connections, tls, listeners } = start;
+    let Start { clock, store, status, connections, tls, listeners, record_into } = start;
     let meters: BTreeMap<MachineId, Arc<TaskMeter>> =
         config.machines().map(|id| (id, supervisor.meter(name_of(id)))).collect();
     let metered = meters.iter().map(|(id, meter)| (*id, meter.clone()));
@@ -198,6 +204,7 @@ pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervis
         failed_loads: Throttle::default(),
         stopping: AtomicBool::new(false),
         dials,
+        flight: Arc::new(Flight::new(config, record_into)),
     });
     for (id, meter) in meters {
         let rules = match id {
@@ -209,7 +216,10 @@ pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervis
             }
             _ => None,
         };
-        let machine = NodeMachine::new(config, id);
+        let mut machine = NodeMachine::new(config, id);
+        if let Some(recorder) = shared.flight.recorder(id) {
+            machine.record(recorder);
+        }
         supervisor.spawn(meter, machines::run(shared.clone(), machine, rules));
     }
     let (tcp, websocket, peer) = listeners;

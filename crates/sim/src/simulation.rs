@@ -31,7 +31,7 @@ use pelago_model::{
 };
 use pelago_node::{
     ClientEvent, MachineId, MachineInput, MailboxLimits, Node, NodeConfig, RequestId, Sabotage,
-    WorldDocument, bootstrap,
+    SharedRecorder, WorldDocument, bootstrap,
 };
 use pelago_store::Store;
 use pelago_world::ClientId;
@@ -80,6 +80,8 @@ pub struct Setup {
     pub raw_clocks: bool,
     /// Every message takes as long as every other.
     pub steady: bool,
+    /// All machines are recorded: [`Simulation::recorders`].
+    pub recorded: bool,
 }
 
 /// How many lanes nodes have.
@@ -115,6 +117,7 @@ impl Setup {
             client_sabotage: ClientSabotage::default(),
             raw_clocks: false,
             steady: false,
+            recorded: false,
         }
     }
 }
@@ -273,6 +276,8 @@ pub struct Simulation {
     outcome: Outcome,
     /// In which orders machines were served.
     interleavings: Interleavings,
+    /// Of all machines of all lives of the nodes, if they are recorded.
+    recorders: Vec<SharedRecorder>,
 }
 
 impl Simulation {
@@ -304,6 +309,7 @@ impl Simulation {
             shown: ShownRevisions::new(),
             outcome: Outcome::default(),
             interleavings: Interleavings::default(),
+            recorders: Vec::new(),
         };
         let world = WorldDocument {
             world: 1,
@@ -387,6 +393,11 @@ impl Simulation {
             build: "sim".into(),
             sabotage: self.setup.sabotage,
         }
+    }
+
+    /// The recorders of all machines so far, in the order in which those were started. They hash outputs, too.
+    pub fn recorders(&self) -> &[SharedRecorder] {
+        &self.recorders
     }
 
     /// Runs to the end.

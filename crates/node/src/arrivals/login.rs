@@ -67,7 +67,11 @@ impl Arrivals {
             let refusal = Refusal::new("busy", "Too many arrive at once. Try again in a moment.");
             return self.refuse(client, &refusal, effects);
         }
-        let Some(token) = TokenHash::of(&name, token) else {
+        let token = match self.tokens_are_hashes {
+            false => TokenHash::of(&name, token),
+            true => TokenHash::of_text(token.reveal()),
+        };
+        let Some(token) = token else {
             let refusal = Refusal::new("token", "A token has 16 to 64 bytes.");
             return self.refuse(client, &refusal, effects);
         };

@@ -30,6 +30,16 @@ impl TokenHash {
         Some(Self(hasher.finalize()))
     }
 
+    /// The hash in words: 64 hexadecimal digits.
+    pub(crate) fn to_text(self) -> String {
+        self.0.to_hex().to_string()
+    }
+
+    /// The hash that [`TokenHash::to_text`] wrote.
+    pub(crate) fn of_text(text: &[u8]) -> Option<Self> {
+        Hash::from_hex(text).ok().map(Self)
+    }
+
     /// Whether both are of the same token. It takes as long wherever they differ.
     pub fn is(&self, other: &Self) -> bool {
         // Comparing blake3's hashes is constant in time.

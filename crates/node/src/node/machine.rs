@@ -5,14 +5,20 @@ use crate::arrivals::{Arrivals, ArrivalsEffect};
 use crate::composer::{Composer, MachineInput, Output};
 use crate::lane::{Lane, LaneEffect};
 use crate::machine_id::MachineId;
+use crate::recorder::{Recorder, SharedRecorder};
 use crate::service::{ServiceEffect, ServiceHost};
 use pelago_cluster::{Directory, Links, LinksEffect};
 use pelago_model::{LimitCounts, Machine, Size, WorldTime};
+use std::sync::{MutexGuard, PoisonError};
 
 /// A machine of a node with its wiring.
 pub struct NodeMachine {
     composer: Composer,
     kind: Kind,
+    /// Keeps its inputs, if it is recorded.
+    recorder: Option<SharedRecorder>,
+    /// Whether the recorder wants to see what comes of them.
+    hashes_outputs: bool,
 }
 
 enum Kind {
@@ -33,7 +39,22 @@ impl NodeMachine {
                 Kind::Service(host, Box::new(config.host(host)), Vec::new())
             }
         };
-        Self { composer: config.composer(), kind }
+        Self { composer: config.composer(), kind, recorder: None, hashes_outputs: false }
+    }
+
+    /// The same for a replay: what a recording has left out is taken for what it is.
+    pub(crate) fn for_replay(config: &NodeConfig, machine: MachineId) -> Self {
+        let mut made = Self::new(config, machine);
+        if let Kind::Arrivals(arrivals, _) = &mut made.kind {
+            **arrivals = Arrivals::for_replay(config.arrivals_config());
+        }
+        made
+    }
+
+    /// From now on its inputs are recorded, each before it is handled.
+    pub fn record(&mut self, recorder: SharedRecorder) {
+        self.hashes_outputs = locked(&recorder).outputs().is_some();
+        self.recorder = Some(recorder);
     }
 
     /// Which one it is.
@@ -48,6 +69,24 @@ impl NodeMachine {
 
     /// Takes one input, and appends what follows to `out`. An input of another machine is ignored.
     pub fn handle(
+        &mut self,
+        now: WorldTime,
+        directory: &Directory,
+        input: MachineInput,
+        out: &mut Vec<Output>,
+    ) {
+        // The lock is not held while the machine works: its shell reads the recorder when the machine has panicked.
+        if let Some(recorder) = &self.recorder {
+            locked(recorder).record(now, directory, &input);
+        }
+        let before = out.len();
+        self.obey(now, directory, input, out);
+        if let Some(recorder) = self.recorder.as_ref().filter(|_| self.hashes_outputs) {
+            locked(recorder).note_outputs(out.get(before..).unwrap_or_default());
+        }
+    }
+
+    fn obey(
         &mut self,
         now: WorldTime,
         directory: &Directory,
@@ -143,4 +182,9 @@ impl NodeMachine {
             _ => None,
         }
     }
+}
+
+/// A recorder is whole after every input.
+fn locked(recorder: &SharedRecorder) -> MutexGuard<'_, Recorder> {
+    recorder.lock().unwrap_or_else(PoisonError::into_inner)
 }

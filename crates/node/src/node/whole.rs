@@ -7,6 +7,7 @@ use crate::composer::{Composer, MachineInput, Output, ShellEffect};
 use crate::lane::{Lane, LaneInput};
 use crate::machine_id::MachineId;
 use crate::mailbox::{Full, Mailbox, MailboxLimits};
+use crate::recorder::SharedRecorder;
 use pelago_cluster::{Directory, Links, LinksInput, Member};
 use pelago_model::WorldTime;
 use pelago_world::ClientId;
@@ -223,6 +224,15 @@ impl Node {
         loop {
             let Some(id) = self.waiting().next() else { return };
             self.serve(now, id, effects);
+        }
+    }
+
+    /// Records machines from now on.
+    pub fn record(&mut self, recorders: BTreeMap<MachineId, SharedRecorder>) {
+        for (id, recorder) in recorders {
+            if let Some(seat) = self.seats.get_mut(&id) {
+                seat.machine.record(recorder);
+            }
         }
     }
 

@@ -206,3 +206,34 @@ impl From<&Traffic> for TrafficCounts {
         }
     }
 }
+
+/// What became of a request to write recordings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordAnswer {
+    /// They are written.
+    Written {
+        /// One for each machine.
+        files: Vec<RecordedFile>,
+    },
+    /// They could not be written, or not all of them.
+    Failed {
+        /// Why.
+        problem: String,
+    },
+}
+
+/// A recording of one machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedFile {
+    /// The machine.
+    pub machine: String,
+    /// Where it is, on the machine of the node.
+    pub file: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Inputs in it.
+    pub inputs: u64,
+    /// Whether it begins with the machine's start.
+    pub whole: bool,
+}

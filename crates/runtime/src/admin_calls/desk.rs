@@ -1,10 +1,11 @@
 //! The task of a node that answers the questions of operators.
 
 use super::answers::{
-    CountersAnswer, GrantAnswer, HeldAnswer, IslandAnswer, LaneCounts, StatusAnswer, StewardCounts,
-    WorldAnswer,
+    CountersAnswer, GrantAnswer, HeldAnswer, IslandAnswer, LaneCounts, RecordAnswer, RecordedFile,
+    StatusAnswer, StewardCounts, WorldAnswer,
 };
 use super::{Answer, AskError, GrantQuestion, Question};
+use crate::flight::{Flight, Written};
 use crate::mailbox::{Mailbox, MailboxSender, mailbox};
 use crate::task_meter::{TaskMeter, TaskReport};
 use crate::tasks::Shared;
@@ -83,6 +84,8 @@ pub(crate) fn questions(node: NodeId, meter: &Arc<TaskMeter>) -> (NodeHandle, Qu
 pub(crate) async fn run(desk: Desk, Questions(mut mailbox): Questions) {
     // As many as the node grants at once, which it bounds itself.
     let mut grants = JoinSet::new();
+    // One at most: whoever asks for another one meanwhile is refused.
+    let mut recordings = JoinSet::new();
     loop {
         tokio::select! {
             asked = mailbox.recv() => {
@@ -90,7 +93,15 @@ pub(crate) async fn run(desk: Desk, Questions(mut mailbox): Questions) {
                     // No handle is left; the owner of the node may still ask.
                     return std::future::pending().await;
                 };
-                if let Question::Grant(grant) = question {
+                if question == Question::Record && !recordings.is_empty() {
+                    let problem = "the node is writing recordings already".to_owned();
+                    drop(answer.send(json(&RecordAnswer::Failed { problem })));
+                } else if question == Question::Record {
+                    let flight = desk.shared.flight.clone();
+                    recordings.spawn(async move {
+                        drop(answer.send(json(&record_now(flight).await)));
+                    });
+                } else if let Question::Grant(grant) = question {
                     let (shared, clock) = (desk.shared.clone(), desk.clock);
                     grants.spawn(async move {
                         let granted = grant_now(&shared, clock, grant).await;
@@ -101,6 +112,8 @@ pub(crate) async fn run(desk: Desk, Questions(mut mailbox): Questions) {
                     drop(answer.send(desk.answer(&question)));
                 }
             }
+            // What its writing ended with was answered.
+            Some(_) = recordings.join_next() => {}
             Some(ended) = grants.join_next() => {
                 // A bug in a grant is one of this node.
                 if let Err(Ok(panic)) = ended.map_err(JoinError::try_into_panic) {
@@ -108,6 +121,25 @@ pub(crate) async fn run(desk: Desk, Questions(mut mailbox): Questions) {
                 }
             }
         }
+    }
+}
+
+/// Writes recordings, one after the other.
+async fn record_now(flight: Arc<Flight>) -> RecordAnswer {
+    let written = tokio::task::spawn_blocking(move || flight.write_all()).await;
+    match written {
+        Ok(Ok(written)) => {
+            let file = |written: Written| RecordedFile {
+                machine: written.machine.to_string(),
+                file: written.file.display().to_string(),
+                bytes: written.bytes as u64,
+                inputs: written.inputs,
+                whole: written.whole,
+            };
+            RecordAnswer::Written { files: written.into_iter().map(file).collect() }
+        }
+        Ok(Err(problem)) => RecordAnswer::Failed { problem },
+        Err(error) => RecordAnswer::Failed { problem: error.to_string() },
     }
 }
 
@@ -154,7 +186,7 @@ impl Desk {
                 Answer::Recording(bytes.freeze())
             }
             // The loop carries these out.
-            Question::Grant(_) => Answer::Json(Value::Null),
+            Question::Grant(_) | Question::Record => Answer::Json(Value::Null),
         }
     }
 

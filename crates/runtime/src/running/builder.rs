@@ -21,6 +21,7 @@ use pelago_node::placement::DEFAULT_SPREAD;
 use pelago_node::service::ServiceKind;
 use pelago_store::Store;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -71,6 +72,7 @@ pub struct NodeBuilder {
     files: OpenFiles,
     services: u8,
     more_services: Vec<ServiceKind>,
+    record_into: Option<PathBuf>,
 }
 
 /// Why a node was not started.
@@ -109,6 +111,7 @@ impl Default for NodeBuilder {
             files: OpenFiles::new(None),
             services: 1,
             more_services: Vec::new(),
+            record_into: None,
         }
     }
 }
@@ -220,6 +223,14 @@ impl NodeBuilder {
         self
     }
 
+    /// Records what its machines are told, and writes the last minute of it into this directory when one of them panics
+    /// or an operator asks: see `docs/operating/flight.md`. By default nothing is recorded.
+    #[must_use]
+    pub fn record_into(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.record_into = Some(directory.into());
+        self
+    }
+
     /// Listens, opens the world and starts the tasks. It is ready a moment later, and registers itself in the address
     /// book without anybody waiting for that: [`Node::readiness`] and [`Node::alarms`] tell.
     ///
@@ -278,6 +289,7 @@ impl NodeBuilder {
             connections: self.limits.connections,
             tls: self.tls,
             listeners: (tcp, websocket, links),
+            record_into: self.record_into,
         };
         let shared = tasks::start(start, &config, &mut supervisor);
 

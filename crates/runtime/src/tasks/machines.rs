@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::rules::Rules;
+use crate::flight::WritesOnPanic;
 use bytes::BytesMut;
 use pelago_cluster::{LinkId, LinksInput};
 use pelago_model::WorldTime;
@@ -26,6 +27,8 @@ const LOOK_EVERY_MS: i64 = 1000;
 /// Runs a machine for as long as the node lives.
 pub(super) async fn run(shared: Arc<Shared>, mut machine: NodeMachine, rules: Option<Rules>) {
     let id = machine.id();
+    // Dropped when the task ends, and first of all when it panics.
+    let _flight = WritesOnPanic { flight: shared.flight.clone(), machine: id };
     let mut hands = Hands { shared: shared.clone(), id, rules, senders: Senders::default() };
     let (mut inputs, mut outputs) = (Vec::with_capacity(BATCH), Vec::new());
     let mut look_at = WorldTime(i64::MIN);

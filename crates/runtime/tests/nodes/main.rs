@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod faulty_store;
+mod flight;
 mod harness;
 mod hostile_network;
 mod hostile_peers;

@@ -5,6 +5,7 @@ mod document;
 mod hash;
 mod meter;
 mod origin;
+mod record;
 mod remote;
 mod restore;
 mod shown;
@@ -43,6 +44,9 @@ enum CtlCommand {
     /// Change what stands inside of a document
     #[command(after_help = document::EXAMPLES)]
     Edit(document::EditArguments),
+    /// Let nodes write down what their machines were told in the last minute
+    #[command(after_help = record::EXAMPLES)]
+    Record(record::RecordArguments),
 }
 
 pub(super) async fn run(arguments: CtlArguments) -> Result<ExitCode> {
@@ -56,6 +60,7 @@ pub(super) async fn run(arguments: CtlArguments) -> Result<ExitCode> {
         CtlCommand::Hash(arguments) => hash::run(&arguments, &runtime),
         CtlCommand::Get(arguments) => document::get(&arguments, &runtime),
         CtlCommand::Edit(arguments) => document::edit(&arguments, &runtime),
+        CtlCommand::Record(arguments) => record::run(&arguments, &runtime),
     });
     done.await??;
     Ok(ExitCode::SUCCESS)

@@ -145,6 +145,7 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
         new_world: NewWorld { seed: arguments.seed, island_size: arguments.island_size },
         limits: limits.of_node(),
         files: files.clone(),
+        record_into: arguments.data.join("flight"),
     };
     let nodes = Nodes::start(settings, game.clone(), store.clone()).await?;
     let engine = address.split(':').next().unwrap_or_default().to_owned();

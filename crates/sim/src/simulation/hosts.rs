@@ -9,9 +9,12 @@ use bytes::Bytes;
 use pelago_cluster::{LinkId, LinksInput, Member};
 use pelago_model::{CommitOutcome, Incarnation, NodeId, Transaction, WorldTime};
 use pelago_node::{
-    ClientEvent, MachineId, MachineInput, Node, RequestId, ShellEffect, StoreAnswer,
+    ClientEvent, MachineId, MachineInput, Node, Recorder, RecorderLimits, RequestId, ShellEffect,
+    StoreAnswer,
 };
 use pelago_world::ClientId;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 /// The longest that a commit takes, in ms: less than players wait for it.
 const MAX_COMMIT_MS: i64 = 4000;
@@ -19,11 +22,23 @@ const MAX_COMMIT_MS: i64 = 4000;
 const LATER_EVERY: u64 = 8;
 /// A node's clocks are looked at this often at least, in ms.
 const WAKE_MS: i64 = 100;
+/// Recorders of simulated machines keep everything.
+const WHOLE_DAY: RecorderLimits = RecorderLimits { age_ms: i64::MAX, bytes: 64 * 1024 * 1024 };
 
 impl Simulation {
     pub(super) fn start(&mut self, id: NodeId) {
         let config = self.config(id);
-        let node = Node::new(&config);
+        let mut node = Node::new(&config);
+        if self.setup.recorded {
+            let mut recorders = BTreeMap::new();
+            for machine in config.machines() {
+                let recorder =
+                    Recorder::new(config.flight_header(machine), WHOLE_DAY).hashing_outputs();
+                recorders.insert(machine, Arc::new(Mutex::new(recorder)));
+            }
+            self.recorders.extend(recorders.values().cloned());
+            node.record(recorders);
+        }
         if let Some(host) = self.nodes.get_mut(&id) {
             (host.node, host.config) = (Some(node), config);
             host.clock.restart();

@@ -17,10 +17,17 @@ use tokio::runtime::Handle;
 pub(super) struct OriginArguments {
     /// The store's address, as that of pelago dev --store; without it and --server, the environment's
     /// PELAGO_STORE__ADDRESS, which is where one with a password belongs
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "server")]
     store: Option<String>,
+    #[command(flatten)]
+    server: ServerArguments,
+}
+
+/// The flags that name a server.
+#[derive(Args)]
+pub(super) struct ServerArguments {
     /// The server that runs the world: where its API is
-    #[arg(long, value_name = "URL", conflicts_with = "store")]
+    #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// A file with the server's admin token; without it, the environment's PELAGO_ADMIN_TOKEN
     #[arg(long, value_name = "FILE", requires = "server")]
@@ -41,14 +48,21 @@ pub(super) enum Origin {
 
 impl OriginArguments {
     pub(super) fn open(&self, runtime: &Handle) -> Result<Origin> {
-        let Some(url) = &self.server else {
-            return Ok(Origin::Store(open_existing(&address(self.store.as_deref())?)?));
-        };
+        match self.server.client()? {
+            Some(client) => Ok(Origin::Server(Remote::new(client, runtime.clone()))),
+            None => Ok(Origin::Store(open_existing(&address(self.store.as_deref())?)?)),
+        }
+    }
+}
+
+impl ServerArguments {
+    /// The way to the server, if one is named.
+    pub(super) fn client(&self) -> Result<Option<HttpClient>> {
+        let Some(url) = &self.server else { return Ok(None) };
         let authorization =
             pelago_admin::api::bearer_of("--token-file", self.token_file.as_deref())?;
         let trust = trust(self.ca.as_deref(), self.fingerprint)?;
-        let client = HttpClient::new(url, trust, authorization).context("--server")?;
-        Ok(Origin::Server(Remote::new(client, runtime.clone())))
+        HttpClient::new(url, trust, authorization).context("--server").map(Some)
     }
 }
 

@@ -12,6 +12,7 @@ use pelago_runtime::{
 use pelago_store::Store;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -39,6 +40,8 @@ pub(super) struct NodesSettings {
     pub(super) limits: NodeLimits,
     /// The files of all connections of clients.
     pub(super) files: OpenFiles,
+    /// Where what machines were told last is written down.
+    pub(super) record_into: PathBuf,
 }
 
 /// The nodes of this process.
@@ -83,7 +86,8 @@ impl Nodes {
                 .limits(settings.limits.clone())
                 .tls(settings.tls.clone())
                 .files(settings.files.clone())
-                .services(settings.services);
+                .services(settings.services)
+                .record_into(settings.record_into.clone());
             nodes.push(node.start().await?);
         }
         let calls = Arc::new(ProcessCalls::new(nodes.iter().map(Node::handle)));
