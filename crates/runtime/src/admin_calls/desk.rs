@@ -1,10 +1,10 @@
 //! The task of a node that answers the questions of operators.
 
 use super::answers::{
-    CountersAnswer, GrantAnswer, HeldAnswer, IslandAnswer, LaneCounts, StatusAnswer, StewardCounts,
-    WorldAnswer,
+    CountersAnswer, GrantAnswer, HeldAnswer, IslandAnswer, LaneCounts, ServiceCallAnswer,
+    ServiceCount, StatusAnswer, StewardCounts, WorldAnswer,
 };
-use super::{Answer, AskError, GrantQuestion, Question};
+use super::{Answer, AskError, GrantQuestion, Question, ServiceCallQuestion};
 use crate::mailbox::{Mailbox, MailboxSender, mailbox};
 use crate::task_meter::{TaskMeter, TaskReport};
 use crate::tasks::Shared;
@@ -81,8 +81,8 @@ pub(crate) fn questions(node: NodeId, meter: &Arc<TaskMeter>) -> (NodeHandle, Qu
 
 /// Answers until the node ends.
 pub(crate) async fn run(desk: Desk, Questions(mut mailbox): Questions) {
-    // As many as the node grants at once, which it bounds itself.
-    let mut grants = JoinSet::new();
+    // As many calls to services as the node makes at once, which it bounds itself.
+    let mut calls = JoinSet::new();
     loop {
         tokio::select! {
             asked = mailbox.recv() => {
@@ -90,19 +90,20 @@ pub(crate) async fn run(desk: Desk, Questions(mut mailbox): Questions) {
                     // Nobody holds a handle any more; whoever owns the node still may.
                     return std::future::pending().await;
                 };
-                if let Question::Grant(grant) = question {
-                    let (shared, clock) = (desk.shared.clone(), desk.clock);
-                    grants.spawn(async move {
-                        let granted = grant_now(&shared, clock, grant).await;
-                        // Whoever asked may have gone.
-                        drop(answer.send(json(&granted)));
-                    });
-                } else {
-                    drop(answer.send(desk.answer(&question)));
+                let (shared, clock) = (desk.shared.clone(), desk.clock);
+                // Whoever asked may have gone when the answer is there.
+                match question {
+                    Question::Grant(grant) => drop(calls.spawn(async move {
+                        drop(answer.send(json(&grant_now(&shared, clock, grant).await)));
+                    })),
+                    Question::Call(call) => drop(calls.spawn(async move {
+                        drop(answer.send(json(&call_now(&shared, call).await)));
+                    })),
+                    question => drop(answer.send(desk.answer(&question))),
                 }
             }
-            Some(ended) = grants.join_next() => {
-                // A bug in a grant is one of this node.
+            Some(ended) = calls.join_next() => {
+                // A bug in a call is one of this node.
                 if let Err(Ok(panic)) = ended.map_err(JoinError::try_into_panic) {
                     std::panic::resume_unwind(panic);
                 }
@@ -123,6 +124,21 @@ async fn grant_now(shared: &Shared, clock: IslandClock, grant: GrantQuestion) ->
             sentence: refusal.sentence.into_owned(),
         },
     }
+}
+
+async fn call_now(shared: &Shared, call: ServiceCallQuestion) -> ServiceCallAnswer {
+    let ServiceCallQuestion { role, key, body } = call;
+    match shared.call_service((role, key), body).await {
+        Ok(answer) => ServiceCallAnswer::Answered { answer },
+        Err(refusal) => ServiceCallAnswer::Failed {
+            code: refusal.code.into_owned(),
+            sentence: refusal.sentence.into_owned(),
+        },
+    }
+}
+
+fn service_count(((role, name), count): ((Role, &str), u64)) -> ServiceCount {
+    ServiceCount { role, name: name.to_owned(), count }
 }
 
 /// An answer in JSON. The types of answers all fit it.
@@ -154,7 +170,7 @@ impl Desk {
                 Answer::Recording(bytes.freeze())
             }
             // The loop carries these out.
-            Question::Grant(_) => Answer::Json(Value::Null),
+            Question::Grant(_) | Question::Call(_) => Answer::Json(Value::Null),
         }
     }
 
@@ -234,6 +250,7 @@ impl Desk {
                 commits: status.count_of(Role::steward(), "commits"),
                 turns: status.count_of(Role::steward(), "turns"),
             },
+            services: status.service_counts().into_iter().map(service_count).collect(),
             links: (&*locked(&status.links)).into(),
             lanes: lanes.collect(),
             clients: (&*status.traffic).into(),
