@@ -1,6 +1,6 @@
-//! The examples: the Python client against the vectors, and two of them in a real world.
+//! The examples: the Python client against the vectors, two of them in a real world, and a studio's package.
 
-use crate::run::{command, root, run};
+use crate::run::{cargo_program, command, root, run};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
@@ -33,7 +33,19 @@ pub(crate) fn check(pelago: &Path) -> Result<()> {
     let mut vectors = python_command(&["-m", "unittest", "--quiet"]);
     vectors.stdin(Stdio::null());
     run(vectors)?;
-    meet(pelago)
+    meet(pelago)?;
+    package()
+}
+
+/// A studio's package builds outside of the workspace. Its tests are among those of the runtime, where nothing has to be
+/// compiled anew for them.
+fn package() -> Result<()> {
+    let folder = root().join("examples/tally");
+    // The same versions as ours: only our own crates are compiled twice, since they belong to another workspace there.
+    std::fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock"))?;
+    let mut check = command(&cargo_program(), &["check", "--quiet", "--all-targets"]);
+    check.current_dir(folder).env("CARGO_TARGET_DIR", root().join("target"));
+    run(check)
 }
 
 fn python_command(arguments: &[&str]) -> Command {

@@ -12,6 +12,7 @@ mod nodes;
 mod page;
 mod record;
 mod serve;
+mod services;
 pub mod store_routes;
 
 pub use access::{Access, bearer_of};
@@ -26,7 +27,7 @@ use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use pelago_game::{ContentHash, Game};
-use pelago_model::{EntityId, Key};
+use pelago_model::{EntityId, Key, NodeId};
 use pelago_node::documents::avatar::{AvatarDocument, PlaceDocument, read};
 use pelago_runtime::AdminCalls;
 use pelago_store::{Store, load_now};
@@ -34,6 +35,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The state that all handlers share.
 pub struct ApiSettings {
@@ -59,7 +61,7 @@ struct App {
     game: Arc<dyn Game>,
     content: BTreeMap<ContentHash, Bytes>,
     metrics: Metrics,
-    /// Which node the next grant goes through: nodes take turns.
+    /// Which node the next grant or call goes through: nodes take turns.
     next_node: AtomicUsize,
 }
 
@@ -67,6 +69,7 @@ struct App {
 const GRANTS: &str = "/api/v1/grants";
 const RECORD: &str = "/api/v1/record";
 const DOCUMENT: &str = "/api/v1/store/document/";
+const SERVICES: &str = "/api/v1/services/";
 
 /// All routes.
 pub fn router(settings: ApiSettings) -> Router {
@@ -85,6 +88,7 @@ pub fn router(settings: ApiSettings) -> Router {
         .route("/api/v1/books/{name}", get(books::of_avatar))
         .route(GRANTS, post(grants::grant))
         .route(RECORD, post(record::record))
+        .route(&format!("{SERVICES}{{role}}/{{*key}}"), post(services::call))
         .merge(kept)
         .route("/api/{*rest}", any(unknown))
         .route_layer(from_fn_with_state(access, access::guard));
@@ -99,15 +103,24 @@ pub fn router(settings: ApiSettings) -> Router {
         .with_state(app)
 }
 
+impl App {
+    /// The node whose turn it is; `None` if there is no node.
+    fn next_node(&self) -> Option<NodeId> {
+        let nodes = self.calls.nodes();
+        let turn = self.next_node.fetch_add(1, Relaxed);
+        nodes.get(turn.checked_rem(nodes.len())?).copied()
+    }
+}
+
 async fn metrics_page(State(app): State<Arc<App>>) -> String {
     app.metrics.render(&app.calls, app.store.counters()).await
 }
 
-/// Nothing but grants, recordings and edits takes a body: no other is read.
+/// Nothing but grants, recordings, calls and edits takes a body: no other is read.
 async fn without_body(request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let takes_one = match *request.method() {
-        Method::POST => path == GRANTS || path == RECORD,
+        Method::POST => path == GRANTS || path == RECORD || path.starts_with(SERVICES),
         Method::PATCH => path.starts_with(DOCUMENT),
         _ => false,
     };

@@ -4,7 +4,7 @@ use crate::measured_store;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use pelago_model::NodeId;
 use pelago_runtime::admin_calls::{
-    CountersAnswer, HeldAnswer, LaneCounts, Question, StatusAnswer, ask_all,
+    CountersAnswer, HeldAnswer, LaneCounts, Question, ServiceCount, StatusAnswer, ask_all,
 };
 use pelago_runtime::{AdminCalls, Alarm, TaskReport};
 use pelago_store::StoreCounters;
@@ -42,6 +42,7 @@ pub fn install() -> Result<Metrics, BuildError> {
         "pelago_steward_turns_total",
         "Turns of those batches: over pelago_steward_commits_total, how many share a commit."
     );
+    metrics::describe_gauge!("pelago_service", "What a service counts, by its role and the name.");
     metrics::describe_counter!("pelago_lane_busy_milliseconds_total", "Time a lane has worked.");
     metrics::describe_gauge!("pelago_task_mailbox", "Inputs that wait for a task.");
     metrics::describe_gauge!(
@@ -218,6 +219,11 @@ fn collect_counters(node: &str, counters: &CountersAnswer) {
         ("pelago_call_retries_total", counters.links.retried),
     ] {
         metrics::counter!(name, "node" => node()).absolute(value);
+    }
+    for ServiceCount { role, name, count } in &counters.services {
+        // Some count what there is, and may fall.
+        let labels = [("node", node()), ("role", role.to_string()), ("name", name.clone())];
+        metrics::gauge!("pelago_service", &labels).set(*count as f64);
     }
     for (number, lane) in counters.lanes.iter().enumerate() {
         collect_lane(&[("node", node()), ("lane", number.to_string())], lane);

@@ -9,12 +9,13 @@ pub(crate) mod desk;
 
 pub use answers::{
     CountersAnswer, GrantAnswer, HeldAnswer, IslandAnswer, LaneCounts, LinkCounts, RecordAnswer,
-    RecordedFile, StatusAnswer, StewardCounts, TrafficCounts, WorldAnswer,
+    RecordedFile, ServiceCallAnswer, ServiceCount, StatusAnswer, StewardCounts, TrafficCounts,
+    WorldAnswer,
 };
 pub use desk::NodeHandle;
 
 use bytes::Bytes;
-use pelago_model::{EntityId, GrantKey, NodeId};
+use pelago_model::{EntityId, GrantKey, Key, NodeId, Role};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -26,8 +27,8 @@ use tokio::task::JoinSet;
 
 /// How long a node may take for an answer that it has at hand.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long it may take for a grant: longer than the node gives the grant itself.
-const GRANT_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it may take for a call to a service: longer than the node gives the call itself.
+const CALL_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take to hand over a recording.
 const RECORDING_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -55,6 +56,8 @@ pub enum Question {
     Grant(GrantQuestion),
     /// To write down what each machine was told in the last minute: [`RecordAnswer`].
     Record,
+    /// To call a service of the studio: [`ServiceCallAnswer`].
+    Call(ServiceCallQuestion),
 }
 
 /// The grant.
@@ -68,6 +71,17 @@ pub struct GrantQuestion {
     pub what: String,
     /// Why, and by whom.
     pub reason: String,
+}
+
+/// What a service of the studio is to be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceCallQuestion {
+    /// The role of the service.
+    pub role: Role,
+    /// The key that the call is about.
+    pub key: Key,
+    /// The body of the call: JSON, as text.
+    pub body: String,
 }
 
 /// What a node answers.
@@ -141,7 +155,7 @@ impl AdminCalls for ProcessCalls {
 impl Question {
     fn time_limit(&self) -> Duration {
         match self {
-            Self::Grant(_) => GRANT_ANSWER_TIMEOUT,
+            Self::Grant(_) | Self::Call(_) => CALL_ANSWER_TIMEOUT,
             Self::EndRecording | Self::Record => RECORDING_TIMEOUT,
             _ => ANSWER_TIMEOUT,
         }

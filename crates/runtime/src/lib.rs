@@ -23,6 +23,7 @@ mod limits;
 mod mailbox;
 mod readiness;
 mod running;
+pub mod service;
 mod status;
 mod store_probe;
 mod supervisor;

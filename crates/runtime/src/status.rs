@@ -104,6 +104,15 @@ impl Status {
         }
     }
 
+    /// What all services count, by role and name, over their instances.
+    pub(crate) fn service_counts(&self) -> BTreeMap<(Role, &'static str), u64> {
+        let mut counts = BTreeMap::new();
+        for (role, name, count) in lock(&self.services).values().flatten() {
+            *counts.entry((*role, *name)).or_default() += count;
+        }
+        counts
+    }
+
     /// What a service counts under a name, over all its instances.
     pub(crate) fn count_of(&self, role: Role, name: &str) -> u64 {
         let services = lock(&self.services);

@@ -4,11 +4,13 @@
 //! other nodes send goes into that of the links. Rules run on threads of their own ([`rules`]).
 
 mod clients;
-pub(crate) mod grants;
+mod grants;
 mod links;
 mod machines;
+mod operator_calls;
 mod post;
 mod rules;
+mod service_calls;
 mod throttle;
 
 use crate::clock::WorldClock;
@@ -17,9 +19,10 @@ use crate::limits::ConnectionLimits;
 use crate::status::Status;
 use crate::supervisor::Supervisor;
 use crate::task_meter::TaskMeter;
+use operator_calls::OperatorCalls;
 use pelago_cluster::{LinkId, Member};
 use pelago_game::Game;
-use pelago_model::NodeId;
+use pelago_model::{NodeId, Role};
 use pelago_net::{Listener, Sender, ServerTls, Transport};
 use pelago_node::lane::LaneInput;
 use pelago_node::{MachineId, MachineInput, NodeConfig, NodeMachine};
@@ -27,7 +30,7 @@ use pelago_store::Store;
 use pelago_world::ClientId;
 use post::Post;
 use rules::Rules;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,7 +65,9 @@ pub(crate) struct Shared {
     /// The next number of a connection.
     next_connection: AtomicU64,
     connections: ConnectionLimits,
-    grants: grants::Grants,
+    operator_calls: OperatorCalls,
+    /// The services that operators may call.
+    studio_roles: BTreeSet<Role>,
     /// While the store is gone, every load fails.
     failed_loads: Throttle,
     stopping: AtomicBool,
@@ -200,7 +205,8 @@ pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervis
         links: Mutex::default(),
         next_connection: AtomicU64::new(0),
         connections,
-        grants: grants::Grants::default(),
+        operator_calls: OperatorCalls::default(),
+        studio_roles: config.more_services.iter().map(|kind| kind.role).collect(),
         failed_loads: Throttle::default(),
         stopping: AtomicBool::new(false),
         dials,

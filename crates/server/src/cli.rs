@@ -6,6 +6,7 @@ mod dev;
 
 use clap::{Parser, Subcommand};
 use pelago_game::Game;
+use pelago_runtime::service::ServiceKind;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
@@ -30,25 +31,51 @@ enum Command {
 
 /// Runs the server with a game: parses the command line, does what it says.
 pub fn run(game: impl Game) -> ExitCode {
-    let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_env("PELAGO_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "the runtime could not be started");
-            return ExitCode::FAILURE;
-        }
-    };
-    let result = runtime.block_on(async {
-        match arguments.command {
-            Command::Dev(arguments) => dev::run(arguments, Arc::new(game)).await,
-            Command::Ctl(arguments) => ctl::run(arguments).await,
-            Command::Bots(arguments) => bots::run(arguments).await,
-        }
-    });
-    result.unwrap_or_else(|error| {
-        tracing::error!("{error:#}");
-        ExitCode::FAILURE
-    })
+    Server::new(game).run()
+}
+
+/// A server with more than a game.
+pub struct Server {
+    game: Arc<dyn Game>,
+    services: Vec<ServiceKind>,
+}
+
+impl Server {
+    /// The server of a game.
+    pub fn new(game: impl Game) -> Self {
+        Self { game: Arc::new(game), services: Vec::new() }
+    }
+
+    /// Adds a service of the studio's own to every node: see `docs/services.md`.
+    #[must_use]
+    pub fn service(mut self, kind: ServiceKind) -> Self {
+        self.services.push(kind);
+        self
+    }
+
+    /// Parses the command line and does what it says.
+    pub fn run(self) -> ExitCode {
+        let arguments = Arguments::parse();
+        let filter =
+            EnvFilter::try_from_env("PELAGO_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "the runtime could not be started");
+                return ExitCode::FAILURE;
+            }
+        };
+        let result = runtime.block_on(async {
+            match arguments.command {
+                Command::Dev(arguments) => dev::run(arguments, self.game, self.services).await,
+                Command::Ctl(arguments) => ctl::run(arguments).await,
+                Command::Bots(arguments) => bots::run(arguments).await,
+            }
+        });
+        result.unwrap_or_else(|error| {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        })
+    }
 }

@@ -1,8 +1,9 @@
-//! Pelago as a library: `pelago::run(MyGame)` is a whole server with its command line.
+//! Pelago as a library: `pelago::run(MyGame)` is a whole server with its command line, and [`Server`] one with services of
+//! the studio's own.
 #![allow(clippy::disallowed_methods, reason = "a command line owns its clocks")]
 
 mod certificate;
 mod cli;
 mod config;
 
-pub use cli::run;
+pub use cli::{Server, run};

@@ -15,7 +15,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// Bytes of the body of a grant.
 const MAX_BODY_BYTES: usize = 4096;
@@ -57,14 +56,12 @@ pub(super) async fn grant(State(app): State<Arc<App>>, request: Request) -> Resp
     };
     // Equal values have equal texts, however the operator's program writes them.
     let what = asked.what.to_string();
-    let nodes = app.calls.nodes();
-    let turn = app.next_node.fetch_add(1, Relaxed);
-    let Some(node) = nodes.get(turn.checked_rem(nodes.len()).unwrap_or(0)) else {
+    let Some(node) = app.next_node() else {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "there is no node");
     };
     let key = asked.key.to_string();
     let question = GrantQuestion { key: asked.key, avatar, what, reason: asked.reason };
-    let granted = ask(&*app.calls, *node, Question::Grant(question)).await;
+    let granted = ask(&*app.calls, node, Question::Grant(question)).await;
     answer(&key, avatar, granted)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::readiness::{Alarm, Readiness};
 use pelago_cluster::LinksCounters;
-use pelago_model::{IslandId, NodeId, WorldTime};
+use pelago_model::{IslandId, NodeId, Role, WorldTime};
 use pelago_net::Traffic;
 use pelago_node::lane::LaneCounters;
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,8 @@ pub struct CountersAnswer {
     pub backlog: usize,
     /// Of the stewards.
     pub stewards: StewardCounts,
+    /// Of all services, those of the platform included.
+    pub services: Vec<ServiceCount>,
     /// Of the links.
     pub links: LinkCounts,
     /// Of each lane.
@@ -101,6 +103,17 @@ pub struct StewardCounts {
     pub commits: u64,
     /// Turns of those batches.
     pub turns: u64,
+}
+
+/// What a service counts, over all its instances of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceCount {
+    /// The role of the service.
+    pub role: Role,
+    /// What is counted.
+    pub name: String,
+    /// How often it happened, or how many there are.
+    pub count: u64,
 }
 
 /// What links count.
@@ -165,6 +178,24 @@ pub enum GrantAnswer {
     },
     /// It is not carried out; as `unknown`, nobody knows.
     Refused {
+        /// A public code.
+        code: String,
+        /// A sentence for the operator.
+        sentence: String,
+    },
+}
+
+/// How a call to a service of the studio has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceCallAnswer {
+    /// The service has answered.
+    Answered {
+        /// Its answer.
+        answer: Value,
+    },
+    /// The service has not answered; as `unknown`, nobody knows what it did.
+    Failed {
         /// A public code.
         code: String,
         /// A sentence for the operator.

@@ -2,9 +2,9 @@
 
 use super::answers::{
     CountersAnswer, GrantAnswer, HeldAnswer, IslandAnswer, LaneCounts, RecordAnswer, RecordedFile,
-    StatusAnswer, StewardCounts, WorldAnswer,
+    ServiceCallAnswer, ServiceCount, StatusAnswer, StewardCounts, WorldAnswer,
 };
-use super::{Answer, AskError, GrantQuestion, Question};
+use super::{Answer, AskError, GrantQuestion, Question, ServiceCallQuestion};
 use crate::flight::{Flight, Written};
 use crate::mailbox::{Mailbox, MailboxSender, mailbox};
 use crate::task_meter::{TaskMeter, TaskReport};
@@ -82,9 +82,9 @@ pub(crate) fn questions(node: NodeId, meter: &Arc<TaskMeter>) -> (NodeHandle, Qu
 
 /// Answers until the node ends.
 pub(crate) async fn run(desk: Desk, Questions(mut mailbox): Questions) {
-    // As many as the node grants at once, which it bounds itself.
-    let mut grants = JoinSet::new();
-    // One at most: whoever asks for another one meanwhile is refused.
+    // As many calls to services as the node makes at once, which it bounds itself.
+    let mut calls = JoinSet::new();
+    // One at most: an operator who asks for another one meanwhile is refused.
     let mut recordings = JoinSet::new();
     loop {
         tokio::select! {
@@ -93,29 +93,32 @@ pub(crate) async fn run(desk: Desk, Questions(mut mailbox): Questions) {
                     // No handle is left; the owner of the node may still ask.
                     return std::future::pending().await;
                 };
-                if question == Question::Record && !recordings.is_empty() {
-                    let problem = "the node is writing recordings already".to_owned();
-                    drop(answer.send(json(&RecordAnswer::Failed { problem })));
-                } else if question == Question::Record {
-                    let flight = desk.shared.flight.clone();
-                    recordings.spawn(async move {
-                        drop(answer.send(json(&record_now(flight).await)));
-                    });
-                } else if let Question::Grant(grant) = question {
-                    let (shared, clock) = (desk.shared.clone(), desk.clock);
-                    grants.spawn(async move {
-                        let granted = grant_now(&shared, clock, grant).await;
-                        // The asker may have gone.
-                        drop(answer.send(json(&granted)));
-                    });
-                } else {
-                    drop(answer.send(desk.answer(&question)));
+                let (shared, clock) = (desk.shared.clone(), desk.clock);
+                // The asker may have gone when the answer is there.
+                match question {
+                    Question::Grant(grant) => drop(calls.spawn(async move {
+                        drop(answer.send(json(&grant_now(&shared, clock, grant).await)));
+                    })),
+                    Question::Call(call) => drop(calls.spawn(async move {
+                        drop(answer.send(json(&call_now(&shared, call).await)));
+                    })),
+                    Question::Record if !recordings.is_empty() => {
+                        let problem = "the node is writing recordings already".to_owned();
+                        drop(answer.send(json(&RecordAnswer::Failed { problem })));
+                    }
+                    Question::Record => {
+                        let flight = shared.flight.clone();
+                        recordings.spawn(async move {
+                            drop(answer.send(json(&record_now(flight).await)));
+                        });
+                    }
+                    question => drop(answer.send(desk.answer(&question))),
                 }
             }
             // What its writing ended with was answered.
             Some(_) = recordings.join_next() => {}
-            Some(ended) = grants.join_next() => {
-                // A bug in a grant is one of this node.
+            Some(ended) = calls.join_next() => {
+                // A bug in a call is one of this node.
                 if let Err(Ok(panic)) = ended.map_err(JoinError::try_into_panic) {
                     std::panic::resume_unwind(panic);
                 }
@@ -157,6 +160,21 @@ async fn grant_now(shared: &Shared, clock: IslandClock, grant: GrantQuestion) ->
     }
 }
 
+async fn call_now(shared: &Shared, call: ServiceCallQuestion) -> ServiceCallAnswer {
+    let ServiceCallQuestion { role, key, body } = call;
+    match shared.call_service((role, key), body).await {
+        Ok(answer) => ServiceCallAnswer::Answered { answer },
+        Err(refusal) => ServiceCallAnswer::Failed {
+            code: refusal.code.into_owned(),
+            sentence: refusal.sentence.into_owned(),
+        },
+    }
+}
+
+fn service_count(((role, name), count): ((Role, &str), u64)) -> ServiceCount {
+    ServiceCount { role, name: name.to_owned(), count }
+}
+
 /// An answer in JSON. The types of answers all fit it.
 fn json(answer: &impl Serialize) -> Answer {
     Answer::Json(serde_json::to_value(answer).unwrap_or(Value::Null))
@@ -186,7 +204,7 @@ impl Desk {
                 Answer::Recording(bytes.freeze())
             }
             // The loop carries these out.
-            Question::Grant(_) | Question::Record => Answer::Json(Value::Null),
+            Question::Grant(_) | Question::Record | Question::Call(_) => Answer::Json(Value::Null),
         }
     }
 
@@ -266,6 +284,7 @@ impl Desk {
                 commits: status.count_of(Role::steward(), "commits"),
                 turns: status.count_of(Role::steward(), "turns"),
             },
+            services: status.service_counts().into_iter().map(service_count).collect(),
             links: (&*locked(&status.links)).into(),
             lanes: lanes.collect(),
             clients: (&*status.traffic).into(),

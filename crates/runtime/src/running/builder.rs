@@ -13,13 +13,14 @@ use crate::supervisor::Supervisor;
 use crate::tasks;
 use pelago_cluster::Member;
 use pelago_game::Game;
-use pelago_model::{Incarnation, IslandClock, NodeId};
+use pelago_model::{Incarnation, IslandClock, NodeId, Role};
 use pelago_net::listener::BindError;
 use pelago_net::{Listener, OpenFiles, ServerTls};
 use pelago_node::NodeConfig;
 use pelago_node::placement::DEFAULT_SPREAD;
 use pelago_node::service::ServiceKind;
 use pelago_store::Store;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -81,6 +82,9 @@ pub enum StartError {
     /// It was not given all that it needs.
     #[error("a node needs a {0}")]
     Incomplete(&'static str),
+    /// Two services have the same role, or one has a role of the platform.
+    #[error("there are two services with the role {0}")]
+    RoleTaken(Role),
     /// It cannot listen.
     #[error(transparent)]
     Listen(#[from] BindError),
@@ -216,7 +220,8 @@ impl NodeBuilder {
         self
     }
 
-    /// A service of the studio, beside those of the platform: see `docs/services.md`.
+    /// A service of the studio, beside those of the platform: see `docs/services.md`. All nodes of a cluster are given the
+    /// same. Its role must be its own.
     #[must_use]
     pub fn service(mut self, kind: ServiceKind) -> Self {
         self.more_services.push(kind);
@@ -280,6 +285,9 @@ impl NodeBuilder {
             build: concat!("pelago ", env!("CARGO_PKG_VERSION")).to_owned(),
             sabotage: pelago_node::Sabotage::default(),
         };
+        if let Some(role) = taken_role(&config) {
+            return Err(StartError::RoleTaken(role));
+        }
         let status = Arc::new(Status::new(self.lanes, self.files));
         let mut supervisor = Supervisor::default();
         let start = tasks::Start {
@@ -334,6 +342,12 @@ impl NodeBuilder {
         let supervised = supervisor.watch(self.number, hang_up);
         Ok(Node { member, addresses, shared, book: self.book, handle, supervised })
     }
+}
+
+/// A role that a service has although another has it, too.
+fn taken_role(config: &NodeConfig) -> Option<Role> {
+    let mut roles = BTreeSet::from([Role::lane(), Role::admin()]);
+    config.service_kinds().into_iter().map(|kind| kind.role).find(|role| !roles.insert(*role))
 }
 
 async fn open(

@@ -31,9 +31,11 @@ pub(super) async fn run(shared: Arc<Shared>, mut machine: NodeMachine, rules: Op
     let _flight = WritesOnPanic { flight: shared.flight.clone(), machine: id };
     let mut hands = Hands { shared: shared.clone(), id, rules, senders: Senders::default() };
     let (mut inputs, mut outputs) = (Vec::with_capacity(BATCH), Vec::new());
-    let mut look_at = WorldTime(i64::MIN);
+    // What has changed since the last look is looked at even if nothing else happens.
+    let (mut look_at, mut has_changed) = (shared.clock.now(), true);
     loop {
-        let wake = shared.clock.instant(machine.next_wake().unwrap_or(WorldTime(i64::MAX)));
+        let wake_at = machine.next_wake().into_iter().chain(has_changed.then_some(look_at)).min();
+        let wake = shared.clock.instant(wake_at.unwrap_or(WorldTime(i64::MAX)));
         tokio::select! {
             biased;
             () = sleep_until(wake) => {}
@@ -57,7 +59,8 @@ pub(super) async fn run(shared: Arc<Shared>, mut machine: NodeMachine, rules: Op
             }
         }
         shared.status.note(&machine, now, woken);
-        if now >= look_at {
+        has_changed = now < look_at;
+        if !has_changed {
             look_at = now.plus(LOOK_EVERY_MS);
             shared.status.look(&machine, shared.post.sizes(id));
         }

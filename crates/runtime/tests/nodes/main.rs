@@ -17,4 +17,8 @@ mod operators;
 mod player;
 #[path = "../../../server/tests/process/proxy.rs"]
 mod proxy;
+mod services;
 mod supervision;
+#[path = "../../../../examples/tally/src/tally.rs"]
+#[allow(unreachable_pub, reason = "it is the module of a program")]
+mod tally;

@@ -16,6 +16,7 @@ use pelago_client::Transport;
 use pelago_game::Game;
 use pelago_net::{Listener, OpenFiles, ServerTls, Trust};
 use pelago_runtime::bootstrap::NEW_ISLAND_SIZE;
+use pelago_runtime::service::ServiceKind;
 use pelago_runtime::{NewWorld, Node};
 use pelago_store::Store;
 use serde_json::json;
@@ -104,7 +105,11 @@ pub(super) struct DevArguments {
     json: bool,
 }
 
-pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<ExitCode> {
+pub(super) async fn run(
+    arguments: DevArguments,
+    game: Arc<dyn Game>,
+    more_services: Vec<ServiceKind>,
+) -> Result<ExitCode> {
     let Config { store, mut limits, sink } = Config::read(arguments.config.as_deref())?;
     limits.clients = arguments.max_clients.unwrap_or(limits.clients);
     let files = OpenFiles::new(pelago_net::raise_open_files());
@@ -138,6 +143,7 @@ pub(super) async fn run(arguments: DevArguments, game: Arc<dyn Game>) -> Result<
         nodes: arguments.nodes,
         lanes: arguments.lanes,
         services: arguments.services,
+        more_services,
         spread: arguments.spread,
         listen: arguments.listen,
         links: arguments.listen_links,

@@ -6,8 +6,10 @@ use pelago_game::{ContentHash, Game};
 use pelago_model::NodeId;
 use pelago_net::{OpenFiles, ServerTls};
 use pelago_runtime::admin_calls::{Question, StatusAnswer, ask_all};
+use pelago_runtime::service::ServiceKind;
 use pelago_runtime::{
-    AdminCalls, InProcessBook, Listeners, NewWorld, Node, NodeLimits, ProcessCalls, World,
+    AdminCalls, InProcessBook, Listeners, NewWorld, Node, NodeBuilder, NodeLimits, ProcessCalls,
+    World,
 };
 use pelago_store::Store;
 use std::collections::BTreeMap;
@@ -30,6 +32,8 @@ pub(super) struct NodesSettings {
     pub(super) nodes: u16,
     pub(super) lanes: u8,
     pub(super) services: u8,
+    /// The services of the studio.
+    pub(super) more_services: Vec<ServiceKind>,
     pub(super) spread: u8,
     pub(super) listen: SocketAddr,
     /// Where nodes listen for each other: links are not encrypted.
@@ -75,7 +79,9 @@ impl Nodes {
             };
             let listen = SocketAddr::new(settings.listen.ip(), port);
             let listeners = Listeners::bind(listen, settings.links).context("--listen")?;
-            let node = Node::builder()
+            let node =
+                settings.more_services.iter().cloned().fold(Node::builder(), NodeBuilder::service);
+            let node = node
                 .number(NodeId(number + 1))
                 .game(game.clone())
                 .store(store.clone())

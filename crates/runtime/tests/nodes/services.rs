@@ -1,0 +1,96 @@
+//! A service of a studio on nodes that run: the one of `examples/tally`, and the page about it.
+
+use crate::harness::{Cluster, node, world};
+use crate::player::PATIENCE;
+use crate::tally;
+use pelago_model::{Key, NodeId, Role};
+use pelago_runtime::admin_calls::{
+    CountersAnswer, Question, ServiceCallAnswer, ServiceCallQuestion, ask,
+};
+use pelago_runtime::{InProcessBook, Node, ProcessCalls, StartError};
+use serde_json::json;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+fn question(role: Role, key: &str, number: u64) -> Question {
+    let (key, visitor) = (Key::parse(key).unwrap(), "0000000000000007");
+    let body = json!({"visitor": visitor, "number": number}).to_string();
+    Question::Call(ServiceCallQuestion { role, key, body })
+}
+
+#[tokio::test]
+async fn a_studios_service_answers_operators_at_every_node_and_is_counted() {
+    let store = pelago_store::open("memory:").unwrap();
+    let with = |_, builder: pelago_runtime::NodeBuilder| builder.service(tally::kind());
+    let cluster = Cluster::start_with(store, with).await;
+    let calls = ProcessCalls::new(cluster.nodes.iter().map(Node::handle));
+    let (role, nodes) = (tally::kind().role, [NodeId(1), NodeId(2)]);
+    // Eight gates, so that each node is preferred for some.
+    for gate in 0..8 {
+        for node in nodes {
+            let asked = question(role, &format!("tally/gate-{gate}"), 1);
+            let answer: ServiceCallAnswer = ask(&calls, node, asked).await.unwrap();
+            assert_eq!(answer, ServiceCallAnswer::Answered { answer: json!({"counted": 1}) });
+        }
+    }
+    // Numbers are told once a second.
+    let began = Instant::now();
+    loop {
+        let mut counted = Vec::new();
+        for node in nodes {
+            let counters: CountersAnswer = ask(&calls, node, Question::Counters).await.unwrap();
+            let of_role = counters.services.into_iter().filter(|count| count.role == role);
+            counted.extend(of_role.filter(|count| count.name == "counted").map(|it| it.count));
+        }
+        if counted.iter().sum::<u64>() == 8 {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "counted {counted:?}");
+        sleep(Duration::from_millis(50)).await;
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn operators_do_not_call_services_of_the_platform() {
+    let cluster = Cluster::start(pelago_store::open("memory:").unwrap()).await;
+    let calls = ProcessCalls::new(cluster.nodes.iter().map(Node::handle));
+    for role in [Role::steward(), Role::chat(), Role::parse("nobody").unwrap()] {
+        let asked = question(role, "tally/gate", 1);
+        let answer: ServiceCallAnswer = ask(&calls, NodeId(1), asked).await.unwrap();
+        let ServiceCallAnswer::Failed { code, .. } = answer else { panic!("{answer:?}") };
+        assert_eq!(code, "no_such_service");
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_role_that_is_taken_keeps_a_node_from_starting() {
+    let store = pelago_store::open("memory:").unwrap();
+    let (world, book) = (world(&*store), InProcessBook::default());
+    let twice = node(1, &world, &store, &book).service(tally::kind()).service(tally::kind());
+    assert!(matches!(twice.start().await, Err(StartError::RoleTaken(_))));
+}
+
+/// The blocks of a language in a page.
+fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
+    let begin = format!("```{language}\n");
+    let after = page.split(&begin).skip(1);
+    after.map(|rest| rest.split_once("```").expect("a block has an end").0).collect()
+}
+
+#[test]
+fn the_page_about_services_shows_the_example_as_it_is() {
+    let page = include_str!("../../../../docs/services.md");
+    let service = include_str!("../../../../examples/tally/src/tally.rs");
+    let main = include_str!("../../../../examples/tally/src/main.rs");
+    let package = include_str!("../../../../examples/tally/Cargo.toml");
+    let (rust, toml) = (blocks(page, "rust"), blocks(page, "toml"));
+    assert!(rust.len() >= 13 && toml.len() == 2);
+    for block in rust {
+        assert!(service.contains(block) || main.contains(block), "the example has no {block}");
+    }
+    for block in toml {
+        assert!(package.contains(block), "the example has no {block}");
+    }
+}
