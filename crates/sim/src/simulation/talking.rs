@@ -16,6 +16,9 @@ use std::collections::BTreeSet;
 /// What a lane may need beside the pause between two looks until it has shown a line, in ms.
 const SHOWN_MS: i64 = 10_000;
 
+/// What choices of what is said are for.
+const TALK: u64 = 0x74_616c_6b00;
+
 /// What a player has said and was shown.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Talk {
@@ -39,17 +42,17 @@ impl Simulation {
     /// A player speaks: to those who are near, to the island, or to somebody.
     pub(super) fn talk(&mut self, number: usize) -> Result<(), Violation> {
         self.outcome.spoken += 1;
-        let player = &mut self.players[number];
-        let how = player.below(4);
+        // Chosen by the time, so that what players do beside does not depend on it.
+        let how = self.hazard(TALK ^ number as u64, 4);
         if how == 0 {
             return self
                 .ask(number, |core, _, effects| core.say("hello", effects).is_ok())
                 .map(drop);
         }
-        player.talk.count += 1;
-        let text = format!("{number}.{}", player.talk.count);
-        let count = self.players.len() as u32;
-        let reader = self.players[number].below(count) as usize;
+        let talk = &mut self.players[number].talk;
+        talk.count += 1;
+        let text = format!("{number}.{}", talk.count);
+        let reader = self.hazard(TALK << 8 ^ number as u64, self.players.len() as u64) as usize;
         let reader = &self.players[reader];
         // Whoever has no avatar yet has a name that nobody bears, perhaps.
         let (name, mailbox) = (reader.name.clone(), reader.avatar.map(Key::mailbox));
@@ -90,6 +93,7 @@ impl Simulation {
 
     /// A player is shown a line.
     pub(super) fn line_shown(&mut self, number: usize, line: &ChatLine) -> Result<(), Violation> {
+        self.check_said()?;
         let player = &mut self.players[number];
         let is_room = line.channel() == ChatChannel::ChatIsland;
         let (key, last) = match is_room {
