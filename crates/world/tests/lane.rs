@@ -209,7 +209,7 @@ fn a_blocked_client_misses_frames_and_is_shown_everything_afterwards() {
 #[test]
 fn a_control_message_does_not_overtake_those_that_have_waited() {
     let mut world = World::new();
-    let mut control = |text: &'static str, world: &mut World| {
+    let control = |text: &'static str, world: &mut World| {
         world.delivery.control(CLIENT, Bytes::from_static(text.as_bytes())).unwrap()
     };
     world.delivery.block(CLIENT);

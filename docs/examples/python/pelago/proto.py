@@ -44,6 +44,8 @@ class Schema:
                 in_oneof, at = False, at + 1
             elif tokens[at] == "oneof":
                 in_oneof, at = True, at + 3
+            elif tokens[at] == "reserved":
+                at = tokens.index(";", at) + 1
             else:
                 repeated = tokens[at] == "repeated"
                 kind, name, _, number, _ = tokens[at + repeated : at + repeated + 5]
