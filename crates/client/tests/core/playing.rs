@@ -5,7 +5,10 @@ use bytes::Bytes;
 use pelago_client::core::{Input, MAX_FETCHES, MAX_LIVE};
 use pelago_client::{Event, RequestError};
 use pelago_model::{IslandTime, Position, Trajectory};
-use pelago_wire::client::{Content, MoveRefused, Notice, Outcome, client_message, server_message};
+use pelago_wire::client::{
+    ChatChannel, ChatLine, Content, MoveRefused, Notice, Outcome, Whisper, client_message,
+    server_message,
+};
 
 fn walk(world: &mut World, x: i32) -> Result<u32, RequestError> {
     let there = Position::new(x, 640);
@@ -143,4 +146,95 @@ fn world_time_is_what_the_node_says() {
     let pong = Event::Pong { world_time, round_trip_ms: 0 };
     assert_eq!(world.events, [pong]);
     assert_eq!(world.client.world_time(world.now).0, world.now.0 + OFFSET_MS);
+}
+
+fn line(channel: ChatChannel, number: u64, text: &str) -> server_message::Body {
+    server_message::Body::ChatLine(ChatLine {
+        channel: channel.into(),
+        number,
+        avatar: 7,
+        name: "Bert".into(),
+        text: text.into(),
+        at_ms: 5,
+    })
+}
+
+/// The texts of the lines that the application was told since this was asked last.
+fn told(world: &mut World) -> Vec<String> {
+    let lines = world.events.extract_if(.., |event| matches!(event, Event::Line(_)));
+    lines
+        .map(|event| match event {
+            Event::Line(line) => line.text,
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+/// The whispers that the node was told to have been shown.
+fn heard(world: &mut World) -> Vec<u64> {
+    let sent = world.to_node.drain(..).filter_map(|(_, body)| match body {
+        client_message::Body::Heard(heard) => Some(heard.number),
+        _ => None,
+    });
+    sent.collect()
+}
+
+#[test]
+fn a_line_is_told_once_however_often_connections_bring_it() {
+    let mut world = World::playing();
+    world.say(line(ChatChannel::ChatIsland, 7, "seven"));
+    world.say(line(ChatChannel::ChatIsland, 8, "eight"));
+    world.say(line(ChatChannel::ChatIsland, 7, "seven"));
+    world.say(line(ChatChannel::ChatWhisper, 1, "psst"));
+    assert_eq!(told(&mut world), ["seven", "eight", "psst"]);
+    world.cut();
+    world.pass(1_000);
+    world.events.clear();
+    world.to_node.clear();
+    world.say(line(ChatChannel::ChatIsland, 8, "eight"));
+    world.say(line(ChatChannel::ChatIsland, 9, "nine"));
+    world.say(line(ChatChannel::ChatWhisper, 1, "psst"));
+    assert_eq!(told(&mut world), ["nine"]);
+    // The node that brings a whisper again has not heard that it was shown.
+    assert_eq!(heard(&mut world), [1]);
+}
+
+#[test]
+fn that_a_whisper_was_shown_waits_until_the_connection_takes_bytes() {
+    let mut world = World::playing();
+    let connection = world.open.unwrap();
+    world.input(Input::Blocked { connection });
+    world.say(line(ChatChannel::ChatWhisper, 1, "one"));
+    world.say(line(ChatChannel::ChatWhisper, 2, "two"));
+    assert_eq!(told(&mut world), ["one", "two"]);
+    assert!(heard(&mut world).is_empty());
+    world.input(Input::Writable { connection });
+    assert_eq!(heard(&mut world), [2]);
+}
+
+#[test]
+fn lines_to_the_island_and_whispers_are_said_one_after_the_other() {
+    let mut world = World::playing();
+    let said = world.ask(|client, _, effects| client.say_island("ahoy", effects));
+    assert_eq!(said, Ok(1));
+    let busy = world.ask(|client, _, effects| client.whisper("Bert", "psst", effects));
+    assert_eq!(busy, Err(RequestError::Busy));
+    world.say(server_message::Body::Outcome(Outcome { number: 1, ..Outcome::default() }));
+    let whispered = world.ask(|client, _, effects| client.whisper("Bert", "psst", effects));
+    assert_eq!(whispered, Ok(2));
+    let sent: Vec<client_message::Body> = world.to_node.drain(..).map(|(_, body)| body).collect();
+    let whisper = Whisper { number: 2, name: "Bert".into(), text: "psst".into() };
+    assert_eq!(sent.last(), Some(&client_message::Body::Whisper(whisper)));
+    // A lost connection answers what it was asked, and the next line may be said.
+    world.events.clear();
+    world.cut();
+    let outcome = |event: &Event| match event {
+        Event::Outcome(outcome) => Some((outcome.number, outcome.code.clone())),
+        _ => None,
+    };
+    let outcomes: Vec<(u64, String)> = world.events.iter().filter_map(outcome).collect();
+    assert_eq!(outcomes, [(2, "unavailable".to_owned())]);
+    world.pass(1_000);
+    let said = world.ask(|client, _, effects| client.say_island("again", effects));
+    assert_eq!(said, Ok(3));
 }

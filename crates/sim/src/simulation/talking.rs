@@ -16,21 +16,46 @@ use std::collections::BTreeSet;
 /// What a lane may need beside the pause between two looks until it has shown a line, in ms.
 const SHOWN_MS: i64 = 10_000;
 
+<<<<<<< HEAD
+=======
+/// What choices of what is said are for.
+const TALK: u64 = 0x74_616c_6b00;
+
+/// What a player has said and was shown.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Talk {
+    /// How many lines it ever thought of.
+    count: u64,
+    /// The line without an answer: its number, where it is to stand if there is such a place, and its text.
+    asked: Option<(u64, Option<Key>, String)>,
+    /// The last line of the room that the present client was shown, and the last whisper.
+    room: u64,
+    whisper: u64,
+}
+
+impl Talk {
+    /// Another client begins, which has been shown nothing.
+    pub(crate) fn start_again(&mut self) {
+        *self = Self { count: self.count, ..Self::default() };
+    }
+}
+
+>>>>>>> chat
 impl Simulation {
     /// A player speaks: to those who are near, to the island, or to somebody.
     pub(super) fn talk(&mut self, number: usize) -> Result<(), Violation> {
         self.outcome.spoken += 1;
-        let player = &mut self.players[number];
-        let how = player.below(4);
+        // Chosen by the time, so that what players do beside does not depend on it.
+        let how = self.hazard(TALK ^ number as u64, 4);
         if how == 0 {
             return self
                 .ask(number, |core, _, effects| core.say("hello", effects).is_ok())
                 .map(drop);
         }
-        player.talk.count += 1;
-        let text = format!("{number}.{}", player.talk.count);
-        let count = self.players.len() as u32;
-        let reader = self.players[number].below(count) as usize;
+        let talk = &mut self.players[number].talk;
+        talk.count += 1;
+        let text = format!("{number}.{}", talk.count);
+        let reader = self.hazard(TALK << 8 ^ number as u64, self.players.len() as u64) as usize;
         let reader = &self.players[reader];
         // Whoever has no avatar yet has a name that nobody bears, perhaps.
         let (name, mailbox) = (reader.name.clone(), reader.avatar.map(Key::mailbox));
@@ -71,6 +96,7 @@ impl Simulation {
 
     /// A player is shown a line.
     pub(super) fn line_shown(&mut self, number: usize, line: &ChatLine) -> Result<(), Violation> {
+        self.check_said()?;
         let player = &mut self.players[number];
         let is_room = line.channel() == ChatChannel::ChatIsland;
         let (key, last) = match is_room {

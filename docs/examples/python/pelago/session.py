@@ -30,6 +30,10 @@ def path_of(message: dict) -> Trajectory:
     return Trajectory(message["start_ms"], (message["x"], message["y"]), message["speed"], points)
 
 
+#: The channel of a whisper.
+WHISPER = 2
+
+
 class Session:
     """A connection to a node, and what is seen over it."""
 
@@ -101,6 +105,11 @@ class Session:
                 changes.append(("move_refused", values["code"]))
             elif body == "content":
                 self.content[values["hash"]] = values["data"]
+            elif body == "chat_line":
+                if values["channel"] == WHISPER:
+                    # It need not be kept for this player any longer.
+                    self.say_control("heard", "Heard", {"number": values["number"]})
+                changes.append((body, values))
             elif body in ("closing", "refused"):
                 raise Refused(values["code"], values["sentence"])
             else:
