@@ -16,31 +16,9 @@ use std::collections::BTreeSet;
 /// What a lane may need beside the pause between two looks until it has shown a line, in ms.
 const SHOWN_MS: i64 = 10_000;
 
-<<<<<<< HEAD
-=======
 /// What choices of what is said are for.
 const TALK: u64 = 0x74_616c_6b00;
 
-/// What a player has said and was shown.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Talk {
-    /// How many lines it ever thought of.
-    count: u64,
-    /// The line without an answer: its number, where it is to stand if there is such a place, and its text.
-    asked: Option<(u64, Option<Key>, String)>,
-    /// The last line of the room that the present client was shown, and the last whisper.
-    room: u64,
-    whisper: u64,
-}
-
-impl Talk {
-    /// Another client begins, which has been shown nothing.
-    pub(crate) fn start_again(&mut self) {
-        *self = Self { count: self.count, ..Self::default() };
-    }
-}
-
->>>>>>> chat
 impl Simulation {
     /// A player speaks: to those who are near, to the island, or to somebody.
     pub(super) fn talk(&mut self, number: usize) -> Result<(), Violation> {
