@@ -47,9 +47,19 @@ fn get(world: &World, path: &str) -> Value {
 }
 
 fn post(world: &World, kind: &str, body: &str, patience: Duration) -> Option<(u16, Value)> {
+    post_to(world, "grants", kind, body, patience)
+}
+
+fn post_to(
+    world: &World,
+    path: &str,
+    kind: &str,
+    body: &str,
+    patience: Duration,
+) -> Option<(u16, Value)> {
     let length = body.len();
     let request = format!(
-        "POST /api/v1/grants HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
+        "POST /api/v1/{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
     );
     ask(world, &request, patience)
 }
@@ -282,4 +292,24 @@ async fn what_is_no_grant_is_refused_with_a_code() {
     assert_eq!(audits(&world, &avatar).len(), 1);
     let escaped = format!("/api/v1/audit/{avatar}?after=audit%2F{avatar}%2Fgrant%2Fused");
     assert_eq!(get(&world, &escaped), json!({"audits": [], "next": null}));
+}
+
+#[test]
+fn a_call_that_no_service_takes_is_refused_with_a_code() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = World::start(directory.path());
+    let (json, text) = ("Content-Type: application/json\r\n", "Content-Type: text/plain\r\n");
+    let long = format!("\"{}\"", "x".repeat(70_000));
+    for (path, kind, body, status, code) in [
+        ("services/tally/tally/gate", json, "{}", 404, "no_such_service"),
+        ("services/steward/avatar/1", json, "{}", 404, "no_such_service"),
+        ("services/Tally/tally/gate", json, "{}", 400, "malformed"),
+        ("services/tally/Gate", json, "{}", 400, "malformed"),
+        ("services/tally/tally/gate", json, "{", 400, "malformed"),
+        ("services/tally/tally/gate", text, "{}", 415, "content_type"),
+        ("services/tally/tally/gate", json, &*long, 413, "body"),
+    ] {
+        let (found, answer) = post_to(&world, path, kind, body, PATIENCE).unwrap();
+        assert_eq!((found, answer["code"].as_str()), (status, Some(code)), "{path} {answer}");
+    }
 }
