@@ -202,6 +202,7 @@ impl Machine for Links {
             LinksInput::Resync { subject, publisher } => self.resync(subject, publisher),
             LinksInput::Present(islands) => self.present(islands),
             LinksInput::Publish(frames) => self.publish(frames, effects),
+            LinksInput::Missed(channels) => self.missed(&channels, effects),
             LinksInput::Snapshot { to, snapshot } => self.answer(to, &snapshot),
             input @ LinksInput::Call { .. } => self.call(now, input, effects),
             LinksInput::Reply { call, reply } => self.reply(now, call, reply, effects),

@@ -13,8 +13,8 @@ pub(crate) struct End {
     last_arrival: WorldTime,
     /// When everything written so far is on its way, if the link is slow.
     busy_until: WorldTime,
-    /// Its node has been told that it is open: before that nothing is written, and nothing can block.
-    pub(crate) opened: bool,
+    /// Its node has written to it: before that it does not know the link perhaps, and nothing can block.
+    pub(crate) written: bool,
     pub(crate) blocked: bool,
 }
 
@@ -48,7 +48,7 @@ impl Network {
             peer,
             last_arrival: WorldTime(0),
             busy_until: WorldTime(0),
-            opened: false,
+            written: false,
             blocked: false,
         };
         self.ends.insert((from, one), end((to, other)));

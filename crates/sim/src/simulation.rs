@@ -536,8 +536,7 @@ impl Simulation {
                 }
             }
             Event::LinkOpened { end: (node, link), toward } => {
-                if let Some(end) = self.network.ends.get_mut(&(node, link)) {
-                    end.opened = true;
+                if self.network.ends.contains_key(&(node, link)) {
                     self.links(node, LinksInput::Opened { link, toward });
                 }
             }

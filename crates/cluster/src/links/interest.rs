@@ -1,10 +1,10 @@
 //! Interest: what the lanes of this node want to read, and what its lanes and services publish.
 
 use super::{Links, LinksEffect};
-use crate::link::{LinkId, NotSent};
+use crate::link::{Link, LinkId, NotSent};
 use crate::subjects::{Subject, SubjectNumber};
 use crate::table::Table;
-use pelago_model::{IslandId, Key, LaneSet, Limit, NodeId, PublisherId, Reader, Role};
+use pelago_model::{ChannelId, IslandId, Key, LaneSet, Limit, NodeId, PublisherId, Reader, Role};
 use pelago_wire::frame::{Frame, Snapshot, StreamKind};
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
@@ -219,6 +219,17 @@ impl Links {
         }
         for (link, subject) in anew {
             self.serve(link, subject, effects);
+        }
+    }
+
+    /// Answers all who read these channels anew.
+    pub(super) fn missed(&mut self, channels: &[ChannelId], effects: &mut Vec<LinksEffect>) {
+        let kinds = [StreamKind::Entities, StreamKind::Objects];
+        let subjects = channels.iter().flat_map(|channel| kinds.map(|kind| (*channel, kind)));
+        for number in subjects.filter_map(|it| self.subjects.number(&it)).collect::<Vec<_>>() {
+            let reads = |link: &&Link| link.is_established() && link.served.contains(number);
+            let links: Vec<LinkId> = self.links.values().filter(reads).map(|it| it.id).collect();
+            links.into_iter().for_each(|link| self.serve(link, number, effects));
         }
     }
 

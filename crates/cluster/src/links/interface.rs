@@ -102,6 +102,9 @@ pub enum LinksInput {
     Present(BTreeSet<IslandId>),
     /// Frames of this node's lanes and services, for the other nodes that read them.
     Publish(Vec<Arc<Frame>>),
+    /// Frames of these channels were lost on their way here: the other nodes that read them are answered anew. They would
+    /// see a gap only with the next frame, which may never come.
+    Missed(Vec<ChannelId>),
     /// A lane's or a service's answer to another node's subscription.
     Snapshot {
         /// The reader that subscribed.

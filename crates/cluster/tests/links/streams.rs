@@ -45,6 +45,19 @@ fn frames_reach_the_nodes_that_subscribed() {
 }
 
 #[test]
+fn frames_that_are_lost_on_the_way_to_the_links_are_made_up_for_without_another_one() {
+    let mut cluster = Cluster::new(2, 1);
+    cluster.want(2, entities(0), true);
+    cluster.pass(300);
+    let before = cluster.read(2, 1);
+    // No frame comes after the lost ones, so that nobody sees a gap.
+    cluster.tell(1, LinksInput::Missed(vec![entities(0).0, entities(1).0]));
+    cluster.pass(300);
+    let after = cluster.read(2, 1);
+    assert_eq!((after.0, after.1), (before.0, before.1 + 1), "one more snapshot, no frame");
+}
+
+#[test]
 fn lanes_read_their_own_node_without_its_links_but_for_objects_of_its_steward() {
     let mut cluster = Cluster::new(3, 1);
     let own = objects_of(&cluster, 1);

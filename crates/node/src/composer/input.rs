@@ -121,8 +121,9 @@ impl Mail for MachineInput {
     fn missed(machine: MachineId, channels: Vec<ChannelId>) -> Option<Self> {
         match machine {
             MachineId::Lane(lane) => Some(Self::Lane(lane, LaneInput::Missed { channels })),
-            // Their readers see the gap and subscribe anew.
-            _ => None,
+            MachineId::Links => Some(Self::Links(LinksInput::Missed(channels))),
+            // Nobody sends them frames.
+            MachineId::Arrivals | MachineId::Service(_) => None,
         }
     }
 }

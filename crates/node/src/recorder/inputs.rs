@@ -37,6 +37,7 @@ coded_enum!(LinksInput {
     12 => Call { number, target, role, key, body, deadline_ms, repeatable, trace },
     13 => Reply { call, reply },
     14 => Wake,
+    15 => Missed(channels),
 });
 
 coded_enum!(ArrivalsInput {

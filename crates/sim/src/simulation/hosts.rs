@@ -270,7 +270,7 @@ impl Simulation {
     /// A link takes no bytes for a while.
     pub(super) fn block_link(&mut self, end: (NodeId, LinkId), until: WorldTime) {
         if let Some(it) = self.network.ends.get_mut(&end)
-            && it.opened
+            && it.written
             && !it.blocked
         {
             it.blocked = true;
@@ -356,7 +356,9 @@ impl Simulation {
         end: (NodeId, LinkId),
         bytes: Bytes,
     ) -> Option<((NodeId, LinkId), WorldTime)> {
-        if self.network.ends.get(&end)?.blocked && self.found.is_none() {
+        let it = self.network.ends.get_mut(&end)?;
+        it.written = true;
+        if it.blocked && self.found.is_none() {
             let text = format!("node {} writes to a link that takes no bytes", end.0);
             self.found = Some(self.violation(Invariant::Backpressure, text));
         }

@@ -51,8 +51,8 @@ impl Simulation {
             }
             Fault::BlockLink { node, for_ms } => {
                 let (links, until) = (self.network.of(self.node(node)), until(for_ms));
-                let is_opened = |end: &&(NodeId, LinkId)| self.network.ends[*end].opened;
-                if let Some(end) = links.iter().rev().find(is_opened).copied() {
+                let is_written = |end: &&(NodeId, LinkId)| self.network.ends[*end].written;
+                if let Some(end) = links.iter().rev().find(is_written).copied() {
                     self.count(Kind::BlockedLink);
                     self.block_link(end, until);
                 }
