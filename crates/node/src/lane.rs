@@ -25,7 +25,7 @@ mod ticks;
 pub use chat::{MAILBOX_LOOK_MS, ROOM_LOOK_MS};
 pub use interface::{LaneEffect, LaneInput};
 pub use introductions::{INTRODUCTION_MS, MAX_HELD_FRAMES};
-pub use near::SPEAKER_KNOWN_MS;
+pub use near::{SPEAKER_KNOWN_MS, SPEAKER_PATIENCE_MS};
 
 use crate::rate_limits::ClientLimits;
 use crate::store_request::{RequestId, Requests, StoreAnswer};
@@ -42,7 +42,7 @@ use pelago_wire::record::Slot;
 use pelago_world::{ClientId, Delivery, Ghosts, Objects, Publisher, Shown, TimerWheel};
 use real::Reals;
 use session::Session;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How often an avatar's place is checkpointed, in ms.
@@ -153,6 +153,8 @@ pub struct Lane {
     /// Whose stance is over.
     stance_timers: TimerWheel<Slot>,
     due_stances: Vec<Slot>,
+    /// When lines of these avatars have waited for long enough to be said without their document.
+    speakers: BTreeSet<(WorldTime, EntityId)>,
     /// By the lane's number of the call.
     calls: BTreeMap<u64, PendingCall>,
     next_call: u64,
@@ -179,6 +181,7 @@ impl Lane {
             due: Vec::new(),
             stance_timers: TimerWheel::default(),
             due_stances: Vec::new(),
+            speakers: BTreeSet::new(),
             calls: BTreeMap::new(),
             next_call: 0,
             requests: Requests::default(),

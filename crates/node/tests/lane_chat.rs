@@ -16,7 +16,7 @@ use pelago_node::documents::avatar::{AVATAR_SCHEMA, AvatarDocument, Place};
 use pelago_node::documents::lines::{Line, Speaker};
 use pelago_node::documents::mailbox::{MAILBOX_SCHEMA, MailboxDocument};
 use pelago_node::documents::room::{ROOM_SCHEMA, RoomDocument};
-use pelago_node::lane::{MAILBOX_LOOK_MS, ROOM_LOOK_MS};
+use pelago_node::lane::{MAILBOX_LOOK_MS, ROOM_LOOK_MS, SPEAKER_PATIENCE_MS};
 use pelago_node::{
     CallTarget, Caller, ChatCall, Lane, LaneCall, LaneEffect, LaneInput, OutgoingCall, RequestId,
     StoreAnswer,
@@ -483,4 +483,22 @@ fn lines_that_wait_for_the_document_are_said_in_order_once_it_is_read() {
     let numbers: Vec<u64> = stage.outcomes().into_iter().map(|it| it.number).collect();
     assert_eq!(numbers, [1, 2, 3]);
     assert_eq!(said_near(&mut stage), 3);
+}
+
+#[test]
+fn a_store_that_says_nothing_holds_up_no_speech_for_longer_than_stated() {
+    let mut stage = Stage::new();
+    stage.join(1);
+    stage.pass(500);
+    stage.held = Some(Vec::new());
+    say_near(&mut stage, 1, "ahoy");
+    assert_eq!(said_near(&mut stage), 0);
+    stage.pass(SPEAKER_PATIENCE_MS);
+    assert_eq!(stage.said, 1);
+    // As long as the store says nothing, nobody waits again, and nothing more is asked of it.
+    say_near(&mut stage, 2, "ahoy");
+    assert_eq!(said_near(&mut stage), 1);
+    assert_eq!(stage.held.as_ref().map(Vec::len), Some(1));
+    stage.release();
+    assert_eq!(said_near(&mut stage), 0, "said once");
 }

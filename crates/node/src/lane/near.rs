@@ -1,7 +1,7 @@
 //! What is said to those who are near: by a record of the lane's own frames, if the game allows it.
 //!
 //! The game decides by the avatar's document, which a lane does not keep. It is read when somebody begins to speak, and known
-//! for a while. A store that does not answer mutes nobody.
+//! for a while. A store that does not answer within [`SPEAKER_PATIENCE_MS`] mutes nobody.
 
 use super::{Lane, LaneEffect, Request};
 use crate::documents::avatar::AvatarDocument;
@@ -18,6 +18,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// For how long the document of somebody who speaks is taken as known, in ms.
 pub const SPEAKER_KNOWN_MS: i64 = 10_000;
+/// For how long a line waits for the document, in ms: then it is said without it.
+pub const SPEAKER_PATIENCE_MS: i64 = 500;
 /// Lines of one player that wait for the document; more are refused as `slow_down`.
 const MAX_HELD_LINES: usize = 8;
 
@@ -26,7 +28,9 @@ const MAX_HELD_LINES: usize = 8;
 pub(super) struct NearSpeech {
     /// The game's part of the avatar's document, and until when it is taken as known.
     known: Option<(Value, WorldTime)>,
-    /// What waits for it, with the client's numbers: at most [`MAX_HELD_LINES`]. It is being read if anything waits.
+    /// Since when it is being read.
+    reading_since: Option<WorldTime>,
+    /// What waits for it, with the client's numbers: at most [`MAX_HELD_LINES`].
     held: Vec<(String, u64)>,
 }
 
@@ -70,19 +74,35 @@ impl Lane {
         let avatar = connection.avatar;
         let Some(session) = self.sessions.get_mut(&avatar) else { return };
         session.near.forget(now);
-        if session.near.known.is_some() {
+        let reading_since = session.near.reading_since;
+        let is_overdue = reading_since.is_some_and(|since| now.since(since) >= SPEAKER_PATIENCE_MS);
+        if session.near.known.is_some() || is_overdue {
             return self.say_if_allowed(now, avatar, text, number, effects);
         }
         let epoch = session.epoch;
-        let is_being_read = !session.near.held.is_empty();
         if session.near.held.len() >= MAX_HELD_LINES {
             self.counters.limits.note(Limit::Speech);
             return self.refuse(client, false, number, slow_down(), effects);
         }
         session.near.held.push((text, number));
-        if !is_being_read {
+        if reading_since.is_none() {
+            session.near.reading_since = Some(now);
+            self.speakers.insert((now.plus(SPEAKER_PATIENCE_MS), avatar));
             let request = self.requests.begin(Request::ReadSpeaker { avatar, epoch });
             effects.push(LaneEffect::Load { request, keys: vec![Key::avatar(avatar)] });
+        }
+    }
+
+    /// Says what has waited for a document for long enough.
+    pub(super) fn say_overdue(&mut self, now: WorldTime, effects: &mut Vec<LaneEffect>) {
+        while let Some((at, avatar)) = self.speakers.first().copied()
+            && at <= now
+        {
+            self.speakers.pop_first();
+            let Some(session) = self.sessions.get_mut(&avatar) else { continue };
+            for (text, number) in std::mem::take(&mut session.near.held) {
+                self.say_if_allowed(now, avatar, text, number, effects);
+            }
         }
     }
 
@@ -104,6 +124,7 @@ impl Lane {
         };
         let session = self.sessions.get_mut(&avatar);
         let Some(session) = session.filter(|session| session.epoch == epoch) else { return };
+        session.near.reading_since = None;
         session.near.known = document.map(|it| (it.game, now.plus(SPEAKER_KNOWN_MS)));
         for (text, number) in std::mem::take(&mut session.near.held) {
             self.say_if_allowed(now, avatar, text, number, effects);

@@ -14,6 +14,9 @@ const MAX_CALLS_PER_PLAYER: usize = 256;
 /// Requests of one player to the store, while it does not answer.
 const MAX_REQUESTS_PER_PLAYER: usize = 256;
 
+/// Times at which lines have waited for long enough: one for each reading that began in the last half second.
+const MAX_SPEAKERS: usize = 2 * MAX_SLOTS;
+
 impl Lane {
     /// How full everything is that can grow.
     pub fn sizes(&self) -> Vec<Size> {
@@ -34,6 +37,7 @@ impl Lane {
                 // A checkpoint of everybody, and the next look at every mailbox, room and chunk may be under way.
                 2 * players + self.rooms.len() + channels,
             ),
+            Size::queue("speakers whose document is read", self.speakers.len(), MAX_SPEAKERS),
             Size::table("rooms of a lane", self.rooms.len(), MAX_SLOTS, players),
             Size::table("chunks in sight", self.objects.chunks(), max_channels, channels),
             Size::queue("subscriptions to be answered", answers, max_channels),

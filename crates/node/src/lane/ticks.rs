@@ -31,6 +31,7 @@ impl Lane {
     /// Tells the world what this lane's reals did since the last tick, and looks after everybody whose time has come.
     fn publish(&mut self, now: WorldTime, tick: Tick, effects: &mut Vec<LaneEffect>) {
         self.end_stances(now, tick);
+        self.say_overdue(now, effects);
         let mut due = std::mem::take(&mut self.due);
         self.client_timers.take(tick, &mut due);
         for client in &due {
