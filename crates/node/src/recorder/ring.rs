@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex};
 
 /// How old the inputs are that a recorder keeps, in ms; older ones are forgotten.
 pub const FLIGHT_MS: i64 = 60_000;
-/// Bytes of inputs that a recorder keeps; for newer ones the oldest are forgotten, be they ever so young. An input
+/// Bytes of inputs that a recorder keeps, more than the largest message of another node has; for newer ones the oldest are forgotten, be they ever so young. An input
 /// that is larger than that is not kept, nor is anything before it.
-pub const FLIGHT_BYTES: usize = 4 * 1024 * 1024;
+pub const FLIGHT_BYTES: usize = 1280 * 1024;
 /// What the buffer that inputs are encoded in may keep for the next one. A larger one is given back.
 const MAX_SCRATCH_BYTES: usize = 256 * 1024;
 
