@@ -8,6 +8,7 @@ use pelago_cluster::{LinkId, LinksInput};
 use pelago_model::WorldTime;
 use pelago_net::{SendOutcome, Sender};
 use pelago_node::arrivals::ArrivalsInput;
+use pelago_node::lane::LaneInput;
 use pelago_node::{
     ClientEvent, Level, LogLine, MachineId, MachineInput, NodeMachine, Output, RequestId,
     ShellEffect, StoreAnswer,
@@ -50,6 +51,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut machine: NodeMachine, rules: Op
         shared.post.take(id, BATCH, &mut inputs);
         let more_waits = inputs.len() == BATCH;
         for input in inputs.drain(..) {
+            hands.forget_if_gone(&input);
             machine.handle(now, &directory, input, &mut outputs);
         }
         // A write that blocks is an input at once, and may have effects of its own.
@@ -72,7 +74,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut machine: NodeMachine, rules: Op
 }
 
 /// Senders of the clients that a machine writes to, so that writing to them takes no lock that others take. A client that
-/// is closed is taken out: a sender keeps its connection open.
+/// is closed or has gone is taken out: a sender keeps its connection open.
 #[derive(Default)]
 struct Senders(HashMap<ClientId, Sender>);
 
@@ -95,6 +97,16 @@ struct Hands {
 }
 
 impl Hands {
+    /// Lets go of the sender of a client whose connection has ended: it would keep the connection's socket open.
+    fn forget_if_gone(&mut self, input: &MachineInput) {
+        if let MachineInput::Lane(_, LaneInput::Client { client, event })
+        | MachineInput::Arrivals(ArrivalsInput::Client { client, event }) = input
+            && matches!(event, ClientEvent::Disconnected)
+        {
+            self.senders.0.remove(client);
+        }
+    }
+
     /// Carries out what came of a machine. Returns what it is to be told at once.
     fn carry_out(&mut self, outputs: &mut Vec<Output>) -> Vec<MachineInput> {
         let mut at_once = Vec::new();
