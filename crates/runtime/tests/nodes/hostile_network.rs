@@ -7,6 +7,7 @@ use pelago_bots::{Behavior, Plan};
 use pelago_runtime::Alarm;
 use std::cell::RefCell;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -110,4 +111,24 @@ async fn nodes_with_a_hostile_network_between_them_show_each_other_what_there_is
     is_seen(&mut anna, &mut bert).await;
     is_seen(&mut bert, &mut anna).await;
     cluster.stop().await;
+}
+
+#[tokio::test]
+async fn clients_that_drop_without_a_word_leave_no_file_open() {
+    let (cluster, _direct) = start().await;
+    // Whatever is opened once is open.
+    drop(Player::arrive(&address(&cluster.nodes[0]), "Anna").await);
+    let before = open_files();
+    for number in 0..40 {
+        drop(Player::arrive(&address(&cluster.nodes[0]), &format!("Bert{number}")).await);
+        // Some who never say who they are, too.
+        drop(TcpStream::connect(cluster.nodes[0].addresses().tcp).await.unwrap());
+    }
+    until("their files are closed", || open_files() <= before + 2).await;
+    cluster.stop().await;
+}
+
+/// The files that this process has open: each test has a process of its own.
+fn open_files() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
