@@ -14,8 +14,19 @@ use anyhow::{Context, Result};
 use std::path::Path;
 
 /// Scenarios in the order of the page.
-const SCENARIOS: [&str; 9] =
-    ["spread", "town", "crossing", "work", "campfire", "share", "crowd", "limit", "transports"];
+const SCENARIOS: [&str; 11] = [
+    "spread",
+    "town",
+    "crossing",
+    "work",
+    "campfire",
+    "tasks-hot",
+    "tasks-wide",
+    "share",
+    "crowd",
+    "limit",
+    "transports",
+];
 /// Scenarios that are also measured with a program beside the server, in results of their own.
 const BESIDE: [&str; 3] = ["spread", "town", "crowd"];
 /// CPU seconds per million delivered that a room server takes which encodes once and broadcasts, at 500 in a room.
@@ -45,7 +56,7 @@ pub(crate) fn report(bench: &Path, docs: &Path) -> Result<()> {
         let scenario = Scenario::read(&bench.join("scenarios").join(format!("{name}.toml")))?;
         let table = match name {
             "share" => shares(&share::shares(&results)),
-            "campfire" => hot(&results),
+            "campfire" | "tasks-hot" | "tasks-wide" => hot(&results),
             _ => runs(&scenario, &results),
         };
         replace(&mut text, name, &(table + &on(&machine)))?;

@@ -173,6 +173,9 @@ pub(crate) fn start(
     // Every lane has its share of every chunk.
     command.args(["--spread", &world.lanes.to_string()]);
     command.args(["--island-size", &world.island_size.to_string(), "--max-clients", "60000"]);
+    if let Some(tasks) = world.services {
+        command.args(["--services", &tasks.to_string()]);
+    }
     if let Some(turns) = world.batch_turns {
         command.env("PELAGO_LIMITS__BATCH_TURNS", turns.to_string());
         // What is measured is the document, and not the rate_limits of its players.

@@ -47,6 +47,9 @@ pub(crate) struct WorldPart {
     /// Turns of one commit; otherwise as many as by default.
     #[serde(default)]
     pub(crate) batch_turns: Option<u32>,
+    /// Tasks of each node over which stewards are spread by key; otherwise one.
+    #[serde(default)]
+    pub(crate) services: Option<u8>,
     #[serde(default)]
     pub(crate) store: Engine,
 }
@@ -159,6 +162,7 @@ pub(crate) struct Vary {
     over: Vec<Over>,
     gather_seconds: Vec<f64>,
     batch_turns: Vec<u32>,
+    services: Vec<u8>,
     store: Vec<Engine>,
 }
 
@@ -212,6 +216,7 @@ impl Scenario {
         vary_by(&mut all, &vary.batch_turns, |variant, turns| {
             variant.world.batch_turns = Some(turns);
         });
+        vary_by(&mut all, &vary.services, |variant, tasks| variant.world.services = Some(tasks));
         all
     }
 }
@@ -237,14 +242,16 @@ impl Variant {
         let (bots, world, over) = (&self.bots, &self.world, self.bots.over.name());
         let every = bots.gather_seconds.map(|it| format!(", a command every {it} s"));
         let turns = world.batch_turns.map(|it| format!(", {it} turns per commit"));
+        let services = world.services.map(|it| format!(", stewards on {it} tasks"));
         format!(
-            "{} bots at {} m/s over {over}, {} nodes of {} lanes{}{}{}",
+            "{} bots at {} m/s over {over}, {} nodes of {} lanes{}{}{}{}",
             bots.count,
             bots.speed_metres_per_second,
             world.nodes,
             world.lanes,
             every.unwrap_or_default(),
             turns.unwrap_or_default(),
+            services.unwrap_or_default(),
             self.kept(),
         )
     }

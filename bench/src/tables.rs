@@ -194,6 +194,7 @@ pub(crate) fn hot(results: &[Measurement]) -> String {
                 _ => "at once".into(),
             },
             it.variant.world.batch_turns.map_or_else(|| "-".into(), |turns| turns.to_string()),
+            it.variant.world.services.unwrap_or(1).to_string(),
             per_second(commands.acked as f64),
             format!("{}, {}", commands.p50_ms, commands.p99_ms),
             of(&|stewards| per_second(stewards.commits)),
@@ -205,11 +206,12 @@ pub(crate) fn hot(results: &[Measurement]) -> String {
     });
     table(
         [
-            "each feeds it again",
+            "each acts again",
             "turns per commit at most",
+            "stewards' tasks per node",
             "acknowledged/s",
             "acknowledged p50, p99 ms",
-            "commits/s on the fire",
+            "commits/s of stewards",
             "turns per commit",
             "refused, of them busy",
             "staleness p50, p99 ms",
