@@ -8,6 +8,7 @@ use crate::machine_id::MachineId;
 use crate::service::{ServiceCall, ServiceInput};
 use bytes::Bytes;
 use pelago_cluster::{Directory, IncomingCall, LinksInput};
+use pelago_model::limits::MAX_CALL_BYTES;
 use pelago_model::{Key, Role};
 
 /// Bits of the number of a call that are its machine's own; above them stands whose it is.
@@ -48,6 +49,9 @@ impl Composer {
         out: &mut Vec<Output>,
     ) {
         let OutgoingCall { target, body, deadline_ms, repeatable, trace } = call;
+        if body.len() > MAX_CALL_BYTES {
+            return self.reply(caller, Err(Rejection("too_large".into())), out);
+        }
         // The usual way of a small cluster, without the detour over links.
         let (target, role, key) = match target {
             CallTarget::Preferred { role, key }
