@@ -13,9 +13,9 @@ use pelago_model::{Key, Role};
 
 /// Bits of the number of a call that are its machine's own; above them stands whose it is.
 const NUMBER_BITS: u32 = 48;
-/// Whose number stands for an operator. No machine has it.
+/// Stands for an operator where the number of a machine would. No machine has it.
 const OPERATOR: u16 = 0xfffe;
-/// Whose number stands for nobody. No machine has it.
+/// Stands for nobody where the number of a machine would. No machine has it.
 const NOBODY: u16 = 0xffff;
 /// The key of a call to all lanes of a node.
 const ALL_LANES: &str = "lane/all";
