@@ -10,31 +10,28 @@ mod playing;
 mod setup;
 mod talking;
 
-use crate::faults::{FaultCounts, Faults, Kind};
+use crate::faults::{FaultCounts, Kind};
 use crate::interleavings::Interleavings;
 use crate::network::Network;
 use crate::player::Player;
-use crate::schedule::{Fault, PlannedFault, schedule};
+use crate::schedule::{Fault, PlannedFault};
 use crate::store::SimStore;
 use crate::violation::{Invariant, Violation};
-use bytes::Bytes;
 use checks::ShownRevisions;
 use clocks::HostClock;
 use event::Event;
 pub(crate) use mail::Mail;
-use pelago_client::ClientSabotage;
-use pelago_client::core::ConnectionNumber;
-use pelago_cluster::{LinkId, LinksInput};
+use pelago_cluster::LinksInput;
 use pelago_frontier::Frontier;
 use pelago_frontier::terrain::overgrown_tile;
 use pelago_game::{IslandSpec, Land};
 use pelago_model::{
-    Document, EntityId, Incarnation, IslandClock, IslandId, Key, NodeId, Trajectory, Transaction,
-    WorldNumber, WorldTime,
+    Document, EntityId, Incarnation, IslandClock, IslandId, Key, NodeId, Trajectory, WorldNumber,
+    WorldTime,
 };
 use pelago_node::{
-    ClientEvent, MachineId, MachineInput, MailboxLimits, Node, NodeConfig, RequestId, Sabotage,
-    SharedRecorder, WorldDocument, bootstrap,
+    ClientEvent, MachineId, MailboxLimits, Node, NodeConfig, SharedRecorder, WorldDocument,
+    bootstrap,
 };
 use pelago_store::Store;
 use pelago_world::ClientId;
