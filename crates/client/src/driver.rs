@@ -55,13 +55,13 @@ impl From<Loss> for ConnectError {
 type Dialed = Pin<Box<dyn Future<Output = Result<Connection, ReceiveError>> + Send>>;
 
 /// What there is of the connection that the core wants.
-enum Link {
+enum Socket {
     None,
     Dialing(Dialed),
     Open(Box<Connection>),
 }
 
-/// What a link brings.
+/// What a socket brings.
 enum News {
     Opened(Box<Connection>),
     Message(u8, Bytes),
@@ -69,7 +69,7 @@ enum News {
     Closed(String),
 }
 
-impl Link {
+impl Socket {
     /// What comes next. Safe to cancel; pending for ever if there is nothing.
     async fn next(&mut self) -> News {
         match self {
@@ -97,7 +97,7 @@ pub struct Session {
     source: Option<IpAddr>,
     began: Instant,
     number: ConnectionNumber,
-    link: Link,
+    socket: Socket,
     /// Rings when the core wants to be woken. It is kept: it changes less often than messages come.
     alarm: Pin<Box<Sleep>>,
     alarm_at: Option<LocalTime>,
@@ -145,7 +145,7 @@ impl Session {
             source,
             began,
             number: ConnectionNumber::default(),
-            link: Link::None,
+            socket: Socket::None,
             alarm: Box::pin(sleep_until(began.into())),
             alarm_at: None,
             effects: Vec::new(),
@@ -176,7 +176,7 @@ impl Session {
                 self.alarm_at = wake;
             }
             tokio::select! {
-                news = self.link.next() => self.take_in(news),
+                news = self.socket.next() => self.take_in(news),
                 () = self.alarm.as_mut(), if wake.is_some() => {
                     self.alarm_at = None;
                     self.handle(Input::Wake);
@@ -237,9 +237,9 @@ impl Session {
 
     /// Bytes received so far, by all connections.
     pub fn received(&self) -> u64 {
-        match &self.link {
-            Link::Open(connection) => self.received + connection.received(),
-            Link::None | Link::Dialing(_) => self.received,
+        match &self.socket {
+            Socket::Open(connection) => self.received + connection.received(),
+            Socket::None | Socket::Dialing(_) => self.received,
         }
     }
 
@@ -327,7 +327,7 @@ impl Session {
 
     /// Drops the connection without a word, as if it had been lost. The session goes on with another one.
     pub fn cut(&mut self) {
-        self.drop_link();
+        self.drop_socket();
         let reason = "cut by the application".to_owned();
         self.handle(Input::Closed { connection: self.number, reason });
     }
@@ -342,7 +342,7 @@ impl Session {
             }
         }
         self.flush().await;
-        if let Link::Open(connection) = self.link {
+        if let Socket::Open(connection) = self.socket {
             connection.finish().await;
         }
     }
@@ -359,7 +359,7 @@ impl Session {
         let connection = self.number;
         match news {
             News::Opened(open) => {
-                self.link = Link::Open(open);
+                self.socket = Socket::Open(open);
                 self.handle(Input::Opened { connection });
             }
             News::Message(kind, payload) => {
@@ -367,15 +367,15 @@ impl Session {
             }
             News::Writable => self.handle(Input::Writable { connection }),
             News::Closed(reason) => {
-                self.drop_link();
+                self.drop_socket();
                 self.handle(Input::Closed { connection, reason });
             }
         }
     }
 
-    fn drop_link(&mut self) {
+    fn drop_socket(&mut self) {
         self.received = self.received();
-        self.link = Link::None;
+        self.socket = Socket::None;
         self.outgoing.clear();
     }
 
@@ -391,14 +391,14 @@ impl Session {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Dial { connection, address } => {
-                    self.drop_link();
+                    self.drop_socket();
                     self.number = connection;
                     let (transport, source) = (self.transport.clone(), self.source);
                     let dialed = async move { connect(&address, &transport, source).await };
-                    self.link = Link::Dialing(Box::pin(dialed));
+                    self.socket = Socket::Dialing(Box::pin(dialed));
                 }
                 Effect::Send { bytes, .. } => self.outgoing.push_back(bytes),
-                Effect::Hangup { .. } => self.drop_link(),
+                Effect::Hangup { .. } => self.drop_socket(),
                 Effect::Event(event) => self.events.push_back(event),
             }
         }
@@ -414,7 +414,7 @@ impl Session {
     /// Sends what is to be sent. A message is taken out of the queue when the connection has it, whole.
     async fn flush(&mut self) {
         while let Some(bytes) = self.outgoing.front() {
-            let Link::Open(connection) = &mut self.link else {
+            let Socket::Open(connection) = &mut self.socket else {
                 self.outgoing.clear();
                 return;
             };
@@ -430,7 +430,7 @@ impl Session {
                 Err(error) => self.take_in(News::Closed(error.to_string())),
             }
         }
-        if let Link::Open(connection) = &mut self.link
+        if let Socket::Open(connection) = &mut self.socket
             && let Err(error) = connection.flush().await
         {
             self.take_in(News::Closed(error.to_string()));

@@ -3,7 +3,7 @@
 //! What dropping a machine frees is what it held. One test only: others in this process would be counted, too.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use pelago_cluster::{
     LinkId, Links, LinksConfig, LinksEffect, LinksInput, LinksSabotage, Member, Subject,
 };
@@ -12,6 +12,7 @@ use pelago_model::{
     Role, Tick, WorldTime,
 };
 use pelago_wire::frame::{Snapshot, StreamKind};
+use pelago_wire::message::whole_messages;
 use pelago_wire::peer_stream::PeerSnapshot;
 use pelago_wire::tick_stamp::TickStamp;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -81,7 +82,7 @@ impl Nodes {
         match effect {
             LinksEffect::Send { link, bytes } => {
                 let back = LinkId(node.0.into());
-                for (kind, payload) in messages(bytes) {
+                for (kind, payload) in whole_messages(&bytes).unwrap() {
                     let input = LinksInput::Received { link: back, kind, payload };
                     self.inputs.push_back((NodeId(link.0 as u16), input));
                 }
@@ -130,21 +131,6 @@ fn config(node: NodeId) -> LinksConfig {
         clock: IslandClock::IDENTITY,
         sabotage: LinksSabotage::default(),
     }
-}
-
-fn messages(mut bytes: Bytes) -> Vec<(u8, Bytes)> {
-    let mut messages = Vec::new();
-    while bytes.has_remaining() {
-        let (mut length, mut shift) = (0, 0);
-        while bytes[0] >= 0x80 {
-            length |= usize::from(bytes.get_u8() & 0x7f) << shift;
-            shift += 7;
-        }
-        length |= usize::from(bytes.get_u8()) << shift;
-        let mut payload = bytes.split_to(length);
-        messages.push((payload.get_u8(), payload));
-    }
-    messages
 }
 
 /// An answer of the only lane, or of the steward.

@@ -85,7 +85,7 @@ pub enum Route {
     },
     /// On the lane of this entity, over its live state.
     Live {
-        /// Whose state changes.
+        /// The avatar whose state changes.
         target: EntityId,
     },
 }

@@ -17,7 +17,7 @@ pub struct LiveContext {
     pub actor: EntityId,
     /// Where the actor was when its lane sent the command.
     pub actor_position: Position,
-    /// Whose state this is.
+    /// The avatar whose state this is.
     pub target: EntityId,
     /// Where it is now.
     pub target_position: Position,

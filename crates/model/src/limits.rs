@@ -52,6 +52,8 @@ pub const MAX_OBJECT_BYTES: usize = 64;
 pub const MAX_CLIENT_MESSAGE_BYTES: usize = 4 * 1024;
 /// Bytes of one message from a server or a peer.
 pub const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+/// The body of a call to a service, and that of its answer: either fits a message between nodes, with its key and role.
+pub const MAX_CALL_BYTES: usize = MAX_MESSAGE_BYTES / 2;
 /// Entities that one publisher has in one channel: slots are 16 bits, and rest after use.
 pub const MAX_SLOTS: usize = 32 * 1024;
 /// Ticks for which a freed slot is not used again.

@@ -15,25 +15,25 @@ use pelago_wire::peer::{self, ChatAnswer, SayCall, TakenCall, WhisperCall, chat_
 pub enum ChatCall {
     /// To say something to everybody on an island.
     Say {
-        /// Who speaks.
+        /// The speaker and the number of the line.
         speaker: Speaker,
         /// The island.
         island: IslandId,
-        /// What.
+        /// The text.
         text: String,
     },
     /// To say something to one avatar, which may be away.
     Whisper {
-        /// Who speaks.
+        /// The speaker and the number of the line.
         speaker: Speaker,
         /// The name of the avatar.
         name: String,
-        /// What.
+        /// The text.
         text: String,
     },
     /// To forget the whispers that a player has been shown.
     Taken {
-        /// Whose mailbox it is.
+        /// The avatar whose mailbox it is.
         avatar: EntityId,
         /// The epoch of the session that was shown them.
         epoch: Epoch,
@@ -53,7 +53,7 @@ impl ChatCall {
         }
     }
 
-    /// Whose session asks, and under which epoch.
+    /// The avatar whose session asks, and its epoch.
     pub fn session(&self) -> (EntityId, Epoch) {
         match self {
             Self::Say { speaker, .. } | Self::Whisper { speaker, .. } => {

@@ -147,10 +147,10 @@ pub struct Lane {
     /// Of the islands on which somebody is played here.
     rooms: BTreeMap<IslandId, Room>,
     introductions: Introductions,
-    /// Whose sight, checkpoint or time limit is due.
+    /// When the sight, the checkpoint or a time limit of each client is due.
     client_timers: TimerWheel<ClientId>,
     due: Vec<ClientId>,
-    /// Whose stance is over.
+    /// When the stance of each real is over.
     stance_timers: TimerWheel<Slot>,
     due_stances: Vec<Slot>,
     /// When lines of these avatars have waited for long enough to be said without their document.

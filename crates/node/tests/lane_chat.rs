@@ -88,7 +88,7 @@ impl Stage {
                 }
                 LaneEffect::Call { number, call } => self.calls.push((number, call)),
                 LaneEffect::Send { client, bytes } => {
-                    let frames = messages(bytes.clone()).into_iter();
+                    let frames = messages(&bytes).into_iter();
                     let frames = frames.filter(|(kind, _)| *kind != Kind::Control as u8);
                     let said =
                         |bytes: &[u8]| bytes.windows(NEAR.len()).filter(|it| *it == NEAR).count();

@@ -545,8 +545,7 @@ fn a_move_passes_one_lane_from_one_client_to_another() {
         }
     }
     let frames = |stage: &Stage| {
-        let of_frames =
-            |bytes: &Bytes| messages(bytes.clone()).iter().any(|(kind, _)| is_frames(*kind));
+        let of_frames = |bytes: &Bytes| messages(bytes).iter().any(|(kind, _)| is_frames(*kind));
         let told = stage.sent.iter().filter(|(_, _, bytes)| of_frames(bytes));
         told.map(|(lane, client, _)| (*lane, client.0)).collect::<Vec<_>>()
     };

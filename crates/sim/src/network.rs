@@ -1,8 +1,9 @@
 //! The network between nodes: ordered links with delay, that can be cut, held and blocked.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use pelago_cluster::LinkId;
 use pelago_model::{NodeId, WorldTime};
+use pelago_wire::message::whole_messages;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One end of a link.
@@ -101,21 +102,10 @@ impl Network {
     }
 }
 
-/// Cuts bytes into messages: kind and payload.
-pub(crate) fn messages(mut bytes: Bytes) -> Vec<(u8, Bytes)> {
-    let mut found = Vec::new();
-    while bytes.has_remaining() {
-        let (mut length, mut shift) = (0usize, 0);
-        loop {
-            let byte = bytes.get_u8();
-            length |= usize::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte < 0x80 {
-                break;
-            }
-        }
-        let mut message = bytes.split_to(length);
-        found.push((message.get_u8(), message));
-    }
-    found
+/// The messages that a node or a client has sent: their kinds and payloads.
+///
+/// # Panics
+/// If they are none, which is a bug of the sender.
+pub(crate) fn messages(bytes: &Bytes) -> Vec<(u8, Bytes)> {
+    whole_messages(bytes).expect("only whole messages are sent")
 }

@@ -2,39 +2,40 @@
 
 mod checks;
 mod clocks;
+mod event;
 mod hosts;
 mod mail;
 mod planned_faults;
 mod playing;
+mod setup;
 mod talking;
 
-use crate::faults::{FaultCounts, Faults, Kind};
+use crate::faults::{FaultCounts, Kind};
 use crate::interleavings::Interleavings;
 use crate::network::Network;
 use crate::player::Player;
-use crate::schedule::{Fault, PlannedFault, schedule};
+use crate::schedule::{Fault, PlannedFault};
 use crate::store::SimStore;
 use crate::violation::{Invariant, Violation};
-use bytes::Bytes;
 use checks::ShownRevisions;
 use clocks::HostClock;
+use event::Event;
 pub(crate) use mail::Mail;
-use pelago_client::ClientSabotage;
-use pelago_client::core::ConnectionNumber;
-use pelago_cluster::{LinkId, LinksInput};
+use pelago_cluster::LinksInput;
 use pelago_frontier::Frontier;
 use pelago_frontier::terrain::overgrown_tile;
 use pelago_game::{IslandSpec, Land};
 use pelago_model::{
-    Document, EntityId, Incarnation, IslandClock, IslandId, Key, NodeId, Trajectory, Transaction,
-    WorldNumber, WorldTime,
+    Document, EntityId, Incarnation, IslandClock, IslandId, Key, NodeId, Trajectory, WorldNumber,
+    WorldTime,
 };
 use pelago_node::{
-    ClientEvent, MachineId, MachineInput, MailboxLimits, Node, NodeConfig, RequestId, Sabotage,
-    SharedRecorder, WorldDocument, bootstrap,
+    ClientEvent, MachineId, MailboxLimits, Node, NodeConfig, SharedRecorder, WorldDocument,
+    bootstrap,
 };
 use pelago_store::Store;
 use pelago_world::ClientId;
+pub use setup::{Lanes, Setup};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
@@ -54,73 +55,6 @@ static OVERGROWN: LazyLock<Arc<Land>> =
     LazyLock::new(|| Arc::new(Land::with_tiles(&Frontier, ISLAND, overgrown_tile)));
 const ISLAND: IslandSpec = IslandSpec { id: HOME, seed: 7, size: 6, generator: 1 };
 const HOME: IslandId = IslandId(1 << pelago_model::id::SERIAL_BITS | 1);
-
-/// The setup of a day.
-#[derive(Clone, Copy, Debug)]
-pub struct Setup {
-    /// Decides everything.
-    pub seed: u64,
-    /// For how long, in simulated seconds.
-    pub seconds: u32,
-    /// Nodes.
-    pub nodes: u16,
-    /// Lanes of the nodes.
-    pub lanes: Lanes,
-    /// Players.
-    pub players: usize,
-    /// The faults that are planned.
-    pub faults: Faults,
-    /// On land with something on every cell.
-    pub overgrown: bool,
-    /// Planted bugs.
-    pub sabotage: Sabotage,
-    /// Planted bugs of the clients.
-    pub client_sabotage: ClientSabotage,
-    /// Nodes are told what their hosts' clocks say, as another planted bug.
-    pub raw_clocks: bool,
-    /// Every message takes as long as every other.
-    pub steady: bool,
-    /// All machines are recorded: [`Simulation::recorders`].
-    pub recorded: bool,
-}
-
-/// How many lanes nodes have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lanes {
-    /// As many as every other.
-    Each(u8),
-    /// One, two or four.
-    Mixed,
-}
-
-impl Setup {
-    /// Everything that is planned to go wrong.
-    pub fn schedule(&self) -> Vec<PlannedFault> {
-        schedule(self.seed, self.seconds, &self.faults)
-    }
-
-    /// Three nodes, eight players and a very bad day.
-    pub fn usual(seed: u64, seconds: u32) -> Self {
-        Self {
-            seed,
-            seconds,
-            nodes: 3,
-            lanes: match seed % 4 {
-                0 => Lanes::Each(1),
-                1 => Lanes::Each(2),
-                _ => Lanes::Mixed,
-            },
-            players: 8,
-            faults: Faults::USUAL,
-            overgrown: seed % 5 == 4,
-            sabotage: Sabotage::default(),
-            client_sabotage: ClientSabotage::default(),
-            raw_clocks: false,
-            steady: false,
-            recorded: false,
-        }
-    }
-}
 
 /// What became of a run without violation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -146,95 +80,6 @@ pub struct Trace {
     pub documents: BTreeMap<Key, Document>,
     /// Paths of all avatars.
     pub paths: BTreeMap<EntityId, Trajectory>,
-}
-
-#[derive(Debug)]
-enum Event {
-    Wake(NodeId),
-    Link {
-        to: (NodeId, LinkId),
-        kind: u8,
-        payload: Bytes,
-    },
-    LinkOpened {
-        end: (NodeId, LinkId),
-        toward: Option<NodeId>,
-    },
-    LinkClosed {
-        end: (NodeId, LinkId),
-    },
-    DialFailed {
-        from: NodeId,
-        to: NodeId,
-    },
-    LinkWritable {
-        end: (NodeId, LinkId),
-    },
-    ToNode {
-        node: NodeId,
-        life: Incarnation,
-        input: Box<MachineInput>,
-    },
-    OfClient {
-        node: NodeId,
-        life: Incarnation,
-        client: ClientId,
-        event: ClientEvent,
-    },
-    /// Mailboxes that were left for later.
-    Serve(NodeId),
-    /// A machine is served again.
-    Resume {
-        node: NodeId,
-        life: Incarnation,
-        machine: MachineId,
-    },
-    /// The mailboxes of a node have their usual room again.
-    Relieve {
-        node: NodeId,
-        life: Incarnation,
-    },
-    ToPlayer {
-        player: usize,
-        client: ClientId,
-        bytes: Bytes,
-    },
-    PlayerCut {
-        player: usize,
-        client: ClientId,
-    },
-    PlayerDials {
-        player: usize,
-        connection: ConnectionNumber,
-        node: NodeId,
-    },
-    PlayerWake(usize),
-    PlayerWritable {
-        player: usize,
-        client: ClientId,
-    },
-    Disconnected {
-        node: NodeId,
-        life: Incarnation,
-        client: ClientId,
-    },
-    Commit {
-        node: NodeId,
-        life: Incarnation,
-        from: (MachineId, RequestId),
-        transaction: Transaction,
-    },
-    Play(usize),
-    WriteMail,
-    AskFor(usize),
-    PlannedFault(PlannedFault),
-    Calm,
-    Crash {
-        node: NodeId,
-        back_ms: u32,
-    },
-    Restart(NodeId),
-    Check,
 }
 
 /// A host: where a node runs, alive or not.
@@ -509,7 +354,7 @@ impl Simulation {
                 }
                 self.check_revisions(id)?;
             }
-            Event::Serve(id) => {
+            Event::ServeMailboxes(id) => {
                 self.serve(id);
                 self.check_revisions(id)?;
             }

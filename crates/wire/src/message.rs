@@ -1,7 +1,7 @@
 //! Messages of a stream: kinds, headers, control messages.
 
 use crate::Malformed;
-use crate::varint::put_varint;
+use crate::varint::{Reader, put_varint};
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
@@ -58,6 +58,19 @@ pub fn put_control(out: &mut BytesMut, message: &impl Message) {
     message.encode_raw(out);
 }
 
+/// Takes bytes apart that are whole messages: the number of each one's kind, and its payload.
+///
+/// # Errors
+/// [`Malformed`] if they are anything else, or end within a message.
+pub fn whole_messages(bytes: &Bytes) -> Result<Vec<(u8, Bytes)>, Malformed> {
+    let (mut reader, mut messages) = (Reader::new(bytes), Vec::new());
+    while !reader.is_empty() {
+        let length = reader.number::<usize>()?.checked_sub(1).ok_or(Malformed::Truncated)?;
+        messages.push((reader.u8()?, reader.bytes(length)?));
+    }
+    Ok(messages)
+}
+
 /// Reads the payload of a control message.
 ///
 /// # Errors
@@ -80,4 +93,25 @@ pub fn encode_body(message: &impl Message) -> Bytes {
 /// [`Malformed`] if the bytes are not the message.
 pub fn decode_body<M: Message + Default>(body: &Bytes) -> Result<M, Malformed> {
     decode_control(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_messages_are_taken_apart_and_nothing_else_is() {
+        let mut out = BytesMut::new();
+        put_message(&mut out, Kind::Close, &[]);
+        put_message(&mut out, Kind::Frames, &[7; 200]);
+        let bytes = out.freeze();
+        let whole = whole_messages(&bytes).unwrap();
+        let expected = [(4, Bytes::new()), (2, Bytes::from_static(&[7; 200]))];
+        assert_eq!(whole, expected);
+        for cut in 1..bytes.len() {
+            // The first message has two bytes.
+            assert_eq!(whole_messages(&bytes.slice(..cut)).is_ok(), cut == 2, "{cut}");
+        }
+        assert_eq!(whole_messages(&Bytes::from_static(&[0])), Err(Malformed::Truncated));
+    }
 }

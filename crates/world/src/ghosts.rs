@@ -60,7 +60,7 @@ pub struct Ghosts {
     entities: BTreeMap<PublisherId, Slots>,
     /// The streams that have a ghost of an avatar: for a moment an avatar that changes its lane has two.
     bearers: BTreeSet<(EntityId, PublisherId, Slot)>,
-    /// Whose snapshot was made last, until anything changes: several clients in a row are shown the same.
+    /// The stream of which a snapshot was made last, until anything changes: several clients in a row are shown the same.
     last_snapshot: Option<StreamId>,
     /// The records of that snapshot.
     snapshot: BytesMut,

@@ -126,7 +126,7 @@ impl Publisher {
         }
     }
 
-    /// Whose voice it is.
+    /// The publisher as readers know it.
     pub fn id(&self) -> PublisherId {
         self.id
     }

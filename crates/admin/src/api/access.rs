@@ -1,4 +1,4 @@
-//! Who may read the API and the metrics: those who have the token, or who are on this machine.
+//! Access to the API and the metrics: it is for requests with the token, or from this machine.
 
 use super::problem;
 use anyhow::{Context, Result, bail};

@@ -27,7 +27,7 @@ const PAGE: usize = 100;
 struct Asked {
     /// The idempotency key.
     key: GrantKey,
-    /// Who gets it: by id,
+    /// The avatar that gets it: by id,
     avatar: Option<EntityId>,
     /// or by name.
     name: Option<String>,

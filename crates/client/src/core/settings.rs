@@ -9,7 +9,7 @@ pub const PING_EVERY_MS: i64 = 2_000;
 /// After how long without a pong a connection counts as lost, in ms, unless told otherwise.
 pub const PONG_TIMEOUT_MS: i64 = 3_000;
 
-/// Who says hello.
+/// The player and the avatar, as a hello names them.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// Of the avatar, at most 48 bytes.
@@ -32,7 +32,7 @@ pub struct Unanswered {
 /// What a client is given when it is made.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Who says hello.
+    /// The player and the avatar.
     pub identity: Identity,
     /// Nodes, as the shell understands them. The first is tried first; after a failure the next one is.
     pub addresses: Vec<String>,

@@ -1,10 +1,10 @@
 //! Calls.
 
-use crate::harness::{Cluster, ISLAND, control, messages, question};
+use crate::harness::{Cluster, ISLAND, control, question};
 use bytes::Bytes;
 use pelago_cluster::{CallError, CallTarget, LinksEffect, LinksInput, Rejection};
 use pelago_model::{ChunkId, Key, NodeId, Role};
-use pelago_wire::message::decode_control;
+use pelago_wire::message::{decode_control, whole_messages};
 use pelago_wire::peer::{Call, PeerMessage, answer, peer_message};
 
 /// What those say who were asked.
@@ -251,7 +251,11 @@ fn a_call_by_what_is_no_role_is_rejected_and_its_link_goes_on() {
         };
         let payload = control(peer_message::Body::Call(call));
         let sent = cluster.sent_by(1, LinksInput::Received { link, kind: 1, payload });
-        let answers: Vec<_> = sent.into_iter().flat_map(messages).map(|(_, it)| it).collect();
+        let answers: Vec<_> = sent
+            .into_iter()
+            .flat_map(|bytes| whole_messages(&bytes).unwrap())
+            .map(|(_, it)| it)
+            .collect();
         let [answer] = &answers[..] else { panic!("{} messages", answers.len()) };
         let Some(peer_message::Body::Answer(answer)) =
             decode_control::<PeerMessage>(answer).unwrap().body

@@ -4,7 +4,7 @@ mod reading;
 
 pub(crate) use reading::{frame, snapshot};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use pelago_cluster::{
     CallError, CallTarget, HangupReason, IncomingCall, LinkId, Links, LinksConfig, LinksEffect,
     LinksInput, LinksSabotage, Member, Subject,
@@ -14,7 +14,7 @@ use pelago_model::{
     Reader, Role, WorldTime,
 };
 use pelago_wire::frame::StreamKind;
-use pelago_wire::message::put_control;
+use pelago_wire::message::{put_control, whole_messages};
 use pelago_wire::peer::{PeerMessage, peer_message};
 use reading::Voice;
 use std::collections::{BTreeMap, BTreeSet};
@@ -226,7 +226,7 @@ impl Cluster {
         let (to, link) = end.peer;
         end.last_arrival = end.last_arrival.max(self.now.plus(delay));
         let arrival = end.last_arrival;
-        for (kind, payload) in messages(bytes) {
+        for (kind, payload) in whole_messages(&bytes).unwrap() {
             self.kinds.push(kind);
             if self.is_parted(node, to) {
                 self.held.push((to, link, kind, payload));
@@ -401,25 +401,9 @@ impl Cluster {
     }
 }
 
-/// The messages that some bytes are: their kinds and payloads.
-pub(crate) fn messages(mut bytes: Bytes) -> Vec<(u8, Bytes)> {
-    let mut messages = Vec::new();
-    while bytes.has_remaining() {
-        let (mut length, mut shift) = (0, 0);
-        while bytes[0] >= 0x80 {
-            length |= usize::from(bytes.get_u8() & 0x7f) << shift;
-            shift += 7;
-        }
-        length |= usize::from(bytes.get_u8()) << shift;
-        let mut payload = bytes.split_to(length);
-        messages.push((payload.get_u8(), payload));
-    }
-    messages
-}
-
 /// The payload of a message.
 pub(crate) fn payload(message: BytesMut) -> Bytes {
-    messages(message.freeze()).remove(0).1
+    whole_messages(&message.freeze()).unwrap().remove(0).1
 }
 
 /// The payload of a control message.

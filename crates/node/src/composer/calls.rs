@@ -8,13 +8,14 @@ use crate::machine_id::MachineId;
 use crate::service::{ServiceCall, ServiceInput};
 use bytes::Bytes;
 use pelago_cluster::{Directory, IncomingCall, LinksInput};
+use pelago_model::limits::MAX_CALL_BYTES;
 use pelago_model::{Key, Role};
 
 /// Bits of the number of a call that are its machine's own; above them stands whose it is.
 const NUMBER_BITS: u32 = 48;
-/// Whose number stands for an operator. No machine has it.
+/// Stands for an operator where the number of a machine would. No machine has it.
 const OPERATOR: u16 = 0xfffe;
-/// Whose number stands for nobody. No machine has it.
+/// Stands for nobody where the number of a machine would. No machine has it.
 const NOBODY: u16 = 0xffff;
 /// The key of a call to all lanes of a node.
 const ALL_LANES: &str = "lane/all";
@@ -48,6 +49,9 @@ impl Composer {
         out: &mut Vec<Output>,
     ) {
         let OutgoingCall { target, body, deadline_ms, repeatable, trace } = call;
+        if body.len() > MAX_CALL_BYTES {
+            return self.reply(caller, Err(Rejection("too_large".into())), out);
+        }
         // The usual way of a small cluster, without the detour over links.
         let (target, role, key) = match target {
             CallTarget::Preferred { role, key }

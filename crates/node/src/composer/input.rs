@@ -27,7 +27,7 @@ pub enum MachineInput {
 }
 
 impl MachineInput {
-    /// Whose input it is.
+    /// The machine that is to be told.
     pub fn machine(&self) -> MachineId {
         match self {
             Self::Links(_) => MachineId::Links,

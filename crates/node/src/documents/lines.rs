@@ -3,7 +3,7 @@
 
 use pelago_model::{EntityId, Epoch, IslandTime, WorldTime};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Speakers that one document remembers at once; more are refused as `busy` until the oldest may be forgotten.
 pub const MAX_SPEAKERS: usize = 128;
@@ -26,6 +26,19 @@ pub struct Line {
     pub text: String,
     /// When.
     pub at: IslandTime,
+}
+
+/// Adds a line (a name and a text) behind those of a document, under the next number. A line of a node whose clock is
+/// behind is not older than the one before it.
+pub(super) fn append(
+    (next, lines): (&mut u64, &mut VecDeque<Line>),
+    avatar: EntityId,
+    (name, text): (String, String),
+    at: IslandTime,
+) {
+    let at = lines.back().map_or(at, |last| last.at.max(at));
+    lines.push_back(Line { number: *next, avatar, name, text, at });
+    *next += 1;
 }
 
 /// The speaker and number of a line, stamped by the lane: together with the document they identify the line.

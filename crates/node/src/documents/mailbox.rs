@@ -1,6 +1,6 @@
 //! The document of a mailbox: whispers that a player has not been shown yet.
 
-use crate::documents::lines::{Line, Speaker, Speakers};
+use crate::documents::lines::{Line, Speaker, Speakers, append};
 use pelago_model::limits::MAX_CHAT_LINES;
 use pelago_model::{IslandTime, WorldTime};
 use serde::{Deserialize, Serialize};
@@ -36,13 +36,10 @@ impl MailboxDocument {
     pub fn add(
         &mut self,
         speaker: &Speaker,
-        (name, text): (String, String),
+        words: (String, String),
         (now, at): (WorldTime, IslandTime),
     ) {
-        let at = self.lines.back().map_or(at, |last| last.at.max(at));
-        let (number, avatar) = (self.next, speaker.avatar);
-        self.next += 1;
-        self.lines.push_back(Line { number, avatar, name, text, at });
+        append((&mut self.next, &mut self.lines), speaker.avatar, words, at);
         self.speakers.remember(speaker, now);
     }
 

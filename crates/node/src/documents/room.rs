@@ -1,6 +1,6 @@
 //! The document of a room: what was said to an island last, in the one order in which everybody is shown it.
 
-use crate::documents::lines::{Line, Speaker, Speakers};
+use crate::documents::lines::{Line, Speaker, Speakers, append};
 use pelago_model::limits::MAX_CHAT_LINES;
 use pelago_model::{IslandTime, WorldTime};
 use serde::{Deserialize, Serialize};
@@ -31,14 +31,10 @@ impl RoomDocument {
     pub fn say(
         &mut self,
         speaker: &Speaker,
-        (name, text): (String, String),
+        words: (String, String),
         (now, at): (WorldTime, IslandTime),
     ) {
-        // A line of a node whose clock is behind is not older than the one before it.
-        let at = self.lines.back().map_or(at, |last| last.at.max(at));
-        let (number, avatar) = (self.next, speaker.avatar);
-        self.next += 1;
-        self.lines.push_back(Line { number, avatar, name, text, at });
+        append((&mut self.next, &mut self.lines), speaker.avatar, words, at);
         while self.lines.len() > MAX_CHAT_LINES {
             self.lines.pop_front();
         }

@@ -7,14 +7,28 @@ use crate::log::{Level, LogLine};
 use crate::rule_run::RuleRun;
 use crate::store_request::{RequestId, Requests};
 use bytes::Bytes;
+use pelago_model::limits::MAX_CALL_BYTES;
 use pelago_model::{
     EntityId, Epoch, Key, NodeId, PublisherId, Reader, Role, Transaction, WorldTime,
 };
 use pelago_wire::frame::{Frame, Snapshot};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// How long after its deadline a call is ended that has no end yet, in ms. The links, which know more about how it went,
+/// end it before that if it is theirs.
+const OVERDUE_MS: i64 = 250;
 /// How long a notice to a session may take, in ms.
 const NOTIFY_MS: u32 = 5000;
+
+/// Something under way that a service began.
+#[derive(Debug)]
+pub(super) struct Begun {
+    /// Which service of the host.
+    pub(super) service: usize,
+    /// When it ends at the latest, if it is a call.
+    pub(super) overdue: Option<WorldTime>,
+}
 
 /// The hands of a service while it handles something. What it asks for is carried out afterwards.
 pub struct ServiceContext<'a> {
@@ -23,7 +37,8 @@ pub struct ServiceContext<'a> {
     pub(super) publisher: PublisherId,
     /// Which service of the host this is, for the ends of what it begins.
     pub(super) service: usize,
-    pub(super) requests: &'a mut Requests<usize>,
+    pub(super) requests: &'a mut Requests<Begun>,
+    pub(super) deadlines: &'a mut BTreeSet<(WorldTime, RequestId)>,
     pub(super) effects: &'a mut Vec<ServiceEffect>,
 }
 
@@ -43,30 +58,38 @@ impl ServiceContext<'_> {
         self.publisher
     }
 
+    fn begin(&mut self, overdue: Option<WorldTime>) -> RequestId {
+        self.requests.begin(Begun { service: self.service, overdue })
+    }
+
     /// Reads documents; the end is a [`Completion::Stored`](super::Completion::Stored).
     pub fn load(&mut self, keys: Vec<Key>) -> RequestId {
-        let request = self.requests.begin(self.service);
+        let request = self.begin(None);
         self.effects.push(ServiceEffect::Load { request, keys });
         request
     }
 
     /// Commits a transaction; the end is a [`Completion::Stored`](super::Completion::Stored).
     pub fn commit(&mut self, transaction: Transaction) -> RequestId {
-        let request = self.requests.begin(self.service);
+        let request = self.begin(None);
         self.effects.push(ServiceEffect::Commit { request, transaction });
         request
     }
 
     /// Hands out rules; the end is a [`Completion::Ran`](super::Completion::Ran).
     pub fn run(&mut self, run: RuleRun) -> RequestId {
-        let request = self.requests.begin(self.service);
+        let request = self.begin(None);
         self.effects.push(ServiceEffect::Run { request, run });
         request
     }
 
-    /// Calls a service or lanes; the end is a [`Completion::Answered`](super::Completion::Answered).
+    /// Calls a service or lanes; the end is a [`Completion::Answered`](super::Completion::Answered), which comes at the
+    /// deadline of the call or soon after it if nobody answers. Bodies of more than [`MAX_CALL_BYTES`] are rejected as
+    /// `too_large`.
     pub fn call(&mut self, call: OutgoingCall) -> RequestId {
-        let request = self.requests.begin(self.service);
+        let overdue = self.now.plus(i64::from(call.deadline_ms) + OVERDUE_MS);
+        let request = self.begin(Some(overdue));
+        self.deadlines.insert((overdue, request));
         self.effects.push(ServiceEffect::Call { number: request.0, call });
         request
     }
@@ -96,8 +119,14 @@ impl ServiceContext<'_> {
         self.tell_lanes(node, LaneCall::Notify { avatar, epoch, payload });
     }
 
-    /// Answers a call.
+    /// Answers a call, in at most [`MAX_CALL_BYTES`]. A longer answer fits no message between nodes: it is noted in the
+    /// log and not sent, and the call ends at its deadline as one whose end nobody knows.
     pub fn reply(&mut self, caller: Caller, body: Bytes) {
+        if body.len() > MAX_CALL_BYTES {
+            let sentence =
+                format!("an answer of {} bytes is too large, and is not sent", body.len());
+            return self.log(Level::Error, 0, sentence);
+        }
         self.effects.push(ServiceEffect::Reply { caller, reply: Ok(body) });
     }
 

@@ -1,11 +1,12 @@
 //! A host: one instance of every service of a node. A node has several hosts, and a key has one of them.
 
-use super::context::ServiceContext;
+use super::context::{Begun, ServiceContext};
 use super::interface::{ServiceEffect, ServiceInput};
 use super::{Completion, Service, ServiceKind, ServiceSeat};
-use crate::call::{Rejection, Reply};
+use crate::call::{CallError, Rejection, Reply};
 use crate::store_request::{RequestId, Requests};
 use pelago_model::{LimitCounts, Machine, NodeId, PublisherId, Role, Size, WorldTime};
+use std::collections::BTreeSet;
 
 /// Requests of one host that may be under way: each belongs to something that its services have limits for.
 const MAX_REQUESTS: usize = 1 << 20;
@@ -15,8 +16,9 @@ pub struct ServiceHost {
     node: NodeId,
     publisher: PublisherId,
     services: Vec<(Role, Box<dyn Service>)>,
-    /// Which service began what is under way.
-    requests: Requests<usize>,
+    requests: Requests<Begun>,
+    /// When the calls under way end at the latest.
+    deadlines: BTreeSet<(WorldTime, RequestId)>,
 }
 
 impl ServiceHost {
@@ -27,6 +29,7 @@ impl ServiceHost {
             publisher: seat.publisher,
             services: kinds.iter().map(|kind| (kind.role, kind.make(seat))).collect(),
             requests: Requests::default(),
+            deadlines: BTreeSet::new(),
         }
     }
 
@@ -67,9 +70,9 @@ impl ServiceHost {
         handle: impl FnOnce(&mut dyn Service, &mut ServiceContext<'_>),
     ) {
         let Some((_, instance)) = self.services.get_mut(service) else { return };
-        let requests = &mut self.requests;
+        let (requests, deadlines) = (&mut self.requests, &mut self.deadlines);
         let (node, publisher) = (self.node, self.publisher);
-        let mut cx = ServiceContext { now, node, publisher, service, requests, effects };
+        let mut cx = ServiceContext { now, node, publisher, service, requests, deadlines, effects };
         handle(&mut **instance, &mut cx);
     }
 
@@ -84,17 +87,35 @@ impl ServiceHost {
         end: Completion,
         effects: &mut Vec<ServiceEffect>,
     ) {
-        if let Some(service) = self.requests.end(request) {
+        if let Some(Begun { service, overdue }) = self.requests.end(request) {
+            if let Some(overdue) = overdue {
+                self.deadlines.remove(&(overdue, request));
+            }
             self.with(now, service, effects, |it, cx| it.completed(cx, request, end));
         }
     }
 
     /// Wakes those whose time has come. A deadline is due whatever else comes in.
     fn wake(&mut self, now: WorldTime, effects: &mut Vec<ServiceEffect>) {
+        self.end_overdue_calls(now, effects);
         for service in 0..self.services.len() {
             if self.services[service].1.next_wake().is_some_and(|at| at <= now) {
                 self.with(now, service, effects, |it, cx| it.wake(cx));
             }
+        }
+    }
+}
+
+impl ServiceHost {
+    /// Ends calls that nobody has answered. The links do that for calls that went over them, but a service of this node
+    /// that does not answer would be waited for without end.
+    fn end_overdue_calls(&mut self, now: WorldTime, effects: &mut Vec<ServiceEffect>) {
+        while let Some((deadline, request)) = self.deadlines.first().copied()
+            && deadline <= now
+        {
+            self.deadlines.pop_first();
+            let end = Completion::Answered(Err(CallError::DeadlineExceeded));
+            self.completed(now, request, end, effects);
         }
     }
 }
@@ -139,6 +160,7 @@ impl Machine for ServiceHost {
     }
 
     fn next_wake(&self) -> Option<WorldTime> {
-        self.services.iter().filter_map(|(_, service)| service.next_wake()).min()
+        let overdue = self.deadlines.first().map(|(deadline, _)| *deadline);
+        self.services.iter().filter_map(|(_, service)| service.next_wake()).chain(overdue).min()
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// A question to a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceCall {
-    /// Who waits for the answer.
+    /// The caller, which waits for the answer.
     pub caller: Caller,
     /// The key that it is about.
     pub key: Key,
@@ -83,7 +83,7 @@ pub enum ServiceInput {
 pub enum ServiceEffect {
     /// The answer to a call.
     Reply {
-        /// Who waits for it.
+        /// The caller, which waits for it.
         caller: Caller,
         /// The answer.
         reply: Reply,

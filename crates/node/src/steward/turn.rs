@@ -16,7 +16,7 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Whose document it changes.
+    /// The avatar whose document it changes.
     pub(super) fn avatar(&self) -> EntityId {
         match &*self.call {
             StewardCall::Command(command) => command.actor.avatar,

@@ -13,7 +13,7 @@ use pelago_node::{
 };
 use pelago_store::Memory;
 use pelago_wire::client::{ClientMessage, Hello, ServerMessage, client_message, server_message};
-use pelago_wire::message::{Kind, decode_control, put_control};
+use pelago_wire::message::{Kind, decode_control, put_control, whole_messages};
 use pelago_world::ClientId;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -145,7 +145,7 @@ impl Gate {
     pub(crate) fn say(&mut self, client: ClientId, body: client_message::Body) {
         let mut message = BytesMut::new();
         put_control(&mut message, &ClientMessage { body: Some(body) });
-        let (kind, payload) = messages(message.freeze()).remove(0);
+        let (kind, payload) = whole_messages(&message.freeze()).unwrap().remove(0);
         self.happens(client, ClientEvent::Received { kind, payload });
     }
 
@@ -237,26 +237,12 @@ impl Gate {
 }
 
 /// Messages out of a stream: their kinds and payloads.
-fn messages(mut bytes: Bytes) -> Vec<(u8, Bytes)> {
-    let mut found = Vec::new();
-    while !bytes.is_empty() {
-        let (mut length, mut shift) = (0usize, 0);
-        loop {
-            let byte = bytes.split_to(1)[0];
-            length |= usize::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte < 0x80 {
-                break;
-            }
-        }
-        let mut message = bytes.split_to(length);
-        found.push((message.split_to(1)[0], message));
-    }
-    found
-}
 
 fn controls(bytes: Bytes) -> Vec<server_message::Body> {
-    let of_control = messages(bytes).into_iter().filter(|(kind, _)| *kind == Kind::Control as u8);
+    let of_control = whole_messages(&bytes)
+        .unwrap()
+        .into_iter()
+        .filter(|(kind, _)| *kind == Kind::Control as u8);
     of_control
         .filter_map(|(_, bytes)| decode_control::<ServerMessage>(&bytes).unwrap().body)
         .collect()

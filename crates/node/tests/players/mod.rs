@@ -12,7 +12,7 @@ use pelago_model::{
 use pelago_node::documents::avatar::Place;
 use pelago_node::{ClientEvent, ClientLimits, Lane, LaneConfig, LaneInput, NewSession};
 use pelago_wire::client::{ClientMessage, ServerMessage, client_message, server_message};
-use pelago_wire::message::{Kind, decode_control, put_control};
+use pelago_wire::message::{Kind, decode_control, put_control, whole_messages};
 use pelago_world::ClientId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,33 +61,19 @@ pub(crate) fn join(number: u64, position: Position, now: WorldTime) -> LaneInput
 pub(crate) fn says(number: u64, body: client_message::Body) -> LaneInput {
     let mut bytes = BytesMut::new();
     put_control(&mut bytes, &ClientMessage { body: Some(body) });
-    let (kind, payload) = messages(bytes.freeze()).remove(0);
+    let (kind, payload) = messages(&bytes.freeze()).remove(0);
     let event = ClientEvent::Received { kind, payload };
     LaneInput::Client { client: ClientId(number), event }
 }
 
-/// Messages out of a stream: their kinds and payloads.
-pub(crate) fn messages(mut bytes: Bytes) -> Vec<(u8, Bytes)> {
-    let mut found = Vec::new();
-    while !bytes.is_empty() {
-        let (mut length, mut shift) = (0usize, 0);
-        loop {
-            let byte = bytes.split_to(1)[0];
-            length |= usize::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte < 0x80 {
-                break;
-            }
-        }
-        let mut message = bytes.split_to(length);
-        found.push((message.split_to(1)[0], message));
-    }
-    found
+/// The messages that a lane has sent: their kinds and payloads.
+pub(crate) fn messages(bytes: &Bytes) -> Vec<(u8, Bytes)> {
+    whole_messages(bytes).unwrap()
 }
 
 /// The control messages among them.
 pub(crate) fn controls(bytes: Bytes) -> Vec<server_message::Body> {
-    let of_control = messages(bytes).into_iter().filter(|(kind, _)| *kind == Kind::Control as u8);
+    let of_control = messages(&bytes).into_iter().filter(|(kind, _)| *kind == Kind::Control as u8);
     of_control
         .filter_map(|(_, bytes)| decode_control::<ServerMessage>(&bytes).unwrap().body)
         .collect()

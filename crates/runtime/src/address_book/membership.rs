@@ -2,12 +2,13 @@
 
 use super::{AddressBook, BookView, Lease};
 use pelago_cluster::Member;
+use std::cmp::Reverse;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How long a registration may take; then it is tried again.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,8 +52,12 @@ async fn register(book: &dyn AddressBook, member: &Member, standing: &Standing) 
         match timeout(REGISTER_TIMEOUT, book.register(member.clone())).await {
             Ok(Ok(lease)) => {
                 standing.registered.store(true, Relaxed);
-                pause = Pause::default();
+                let since = Instant::now();
                 hold(lease).await;
+                // A lease that was lost at once is no success: the book is not asked without a pause.
+                if since.elapsed() > LONGEST_PAUSE {
+                    pause = Pause::default();
+                }
                 standing.registered.store(false, Relaxed);
                 tracing::warn!(node = member.node.0, "the lease in the address book was lost");
             }
@@ -97,12 +102,14 @@ async fn watch(
     }
 }
 
-/// The members of a view and the node itself, which is there whether the book has heard of it or not.
+/// The members of a view and the node itself, which is there whether the book has heard of it or not. Of a node that is
+/// there twice the later life counts, for its address as for its roles.
 fn with(member: &Member, view: BookView) -> Vec<Member> {
     let mut members = view.members;
     members.retain(|other| other.node != member.node);
     members.push(member.clone());
-    members.sort_by_key(|member| member.node);
+    members.sort_by_key(|member| (member.node, Reverse(member.incarnation)));
+    members.dedup_by_key(|member| member.node);
     members
 }
 
@@ -222,5 +229,46 @@ mod tests {
         until(|| node.standing.fresh.load(Relaxed)).await;
         assert_eq!(*node.told.lock().unwrap(), [[1, 2]]);
         assert_eq!(node.standing.members.load(Relaxed), 2);
+    }
+
+    /// A book whose leases are lost at once.
+    #[derive(Default)]
+    struct Forgetful {
+        view: watch::Sender<BookView>,
+        asked: AtomicUsize,
+    }
+
+    impl AddressBook for Forgetful {
+        fn register(&self, _: Member) -> BookFuture<'_, Lease> {
+            self.asked.fetch_add(1, Relaxed);
+            let (_, lost) = watch::channel(true);
+            Box::pin(async { Ok(Lease::new(lost, ())) })
+        }
+
+        fn watch(&self) -> watch::Receiver<BookView> {
+            self.view.subscribe()
+        }
+
+        fn leave(&self, _: NodeId, _: Incarnation) -> BookFuture<'_, ()> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_book_that_loses_every_lease_is_asked_more_and_more_rarely() {
+        let book = Arc::new(Forgetful::default());
+        let _node = start(book.clone());
+        // After 100, 200, 400 and 800 ms at the earliest; without growing pauses a dozen times.
+        sleep(Duration::from_millis(1500)).await;
+        assert!(book.asked.load(Relaxed) <= 5, "{:?}", book.asked);
+        until(|| book.asked.load(Relaxed) > 2).await;
+    }
+
+    #[test]
+    fn a_node_that_is_told_twice_is_there_once_in_its_later_life() {
+        let life = |node, life| Member { incarnation: Incarnation(life), ..member(node) };
+        let members = vec![life(2, 5), life(1, 9), life(2, 7), life(2, 6)];
+        let known = with(&member(1), BookView { members, stale: false });
+        assert_eq!(known, [member(1), life(2, 7)]);
     }
 }

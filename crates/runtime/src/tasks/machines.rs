@@ -66,9 +66,12 @@ pub(super) async fn run(shared: Arc<Shared>, mut machine: NodeMachine, rules: Op
             look_at = now.plus(LOOK_EVERY_MS);
             shared.status.look(&machine, shared.post.sizes(id));
         }
+        // Whatever else waits: the other tasks of this thread have their turn, also if the mailbox is never empty because
+        // the machine itself, or a thread beside, puts one thing after the other into it.
         if more_waits {
-            // Whatever else waits: the other tasks of this thread have their turn.
             tokio::task::yield_now().await;
+        } else {
+            tokio::task::coop::consume_budget().await;
         }
     }
 }

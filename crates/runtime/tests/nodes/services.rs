@@ -1,11 +1,14 @@
 //! A service of a studio on nodes that run: the one of `examples/tally`, and the page about it.
 
-use crate::harness::{Cluster, node, world};
-use crate::player::PATIENCE;
+use crate::harness::{Cluster, address, is_seen, node, world};
+use crate::player::{PATIENCE, Player};
 use crate::tally;
-use pelago_model::{Key, NodeId, Role};
+use pelago_model::{Key, NodeId, Role, Size};
 use pelago_runtime::admin_calls::{
     CountersAnswer, Question, ServiceCallAnswer, ServiceCallQuestion, ask,
+};
+use pelago_runtime::service::{
+    Completion, RequestId, Service, ServiceCall, ServiceContext, ServiceKind,
 };
 use pelago_runtime::{InProcessBook, Node, ProcessCalls, StartError};
 use serde_json::json;
@@ -70,6 +73,44 @@ async fn a_role_that_is_taken_keeps_a_node_from_starting() {
     let (world, book) = (world(&*store), InProcessBook::default());
     let twice = node(1, &world, &store, &book).service(tally::kind()).service(tally::kind());
     assert!(matches!(twice.start().await, Err(StartError::RoleTaken(_))));
+}
+
+/// A service that answers a call by calling itself, for ever.
+struct Circle;
+
+impl Service for Circle {
+    fn call(&mut self, cx: &mut ServiceContext<'_>, call: ServiceCall) {
+        cx.call_role(circle().role, call.key, call.body, 1000);
+        cx.reply(call.caller, "1".into());
+    }
+
+    fn completed(&mut self, _: &mut ServiceContext<'_>, _: RequestId, _: Completion) {}
+
+    fn sizes(&self) -> Vec<Size> {
+        Vec::new()
+    }
+}
+
+fn circle() -> ServiceKind {
+    ServiceKind::new(Role::parse("circle").unwrap(), |_| Circle)
+}
+
+/// All tasks of the nodes share one thread here.
+#[tokio::test]
+async fn a_service_that_calls_itself_in_a_circle_takes_the_thread_from_nobody() {
+    let store = pelago_store::open("memory:").unwrap();
+    let with = |_, builder: pelago_runtime::NodeBuilder| builder.service(circle());
+    let cluster = Cluster::start_with(store, with).await;
+    let calls = ProcessCalls::new(cluster.nodes.iter().map(Node::handle));
+    for node in [NodeId(1), NodeId(2)] {
+        let asked = question(circle().role, &format!("tally/{node}"), 1);
+        let answer: ServiceCallAnswer = ask(&calls, node, asked).await.unwrap();
+        assert_eq!(answer, ServiceCallAnswer::Answered { answer: json!(1) });
+    }
+    let mut anna = Player::arrive(&address(&cluster.nodes[0]), "Anna").await;
+    let mut bert = Player::arrive(&address(&cluster.nodes[1]), "Bert").await;
+    is_seen(&mut anna, &mut bert).await;
+    cluster.stop().await;
 }
 
 /// The blocks of a language in a page.

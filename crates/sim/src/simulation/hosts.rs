@@ -166,7 +166,7 @@ impl Simulation {
                 false => self.hazard(what, ready.len() as u64) as usize,
             };
             if !self.setup.steady && self.hazard(what ^ 1 << 60, LATER_EVERY) == 0 {
-                return self.after(1, Event::Serve(id));
+                return self.after(1, Event::ServeMailboxes(id));
             }
             self.interleavings.served(id, ready[chosen]);
             let mut effects = Vec::new();
@@ -371,7 +371,7 @@ impl Simulation {
         }
         let delay = late.unwrap_or_else(|| self.delay(end.1.0));
         let (to, time, full) = self.network.arrival(end, self.now, delay, bytes.len())?;
-        for (kind, payload) in messages(bytes) {
+        for (kind, payload) in messages(&bytes) {
             self.at(time, Event::Link { to, kind, payload });
         }
         let full = full.map(|until| (end, until));

@@ -24,7 +24,7 @@ impl Simulation {
         client: ClientId,
         bytes: Bytes,
     ) -> Result<(), Violation> {
-        for (kind, payload) in messages(bytes) {
+        for (kind, payload) in messages(&bytes) {
             let player = &mut self.players[number];
             if player.client != Some(client) {
                 break;
@@ -97,7 +97,7 @@ impl Simulation {
                     self.after(WAY_MS, Event::PlayerDials { player: number, connection, node });
                 }
                 Effect::Send { bytes, .. } => {
-                    for (kind, payload) in messages(bytes) {
+                    for (kind, payload) in messages(&bytes) {
                         self.players[number].note_sent(&payload);
                         self.send(number, kind, payload);
                     }

@@ -1,6 +1,6 @@
-//! Whose database it is, and what follows from it.
+//! The database product, and what follows from it.
 
-/// Whose database it is.
+/// The database product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     PostgreSql,
