@@ -15,7 +15,7 @@ const NODE: &[&str] = &[
 ];
 
 /// The layers of the architecture: a package, and those of the workspace that it may use, in groups.
-const LAYERS: [(&str, &[&[&str]]); 18] = [
+const LAYERS: [(&str, &[&[&str]]); 19] = [
     ("pelago-model", &[]),
     ("pelago-wire", &[&["pelago-model"]]),
     ("pelago-game", &[&["pelago-model"]]),
@@ -70,6 +70,8 @@ const LAYERS: [(&str, &[&[&str]]); 18] = [
         "pelago-bench",
         &[&["pelago-client", "pelago-bots", "pelago-model", "pelago-net", "pelago-store"]],
     ),
+    // Judges the product from outside: a fault of a crate must not be one of its judge.
+    ("pelago-torture", &[]),
     ("xtask", &[]),
 ];
 

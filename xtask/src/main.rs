@@ -9,11 +9,13 @@ mod examples;
 mod fuzz;
 mod layers;
 mod markdown;
+mod night;
 mod replay;
 mod run;
 mod sim;
 mod test;
 mod tools;
+mod torture;
 mod web;
 
 use anyhow::{Result, bail};
@@ -28,6 +30,8 @@ usage: cargo xtask <command>
   sim --seed N                      replay a seed of the simulator
   sim [--seeds N] [--seconds S]     simulate many seeds
   sim --nightly [--minutes M]       longer days and new seeds until the time is over
+  torture [--minutes N] [--seed S]  faults against a real world, and a comparison of what they leave; --help says more
+  night                             ten minutes of torture, then sim --nightly
   replay FILE [--until N] [--print] run a machine of a node again, from a flight recording
   fuzz TARGET [--minutes N]         search for bytes that break something; fuzz --help says more
   bench load NAME [--keep]          run a scenario of bench/scenarios; bench load --help says more
@@ -64,6 +68,8 @@ fn obey(arguments: &[String]) -> Result<()> {
         "test" => test::test(rest),
         "fuzz" => fuzz::fuzz(rest),
         "sim" => sim::sim(rest),
+        "torture" => torture::torture(rest),
+        "night" => night::night(),
         "replay" => replay::replay(rest),
         "web" => web::check().and_then(|()| web::build()),
         "layers" => layers::check(),

@@ -2,14 +2,17 @@
 
 use crate::run::{cargo, command, root, run};
 use crate::tools::{self, tool};
-use crate::{examples, layers, markdown, web};
+use crate::{examples, layers, markdown, torture, web};
 use anyhow::{Context, Result, bail};
 use std::time::{Duration, Instant};
+
+/// Minutes of faults against real processes. `cargo xtask night` takes more.
+const TORTURE_MINUTES: u64 = 2;
 
 /// A step: its name and what it does.
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 15] = [
+const STEPS: [Step; 16] = [
     ("tools", tools::install),
     ("format", || cargo(&["fmt", "--all", "--check"])),
     ("layers", layers::check),
@@ -24,6 +27,7 @@ const STEPS: [Step; 15] = [
     ("sim", simulate),
     ("server", || cargo(&["build", "--quiet", "--package", "pelago-server"])),
     ("examples", || examples::check(&root().join("target/debug/pelago"))),
+    ("torture", || torture::for_minutes(TORTURE_MINUTES)),
     ("end-to-end", || web::end_to_end(&root().join("target/debug/pelago"))),
 ];
 
