@@ -67,7 +67,7 @@ impl Leg<'_> {
         let mut run = self.begin()?;
         let mut players = self.players(&run)?;
         let began = Instant::now();
-        run.until_acknowledged(0).context("at the beginning")?;
+        run.until_acknowledged(0, None).context("at the beginning")?;
         for step in Schedule::new(self.seed, self.engine) {
             if began.elapsed() > time || !run.tally.objections.is_empty() {
                 break;
@@ -134,8 +134,7 @@ impl Run {
         self.happen(step)?;
         let healed = Instant::now();
         let acknowledged = journal::count(&self.journal);
-        self.go_on_if_ended(step.fault)?;
-        self.until_acknowledged(acknowledged)?;
+        self.until_acknowledged(acknowledged, Some(step.fault))?;
         self.tally.recoveries.entry(step.fault.kind()).or_default().push(healed.elapsed());
         self.until_ready()
     }
@@ -225,25 +224,18 @@ impl Run {
         Ok(())
     }
 
-    /// Starts a world that has ended by itself again, as its supervisor would, if it may have ended.
-    fn go_on_if_ended(&mut self, fault: Fault) -> Result<()> {
-        // Give it the time to notice what has happened.
-        sleep(Duration::from_millis(300));
-        let Some(world) = &mut self.world else { return Ok(()) };
-        let Some(status) = world.has_ended()? else { return Ok(()) };
-        ensure!(fault.may_end_the_world(), "the world has ended by itself: {status}");
-        self.tally.notes.push(format!("{fault}: the world ended by itself ({status})"));
-        self.start_again(true)
-    }
-
-    /// Waits until more is acknowledged than so much.
-    fn until_acknowledged(&mut self, than: usize) -> Result<()> {
+    /// Waits until more is acknowledged than so much. A world that has ended by itself is started again meanwhile, as its
+    /// supervisor would, if what happened to it may end it.
+    fn until_acknowledged(&mut self, than: usize, happened: Option<Fault>) -> Result<()> {
         let began = Instant::now();
         while journal::count(&self.journal) <= than {
             if let Some(world) = &mut self.world
                 && let Some(status) = world.has_ended()?
             {
-                bail!("the world has ended by itself: {status}");
+                let fault = happened.filter(|fault| fault.may_end_the_world());
+                let Some(fault) = fault else { bail!("the world has ended by itself: {status}") };
+                self.tally.notes.push(format!("{fault}: the world ended by itself ({status})"));
+                self.start_again(true)?;
             }
             let patience = RECOVERY.as_secs();
             ensure!(began.elapsed() < RECOVERY, "nothing was acknowledged for {patience} s");

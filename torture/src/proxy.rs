@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// How long a read waits before it is looked what the network does.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long a write waits for a side that does not read.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes that are carried at once.
 const PIECE_BYTES: usize = 16 * 1024;
 
@@ -68,6 +70,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, network: &Network) {
     let mut piece = vec![0; PIECE_BYTES];
     drop(from.set_nodelay(true));
     drop(from.set_read_timeout(Some(LOOK_EVERY)));
+    drop(to.set_write_timeout(Some(WRITE_TIMEOUT)));
     while network.cuts.load(Ordering::Relaxed) == born {
         if network.stalled.load(Ordering::Relaxed) {
             sleep(LOOK_EVERY);
