@@ -25,9 +25,6 @@ pub(crate) const SAMPLE_EVERY: Duration = Duration::from_millis(1000);
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a bot waits for its last answer.
 const LAST_ANSWER: Duration = Duration::from_secs(3);
-/// After how long without a pong a bot gives its connection up: later than players do, because bots measure servers that
-/// have too much to do, and must not add logins to that.
-const PONG_TIMEOUT_MS: i64 = 10_000;
 /// Longer than anybody plays.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -175,7 +172,6 @@ impl Bot {
         let settings = Settings {
             unanswered,
             ping_every_ms: i64::try_from(plan.ping_every.as_millis()).unwrap_or(i64::MAX),
-            pong_timeout_ms: PONG_TIMEOUT_MS,
             ..Settings::new(self.identity.clone(), addresses, seed)
         };
         let sources = &plan.sources;

@@ -14,6 +14,7 @@ mod dialing;
 mod effects;
 mod estimate;
 mod hearing;
+mod liveness;
 mod loss;
 mod requests;
 mod settings;
@@ -33,6 +34,7 @@ use chat::Chat;
 use commands::Commands;
 use dialing::Dialing;
 use estimate::Estimate;
+use liveness::{LATE_MS, Liveness};
 use pelago_model::{
     EntityId, IslandClock, IslandId, IslandTime, Position, Tick, Trajectory, WorldTime,
 };
@@ -44,9 +46,6 @@ use pelago_wire::{PROTOCOL_NEWEST, PROTOCOL_OLDEST};
 pub const DIAL_TIMEOUT_MS: i64 = 10_000;
 /// How long a node may take to answer a hello, in ms.
 pub const WELCOME_TIMEOUT_MS: i64 = 20_000;
-/// A client that is woken this much too late has slept itself, in ms: its node is given as long again to be heard.
-const LATE_MS: i64 = 1_000;
-
 /// How far a client has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -64,17 +63,6 @@ enum Phase {
     Over,
 }
 
-/// The pings of a session.
-#[derive(Clone, Copy, Debug)]
-struct Pings {
-    /// When the next one is due.
-    next: LocalTime,
-    /// When the first one was due that is not answered.
-    unanswered: Option<LocalTime>,
-    /// When the connection counts as lost if that stays so.
-    deadline: LocalTime,
-}
-
 /// A client.
 pub struct Client {
     settings: Settings,
@@ -88,7 +76,7 @@ pub struct Client {
     waiting_move: Option<client::Move>,
     commands: Commands,
     moves: u32,
-    pings: Pings,
+    liveness: Liveness,
     /// When it said hello.
     greeted: LocalTime,
     estimate: Estimate,
@@ -105,6 +93,7 @@ impl Client {
         let dialing = Dialing::new(std::mem::take(&mut settings.addresses), settings.seed);
         let commands = Commands::new(settings.unanswered.take());
         let begin = LocalTime::default();
+        let liveness = Liveness::new(settings.ping_every_ms, settings.pong_timeout_ms);
         Self {
             settings,
             dialing,
@@ -114,7 +103,7 @@ impl Client {
             waiting_move: None,
             commands,
             moves: 0,
-            pings: Pings { next: begin, unanswered: None, deadline: begin },
+            liveness,
             greeted: begin,
             estimate: Estimate::begin(begin, begin, WorldTime(0)),
             welcome: Welcome::default(),
@@ -149,6 +138,9 @@ impl Client {
             }
             Input::Received { connection, kind, payload } => {
                 let is_open = matches!(self.phase, Phase::Greeting(_) | Phase::Playing);
+                if connection == self.connection && is_open {
+                    self.liveness.heard(now);
+                }
                 if connection == self.connection
                     && is_open
                     && let Err(malformed) = self.hear(now, kind, &payload, effects)
@@ -177,8 +169,7 @@ impl Client {
             Phase::Pausing(until) | Phase::Dialing(until) | Phase::Greeting(until) => Some(until),
             Phase::Playing => {
                 let repeat_at = self.commands.durable.as_ref().and_then(|it| it.repeat_at);
-                let deadline = self.pings.unanswered.map(|_| self.pings.deadline);
-                [Some(self.pings.next), deadline, repeat_at].into_iter().flatten().min()
+                [Some(self.liveness.next_wake()), repeat_at].into_iter().flatten().min()
             }
         }
     }
@@ -313,7 +304,7 @@ impl Client {
         let wanted = self.next_wake();
         if self.phase == Phase::Playing && wanted.is_some_and(|wanted| now.since(wanted) > LATE_MS)
         {
-            self.pings.deadline = self.pings.deadline.max(now.plus(LATE_MS));
+            self.liveness.forgive(now);
         }
     }
 
@@ -328,10 +319,10 @@ impl Client {
             Phase::Greeting(until) if until <= now => self.hang_up(now, Loss::NoAnswer, effects),
             Phase::Pausing(_) | Phase::Dialing(_) | Phase::Greeting(_) => {}
             Phase::Playing => {
-                if self.pings.unanswered.is_some() && self.pings.deadline <= now {
+                if self.liveness.is_lost(now) {
                     return self.hang_up(now, Loss::Silent, effects);
                 }
-                if self.pings.next <= now {
+                if self.liveness.is_ping_due(now) {
                     self.send_ping(now, effects);
                 }
                 let repeat_at = self.commands.durable.as_ref().and_then(|it| it.repeat_at);
@@ -343,11 +334,7 @@ impl Client {
     }
 
     fn send_ping(&mut self, now: LocalTime, effects: &mut Vec<Effect>) {
-        self.pings.next = now.plus(self.settings.ping_every_ms.max(1));
-        if self.pings.unanswered.is_none() {
-            self.pings.unanswered = Some(now);
-            self.pings.deadline = now.plus(self.settings.pong_timeout_ms);
-        }
+        self.liveness.pinged(now);
         // A connection that takes no bytes is given as long as one that does not answer.
         if !self.blocked {
             self.send(client_message::Body::Ping(client::Ping { client_ms: now.0 }), effects);
@@ -386,7 +373,7 @@ impl Client {
         if self.phase != Phase::Playing {
             return;
         }
-        if self.pings.unanswered.is_some() {
+        if self.liveness.is_unanswered() {
             self.send_ping(now, effects);
         }
         if let Some(request) = self.waiting_move.take() {

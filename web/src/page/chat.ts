@@ -1,4 +1,5 @@
 import type { Line } from "../sdk/lines";
+import { unsaid, wordsTrouble } from "./sentences";
 
 /** Lines that the log shows at once; the oldest makes room. */
 const MOST_LINES = 100;
@@ -27,9 +28,14 @@ export function wordsOf(chosen: Channel, typed: string): Words | undefined {
   return { channel: chosen, name: "", text: typed };
 }
 
+/** What became of words: the code of a refusal and its sentence, or nothing. */
+export type Said = { code: string; sentence: string } | undefined;
+
 /** The line in which one types, and the log of what was said. */
 export class Chat {
-  onSay: (words: Words) => void = () => {};
+  onSay: (words: Words) => Promise<Said> = () => Promise.resolve(undefined);
+  /** Something is told to this player alone. */
+  onNote: (sentence: string) => void = () => {};
   private readonly log = document.getElementById("log")!;
   private readonly channel = document.getElementById("channel") as HTMLSelectElement;
   private readonly words = document.getElementById("words") as HTMLInputElement;
@@ -37,32 +43,44 @@ export class Chat {
   constructor() {
     document.getElementById("speech")!.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.submit();
+      void this.submit();
     });
-    this.channel.addEventListener("change", () => {
-      this.words.placeholder = HINTS[this.chosen];
-      this.words.focus();
+    this.channel.addEventListener("change", () => (this.words.placeholder = HINTS[this.chosen]));
+    this.words.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") document.getElementById("scene")!.focus();
     });
-    window.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && document.activeElement !== this.words) {
-        this.words.focus();
-        event.preventDefault();
-      }
-      if (event.key === "Escape") this.words.blur();
-    });
+  }
+
+  /** Somebody wants to type. */
+  focus(): void {
+    this.words.focus();
   }
 
   private get chosen(): Channel {
     return this.channel.value as Channel;
   }
 
-  private submit(): void {
+  private async submit(): Promise<void> {
     const typed = this.words.value.trim();
     const words = wordsOf(this.chosen, typed);
     if (!words && typed !== "") return this.note("A whisper begins with @ and a name.");
-    if (words) this.onSay(words);
+    const trouble = words && wordsTrouble(words.text);
+    if (trouble) return this.note(trouble);
     this.words.value = "";
-    this.words.blur();
+    document.getElementById("scene")!.focus();
+    if (words) await this.say(words, typed);
+  }
+
+  /** Says something. What is refused is told of, and stands in the line again if nothing else does. */
+  async say(words: Words, typed = words.text): Promise<Said> {
+    const refused = await this.onSay(words);
+    if (refused) {
+      this.note(unsaid(refused.code, refused.sentence, words.text));
+      if (this.words.value === "") this.words.value = typed;
+    } else if (words.channel === "whisper") {
+      this.append("whisper", `to ${words.name}`, words.text);
+    }
+    return refused;
   }
 
   /** Somebody near has said something. */
@@ -75,14 +93,10 @@ export class Chat {
     this.append(channel, channel === "whisper" ? `${name} whispers` : name, text);
   }
 
-  /** The player has whispered something. */
-  whispered(name: string, text: string): void {
-    this.append("whisper", `to ${name}`, text);
-  }
-
-  /** Something could not be said. */
+  /** Something that only this player is told. */
   note(sentence: string): void {
     this.append("note", "", sentence);
+    this.onNote(sentence);
   }
 
   private append(kind: Channel | "note", name: string, text: string): void {
@@ -94,8 +108,10 @@ export class Chat {
       item.append(whose);
     }
     item.append(text);
+    // Whoever reads what was said before is left alone.
+    const isAtEnd = this.log.scrollTop + this.log.clientHeight > this.log.scrollHeight - 30;
     this.log.append(item);
     while (this.log.childElementCount > MOST_LINES) this.log.firstElementChild!.remove();
-    this.log.scrollTop = this.log.scrollHeight;
+    if (isAtEnd) this.log.scrollTop = this.log.scrollHeight;
   }
 }

@@ -74,6 +74,7 @@ export class Figure {
         fontSize: 28,
         fill: 0x26333b,
         wordWrap: true,
+        breakWords: true,
         wordWrapWidth: 420,
         align: "center",
       },
@@ -95,7 +96,7 @@ export class Figure {
   }
 
   /** Draws the next frame: `time` is the island time to show, `elapsed` how much of it has passed. */
-  step(seen: Seen, time: number, elapsed: number, now: number): void {
+  step(seen: Seen, time: number, elapsed: number, now: number, still: boolean): void {
     const target = seen.trajectory.smoothAt(time);
     if (!this.placed || distance(this, target) > JUMP) {
       this.x = target.x;
@@ -112,13 +113,13 @@ export class Figure {
       this.y += step.y;
       const error = Math.abs(Math.hypot(step.x, step.y) - Math.hypot(along.x, along.y)) / 64;
       this.stepError = Math.max(this.stepError, error);
-      this.walk(step, elapsed);
+      if (!still) this.walk(step, elapsed);
     }
-    this.gesture(seen.stance, now);
+    this.gesture(seen.stance, still ? 0 : now);
     if (this.bubble && this.bubble.until < now) {
       this.bubble.box.destroy({ children: true });
       this.bubble = undefined;
-    } else if (this.bubble) {
+    } else if (this.bubble && !still) {
       this.bubble.box.alpha = Math.min(1, (this.bubble.until - now) / 600);
     }
   }

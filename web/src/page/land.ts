@@ -1,5 +1,6 @@
 import { Container, Sprite, Texture } from "pixi.js";
 import { CELLS_PER_SIDE, Content, decodeTile, Manifest, type Natural, type Tile } from "../sdk/content";
+import { Pause } from "../sdk/retry";
 import { CHUNK_UNITS } from "../sdk/trajectory";
 import { noise, hash } from "./noise";
 
@@ -19,6 +20,16 @@ const PALETTE: [number, number, number][] = [
   [146, 141, 133],
 ];
 
+/** Pauses before a tile is asked for again whose fetch has failed, after all its tries, in ms. */
+const MISSED_PAUSE_MS = { first: 5000, last: 60_000 };
+
+/** A tile that could not be fetched. */
+interface Missed {
+  pause: Pause;
+  /** When it is asked for again. */
+  again: number;
+}
+
 export interface PlacedNatural extends Natural {
   cx: number;
   cy: number;
@@ -34,11 +45,22 @@ export class Land {
   private readonly tiles = new Map<string, Tile | null>();
   private readonly painted = new Map<string, Sprite>();
   private readonly fetching = new Set<string>();
+  private readonly missed = new Map<string, Missed>();
 
   constructor(
     private readonly content: Content,
     private readonly manifest: Manifest,
   ) {}
+
+  /** How many tiles could not be fetched. */
+  get missing(): number {
+    return this.missed.size;
+  }
+
+  /** Asks at once for what could not be fetched. */
+  fetchAgain(): void {
+    for (const missed of this.missed.values()) missed.again = 0;
+  }
 
   /** Keeps what is within `radius` chunks of a chunk; paints few chunks per call. */
   update(cx: number, cy: number, radius: number): void {
@@ -58,9 +80,13 @@ export class Land {
         budget--;
       }
     }
-    for (const [key, sprite] of this.painted) {
+    const isFar = (key: string) => {
       const [x, y] = key.split(",").map(Number) as [number, number];
-      if (Math.max(Math.abs(x - cx), Math.abs(y - cy)) > radius + 2) {
+      return Math.max(Math.abs(x - cx), Math.abs(y - cy)) > radius + 2;
+    };
+    for (const key of [...this.missed.keys()].filter(isFar)) this.missed.delete(key);
+    for (const [key, sprite] of this.painted) {
+      if (isFar(key)) {
         sprite.destroy({ texture: true, textureSource: true });
         this.painted.delete(key);
         this.naturals.delete(key);
@@ -86,6 +112,8 @@ export class Land {
   private want(x: number, y: number): void {
     const key = `${x},${y}`;
     if (this.tiles.has(key) || this.fetching.has(key)) return;
+    const missed = this.missed.get(key);
+    if (missed && performance.now() < missed.again) return;
     const hash = this.manifest.tile(x, y);
     if (!hash) {
       this.tiles.set(key, null);
@@ -94,8 +122,15 @@ export class Land {
     this.fetching.add(key);
     this.content
       .fetch(hash)
-      .then((bytes) => this.tiles.set(key, bytes.length > 0 ? decodeTile(bytes, x, y) : null))
-      .catch((error: unknown) => console.warn("a tile could not be fetched", error))
+      .then((bytes) => {
+        this.tiles.set(key, bytes.length > 0 ? decodeTile(bytes, x, y) : null);
+        this.missed.delete(key);
+      })
+      .catch((error: unknown) => {
+        console.warn("a tile could not be fetched", error);
+        const pause = missed?.pause ?? new Pause(MISSED_PAUSE_MS.first, MISSED_PAUSE_MS.last);
+        this.missed.set(key, { pause, again: performance.now() + pause.next() });
+      })
       .finally(() => this.fetching.delete(key));
   }
 

@@ -1,4 +1,5 @@
-import { Application, Container, Sprite } from "pixi.js";
+import { Container, Sprite } from "pixi.js";
+import { CELLS_PER_SIDE } from "../sdk/content";
 import type { Session } from "../sdk/session";
 import { CHUNK_UNITS, type Point } from "../sdk/trajectory";
 import type { Seen } from "../sdk/view";
@@ -6,6 +7,7 @@ import { Figure } from "./figure";
 import { stockAt, type GameContent } from "./game";
 import { Land, type PlacedNatural } from "./land";
 import { hash } from "./noise";
+import type { Picture } from "./picture";
 import { drawArt, DRAWN, type Art } from "./sprites";
 
 /** Others are drawn this much in the past, in ms: by then their turns have come. */
@@ -32,6 +34,7 @@ export class Scene {
   private readonly things = new Container();
   private readonly labels = new Container();
   private readonly marker: Sprite;
+  private readonly ring: Sprite;
   private markerUntil = 0;
   private readonly art: Art;
   private zoom = ZOOM.usual;
@@ -39,46 +42,59 @@ export class Scene {
   private centred = false;
 
   constructor(
-    private readonly app: Application,
+    private readonly picture: Picture,
     private readonly session: Session,
     readonly land: Land,
     private readonly game: GameContent,
   ) {
-    this.art = drawArt(app.renderer);
+    this.art = drawArt(picture.renderer);
     this.things.sortableChildren = true;
     this.marker = new Sprite(this.art.marker);
     this.marker.anchor.set(0.5);
     this.marker.visible = false;
     this.marker.scale.set(SPRITE_SCALE);
+    this.ring = new Sprite(this.art.marker);
     for (let index = 0; index < WAVES; index++) {
       const wave = new Sprite(this.art.wave);
       wave.anchor.set(0.5);
       wave.alpha = 0;
       this.waves.addChild(wave);
     }
-    this.world.addChild(land.layer, this.waves, this.marker, this.things);
-    app.stage.addChild(this.world, this.labels);
+    this.ring.anchor.set(0.5);
+    this.ring.scale.set(SPRITE_SCALE * 1.4);
+    this.ring.tint = 0xffe14d;
+    this.world.addChild(land.layer, this.waves, this.marker, this.ring, this.things);
+    picture.stage.addChild(this.world, this.labels);
     land.onChunk = (key, naturals) => this.standing.set(key, naturals.map((n) => this.stand(n)));
     land.onDrop = (key) => {
       this.standing.get(key)?.forEach(({ sprite }) => sprite.destroy());
       this.standing.delete(key);
     };
-    app.canvas.addEventListener(
-      "wheel",
-      (event) => {
-        this.zoom = clamp(this.zoom * Math.exp(-event.deltaY * 0.001), ZOOM.least, ZOOM.most);
-        event.preventDefault();
-      },
-      { passive: false },
-    );
+  }
+
+  /** Whether there is land where the camera looks. */
+  get isPainted(): boolean {
+    const cell = CHUNK_UNITS / CELLS_PER_SIDE;
+    return this.centred && this.land.isPainted(Math.floor(this.camera.x / cell), Math.floor(this.camera.y / cell));
+  }
+
+  /** Takes everything from the stage. */
+  dispose(): void {
+    this.world.destroy({ children: true });
+    this.labels.destroy({ children: true });
+  }
+
+  /** Goes closer, by a factor. */
+  zoomBy(factor: number): void {
+    this.zoom = clamp(this.zoom * factor, ZOOM.least, ZOOM.most);
   }
 
   /** Where a point of the window is, in units. */
   toWorld(x: number, y: number): Point {
     const scale = this.zoom / 64;
     return {
-      x: this.camera.x + (x - this.app.screen.width / 2) / scale,
-      y: this.camera.y + (y - this.app.screen.height / 2) / scale,
+      x: this.camera.x + (x - this.picture.width / 2) / scale,
+      y: this.camera.y + (y - this.picture.height / 2) / scale,
     };
   }
 
@@ -110,24 +126,30 @@ export class Scene {
     return stockAt(payload, full, this.session.islandNow());
   }
 
+  /** Where a ring is drawn around what is chosen, if anything. */
+  target?: Point;
+
   mark(point: Point): void {
     this.marker.position.set(point.x, point.y);
     this.markerUntil = performance.now() + 900;
   }
 
   /** Draws a frame. */
-  draw(elapsed: number): void {
+  draw(elapsed: number, still: boolean): void {
     this.framesDrawn++;
     const now = performance.now();
     const islandNow = this.session.islandNow();
-    this.drawFigures(islandNow, elapsed, now);
+    this.drawFigures(islandNow, elapsed, now, still);
     this.follow(elapsed);
     this.drawThings();
-    this.drawWaves(now);
+    this.waves.visible = !still;
+    if (!still) this.drawWaves(now);
+    this.ring.visible = this.target !== undefined;
+    if (this.target) this.ring.position.set(this.target.x, this.target.y);
     this.marker.visible = now < this.markerUntil;
     this.marker.alpha = Math.min(1, (this.markerUntil - now) / 400);
     const scale = this.zoom / 64;
-    const { width, height } = this.app.screen;
+    const { width, height } = this.picture;
     this.world.scale.set(scale);
     this.world.position.set(width / 2 - this.camera.x * scale, height / 2 - this.camera.y * scale);
     for (const figure of this.figures.values()) {
@@ -141,7 +163,7 @@ export class Scene {
     this.land.update(cx, cy, Math.min(reach, 4));
   }
 
-  private drawFigures(islandNow: number, elapsed: number, now: number): void {
+  private drawFigures(islandNow: number, elapsed: number, now: number, still: boolean): void {
     const seen = this.session.view.seen();
     const own = seen.get(this.session.avatar);
     const self: Seen = {
@@ -163,7 +185,7 @@ export class Scene {
         this.labels.addChild(figure.label);
       }
       const time = figure.self ? islandNow : islandNow - DELAY_MS;
-      figure.step(entity, time, elapsed, now);
+      figure.step(entity, time, elapsed, now, still);
       figure.body.position.set(figure.x, figure.y);
       figure.body.zIndex = figure.y;
       this.maxStepError = Math.max(this.maxStepError, figure.stepError);
@@ -226,7 +248,7 @@ export class Scene {
       const period = 2600 + 900 * hash(index, 0, 12);
       const turn = Math.floor(now / period + hash(index, 1, 12));
       const phase = (now / period + hash(index, 1, 12)) % 1;
-      const span = (this.app.screen.width / this.zoom) * 64;
+      const span = (this.picture.width / this.zoom) * 64;
       const x = this.camera.x + (hash(index, turn, 13) - 0.5) * span;
       const y = this.camera.y + (hash(index, turn, 14) - 0.5) * span;
       if (phase < 0.02 || wave.label !== `${turn}`) {

@@ -1,6 +1,7 @@
 import { blake3 } from "@noble/hashes/blake3.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
 import { Reader } from "./reader";
+import { FETCH_PATIENCE, persist, type Patience } from "./retry";
 import { CHUNK_UNITS, type Point } from "./trajectory";
 
 export const CELLS_PER_SIDE = 15;
@@ -15,16 +16,24 @@ export interface Tile {
   naturals: Natural[];
 }
 
-/** Content by hash: fetched once, checked, kept. */
+/** Fetches under way at once: more would only delay what is needed first, and the pongs of the session. */
+const MAX_FETCHES = 6;
+
+/** Content by hash: fetched once, checked, kept. A fetch that fails is tried again, with pauses, until its patience ends. */
 export class Content {
   private readonly pending = new Map<string, Promise<Uint8Array>>();
+  private readonly waiting: (() => void)[] = [];
+  private running = 0;
 
-  constructor(private readonly origin: string) {}
+  constructor(
+    private readonly origin: string,
+    private readonly patience: Patience = FETCH_PATIENCE,
+  ) {}
 
   fetch(hash: string): Promise<Uint8Array> {
     let pending = this.pending.get(hash);
     if (!pending) {
-      pending = this.load(hash);
+      pending = persist(() => this.load(hash), this.patience);
       this.pending.set(hash, pending);
       pending.catch(() => this.pending.delete(hash));
     }
@@ -32,11 +41,20 @@ export class Content {
   }
 
   private async load(hash: string): Promise<Uint8Array> {
-    const response = await fetch(`${this.origin}content/${hash}`);
-    if (!response.ok) throw new Error(`content ${hash}: ${response.status}`);
-    const bytes = new Uint8Array(await response.arrayBuffer());
-    if (bytesToHex(blake3(bytes)) !== hash) throw new Error(`content ${hash} is something else`);
-    return bytes;
+    if (this.running >= MAX_FETCHES) await new Promise<void>((resolve) => this.waiting.push(resolve));
+    this.running++;
+    try {
+      const response = await fetch(`${this.origin}content/${hash}`, {
+        signal: AbortSignal.timeout(this.patience.tryMs),
+      });
+      if (!response.ok) throw new Error(`content ${hash}: ${response.status}`);
+      const bytes = new Uint8Array(await response.arrayBuffer());
+      if (bytesToHex(blake3(bytes)) !== hash) throw new Error(`content ${hash} is something else`);
+      return bytes;
+    } finally {
+      this.running--;
+      this.waiting.shift()?.();
+    }
   }
 }
 

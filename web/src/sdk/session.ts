@@ -2,7 +2,10 @@ import { bytesToHex } from "@noble/hashes/utils.js";
 import type Long from "long";
 import { pelago } from "./generated.js";
 import { Lines, type Line } from "./lines";
+import { Liveness } from "./liveness";
+import { closing, fault, refusal, type Loss } from "./losses";
 import { toId, toLong, toNumber } from "./numbers";
+import { FIRST_PAUSE_MS, LAST_PAUSE_MS, Pause } from "./retry";
 import { Deframer, frame, Kind } from "./stream";
 import { Trajectory, type Point } from "./trajectory";
 import { islandTime, View, type Change, type IslandClock } from "./view";
@@ -31,8 +34,15 @@ export interface Events {
   line(line: Line): void;
   /** The node cannot tell whether a durable command happened; the session asks again by itself. */
   unsettled(sentence: string): void;
-  /** The session is over; with `retry` another attempt follows. */
-  lost(sentence: string, retry: boolean): void;
+  /** Another attempt begins. */
+  connecting(): void;
+  /** There is no session, or an attempt has failed. After a final loss only `again` makes another attempt; otherwise one follows. */
+  lost(loss: Loss, retryInMs: number): void;
+}
+
+/** Tells where to connect: asked before every attempt, with how many have failed since the last session that proved itself. */
+export interface Addresses {
+  next(failures: number): Promise<string>;
 }
 
 interface Waiting {
@@ -40,22 +50,12 @@ interface Waiting {
   reject(error: Error): void;
 }
 
-/** A token for a new name. Whoever loses it loses the name. */
-export function randomToken(): Uint8Array {
-  return crypto.getRandomValues(new Uint8Array(32));
-}
-
-const PING_EVERY_MS = 2000;
-/** After how long without a pong a connection counts as lost. */
-const PONG_TIMEOUT_MS = 3000;
-/** A timer that is this much too late tells that the page itself has slept, not that the node was silent. */
-const LATE_MS = 1000;
-const RETRY_FIRST_MS = 300;
-const RETRY_LAST_MS = 5000;
-/** Codes of refusals after which another attempt may succeed; any other one, known or not, is final. */
-const RETRIED_REFUSALS = ["busy", "full", "unavailable", "shutdown", "idle", "stalled", "flood"];
-/** Codes of closings that are final; after any other one, known or not, the session comes again. */
-const FINAL_CLOSINGS = ["superseded", "token", "name", "version"];
+/** How long opening a connection may take, in ms. */
+const DIAL_TIMEOUT_MS = 10_000;
+/** How long a node may take to answer a hello, in ms. */
+const WELCOME_TIMEOUT_MS = 20_000;
+/** How long a node may take to answer a live command or a line, in ms. */
+const ANSWER_TIMEOUT_MS = 10_000;
 
 /** An avatar on a node: reconnects by itself, repeats what was not acknowledged. `client::core` in Rust does the same. */
 export class Session {
@@ -69,6 +69,8 @@ export class Session {
   path = new Trajectory(0, { x: 0, y: 0 }, 0, []);
   roundTripMs = Infinity;
   bytes = 0;
+  /** Where it connected last. */
+  url = "";
   private socket?: WebSocket;
   private clock: IslandClock = { worldMs: 0, islandMs: 0, speedPermille: 1000 };
   /** World time minus `performance.now()`. */
@@ -81,20 +83,27 @@ export class Session {
   private durable?: { sequence: number; payload: Uint8Array; sent: boolean } & Waiting;
   private playing = false;
   private repeating?: ReturnType<typeof setTimeout>;
-  private repeatMs = RETRY_FIRST_MS;
+  private readonly repeatPause = new Pause();
   private readonly live = new Map<number, Waiting>();
   private numbers = 0;
   private readonly lines = new Lines();
   /** Lines of one player are said in order, one after the other. */
   private speaking: Promise<unknown> = Promise.resolve();
   private moves = 0;
-  private retryMs = RETRY_FIRST_MS;
-  private over = false;
-  private pinging?: ReturnType<typeof setInterval>;
-  private silence?: ReturnType<typeof setTimeout>;
+  /** Counts attempts: what an earlier one still says is ignored. */
+  private attempt = 0;
+  /** Since a connection has proved itself. */
+  private failures = 0;
+  /** The connection has answered a ping. */
+  private proved = false;
+  private readonly retryPause = new Pause(FIRST_PAUSE_MS, LAST_PAUSE_MS);
+  private phase: "idle" | "connecting" | "playing" | "pausing" | "over" = "idle";
+  /** The one timer of the connection: the end of an attempt's time, the next ping, or the next attempt. */
+  private timer?: ReturnType<typeof setTimeout>;
+  private liveness?: Liveness;
 
   constructor(
-    readonly url: string,
+    private readonly addresses: Addresses,
     private readonly name: string,
     /** 16 to 64 random bytes that the name is bound to at its first login: see `randomToken`. */
     private readonly token: Uint8Array,
@@ -116,14 +125,65 @@ export class Session {
     return islandTime(this.clock, this.now());
   }
 
+  /** Begins. */
   connect(): void {
-    if (this.over) return;
-    const socket = new WebSocket(this.url);
+    if (this.phase === "idle") void this.dial();
+  }
+
+  /** Does at once what it waits with: another attempt, or a look whether the line still lives. */
+  hurry(): void {
+    if (this.phase === "pausing") void this.dial();
+    else if (this.phase === "playing") this.beat();
+  }
+
+  /** Makes another attempt, also after a final loss. */
+  again(): void {
+    if (this.phase === "over") void this.dial();
+    else this.hurry();
+  }
+
+  /** Leaves for good. */
+  leave(): void {
+    this.send({ bye: {} });
+    this.lose(fault("left", "You have left."));
+  }
+
+  /** Whether the avatar is in the world, as far as the session knows. */
+  get isPlaying(): boolean {
+    return this.playing;
+  }
+
+  private async dial(): Promise<void> {
+    const attempt = ++this.attempt;
+    this.phase = "connecting";
+    this.events.connecting();
+    this.after(DIAL_TIMEOUT_MS, () => this.lose(fault("unreachable", "The server cannot be reached.")));
+    let url: string;
+    try {
+      url = await this.addresses.next(this.failures);
+    } catch {
+      if (attempt === this.attempt) this.lose(fault("unreachable", "The server cannot be reached."));
+      return;
+    }
+    if (attempt !== this.attempt) return;
+    this.url = url;
+    this.after(DIAL_TIMEOUT_MS, () => this.lose(fault("unreachable", "The server cannot be reached.")));
+    try {
+      this.open(new WebSocket(url));
+    } catch (error) {
+      console.error(error);
+      this.lose(fault("unreachable", "The server cannot be reached."));
+    }
+  }
+
+  private open(socket: WebSocket): void {
     socket.binaryType = "arraybuffer";
     this.socket = socket;
     const deframer = new Deframer();
-    socket.onopen = () =>
+    socket.onopen = () => {
+      this.after(WELCOME_TIMEOUT_MS, () => this.lose(fault("no_answer", "The server does not answer.")));
       this.send({ hello: { oldestVersion: 1, newestVersion: 1, name: this.name, token: this.token, client: "pelago-web" } });
+    };
     socket.onmessage = (event) => {
       const bytes = new Uint8Array(event.data as ArrayBuffer);
       this.bytes += bytes.length;
@@ -136,30 +196,64 @@ export class Session {
         }
       } catch (error) {
         console.error("the node does not speak the protocol", error);
-        this.closed("The node does not speak the protocol.");
+        this.lose(fault("malformed", "The server says what this page does not understand."));
       }
       if (changes.length > 0) this.events.changed(changes);
+      // Timers of a page that is not looked at are late; messages are not.
+      if (this.playing) this.beat();
     };
-    socket.onclose = () => this.closed("The connection was lost.");
+    socket.onclose = () => this.lose(fault("lost", "The connection was lost."));
   }
 
-  private closed(sentence: string): void {
-    const socket = this.socket;
-    if (!socket) return;
-    this.socket = undefined;
+  /** There is no session any more. What was asked of it alone is answered; what outlives it waits for the next one. */
+  private lose(loss: Loss): void {
+    if (this.phase === "over" || (this.phase === "pausing" && !loss.final)) return;
+    this.attempt++;
+    if (!this.proved) this.failures++;
+    this.proved = false;
+    if (this.playing) {
+      // Nobody would learn of a way that is walked now.
+      this.path = this.path.turned(Math.max(Math.floor(this.islandNow()), this.path.startTime), 0, []);
+    }
     this.playing = false;
-    // What it still says is said to nobody.
-    socket.onclose = socket.onmessage = null;
-    socket.close();
-    clearInterval(this.pinging);
-    clearTimeout(this.silence);
+    this.liveness = undefined;
+    this.roundTripMs = Infinity;
+    const socket = this.socket;
+    this.socket = undefined;
+    if (socket) {
+      // What it still says is said to nobody.
+      socket.onopen = socket.onclose = socket.onmessage = null;
+      socket.close();
+    }
     clearTimeout(this.repeating);
-    this.silence = undefined;
-    for (const waiting of this.live.values()) waiting.reject(new Refused("unavailable", sentence));
+    for (const waiting of this.live.values()) waiting.reject(new Refused("unavailable", loss.sentence));
     this.live.clear();
-    this.events.lost(sentence, !this.over);
-    if (!this.over) setTimeout(() => this.connect(), this.retryMs * (0.5 + Math.random()));
-    this.retryMs = Math.min(this.retryMs * 2, RETRY_LAST_MS);
+    if (loss.final) {
+      this.phase = "over";
+      clearTimeout(this.timer);
+      this.durable?.reject(new Refused(loss.code, loss.sentence));
+      this.durable = undefined;
+      this.events.lost(loss, 0);
+      return;
+    }
+    this.phase = "pausing";
+    const retryInMs = this.retryPause.next();
+    this.after(retryInMs, () => void this.dial());
+    this.events.lost(loss, retryInMs);
+  }
+
+  private after(ms: number, then: () => void): void {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(then, ms);
+  }
+
+  /** Pings the node, or gives up a line that is silent. */
+  private beat(): void {
+    const now = performance.now();
+    const due = this.liveness?.wake(now);
+    if (due === "lost") return this.lose(fault("silent", "The server does not answer."));
+    if (due === "ping") this.ping();
+    if (this.liveness) this.after(Math.max(0, this.liveness.nextWake() - now), () => this.beat());
   }
 
   private send(message: pelago.client.v1.IClientMessage): void {
@@ -169,7 +263,7 @@ export class Session {
   }
 
   private control(message: ServerMessage): void {
-    const { welcome, outcome, moveRefused, pong, refused, closing, notice, chatLine } = message;
+    const { welcome, outcome, moveRefused, pong, refused, closing: closed, notice, chatLine } = message;
     if (welcome) {
       const clock = welcome.clock;
       if (clock) {
@@ -180,6 +274,8 @@ export class Session {
         };
       }
       this.playing = true;
+      this.phase = "playing";
+      this.liveness = new Liveness(performance.now());
       this.avatar = toId(welcome.avatar);
       this.node = welcome.node ?? 0;
       this.manifest = bytesToHex(welcome.manifest ?? new Uint8Array());
@@ -193,8 +289,7 @@ export class Session {
       this.sequence = toNumber(welcome.sequence);
       this.resume();
       this.ping();
-      clearInterval(this.pinging);
-      this.pinging = setInterval(() => this.ping(), PING_EVERY_MS);
+      this.beat();
       this.events.welcomed();
     } else if (outcome) {
       const sequence = toNumber(outcome.sequence);
@@ -204,8 +299,7 @@ export class Session {
       if (sequence > 0 && outcome.code === "unavailable") {
         // Only the very same command under the same number tells whether it happened.
         clearTimeout(this.repeating);
-        this.repeating = setTimeout(() => this.sendDurable(), this.repeatMs * (0.5 + Math.random()));
-        this.repeatMs = Math.min(this.repeatMs * 2, RETRY_LAST_MS);
+        this.repeating = setTimeout(() => this.sendDurable(), this.repeatPause.next());
         this.events.unsettled(outcome.sentence ?? "");
         return;
       }
@@ -220,16 +314,16 @@ export class Session {
       }
       if ((outcome.code === "stale" || outcome.code === "out_of_order") && sequence > this.sequence) {
         // The avatar has done more than this session knows: the next welcome tells how far it is.
-        this.closed("The connection is renewed.");
+        this.lose(fault("out_of_step", "The connection is renewed."));
       }
     } else if (moveRefused) {
       this.path = toTrajectory(moveRefused.path);
       this.events.moveRefused(moveRefused.code ?? "");
     } else if (pong) {
-      clearTimeout(this.silence);
-      this.silence = undefined;
-      // A connection that answers has proved itself.
-      this.retryMs = RETRY_FIRST_MS;
+      this.liveness?.pong(performance.now());
+      this.proved = true;
+      this.retryPause.reset();
+      this.failures = 0;
       const now = performance.now();
       const roundTrip = now - toNumber(pong.clientMs);
       if (roundTrip <= this.roundTripMs) {
@@ -239,11 +333,9 @@ export class Session {
       // Old records fade, so that a changed route is noticed.
       this.roundTripMs = Math.min(roundTrip, this.roundTripMs + 1);
     } else if (refused) {
-      this.over = !RETRIED_REFUSALS.includes(refused.code ?? "");
-      this.closed(refused.sentence ?? "");
-    } else if (closing) {
-      this.over = FINAL_CLOSINGS.includes(closing.code ?? "");
-      this.closed(closing.sentence ?? "");
+      this.lose(refusal(refused.code ?? "", refused.sentence ?? ""));
+    } else if (closed) {
+      this.lose(closing(closed.code ?? "", closed.sentence ?? ""));
     } else if (notice) {
       this.events.noticed(parse(notice.payload));
     } else if (chatLine) {
@@ -280,22 +372,14 @@ export class Session {
     this.send({ act: { sequence: toLong(this.durable.sequence), payload: this.durable.payload } });
   }
 
-  /** Gives the connection up when it stays silent for so long. */
-  private expectPong(ms: number): void {
-    const due = performance.now() + ms;
-    this.silence = setTimeout(() => {
-      if (performance.now() - due > LATE_MS) this.expectPong(LATE_MS);
-      else this.closed("The node does not answer.");
-    }, ms);
-  }
-
   private ping(): void {
-    if (this.silence === undefined) this.expectPong(PONG_TIMEOUT_MS);
+    this.liveness?.ping(performance.now());
     this.send({ ping: { clientMs: toLong(Math.round(performance.now())) } });
   }
 
-  /** Walks through points; predicted at once. */
-  move(speed: number, waypoints: readonly Point[]): void {
+  /** Walks through points; predicted at once. Returns whether there is a session that takes it. */
+  move(speed: number, waypoints: readonly Point[]): boolean {
+    if (!this.playing) return false;
     const now = Math.floor(this.now());
     const at = Math.max(Math.floor(islandTime(this.clock, now)), this.path.startTime);
     const whole = waypoints.map(({ x, y }) => ({ x: Math.round(x), y: Math.round(y) }));
@@ -304,6 +388,7 @@ export class Session {
     this.send({
       move: { number: this.moves, atMs: toLong(now), speed, waypoints: whole.flatMap(({ x, y }) => [x, y]) },
     });
+    return true;
   }
 
   /** Speaks to those who are near. */
@@ -330,21 +415,27 @@ export class Session {
   /** Sends what is answered by an outcome with its number. It is not repeated. */
   private ask(send: (number: Long) => void): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      if (!this.playing) return reject(new Refused("unavailable", "The connection was lost."));
+      if (!this.playing) return reject(new Refused("unavailable", "There is no connection."));
       const number = ++this.numbers;
-      this.live.set(number, { resolve, reject });
+      const timer = setTimeout(() => {
+        this.live.delete(number);
+        reject(new Refused("unavailable", "The server has not answered."));
+      }, ANSWER_TIMEOUT_MS);
+      const answered = <T>(then: (value: T) => void) => (value: T) => (clearTimeout(timer), then(value));
+      this.live.set(number, { resolve: answered(resolve), reject: answered(reject) });
       send(toLong(number));
     });
   }
 
   /** A durable command: resolves with its effects once they are on disk. One at a time. */
   act(payload: unknown): Promise<unknown> {
+    if (this.phase === "over") return Promise.reject(new Refused("unavailable", "There is no connection."));
     if (this.durable) return Promise.reject(new Refused("busy", "One thing after the other."));
     return new Promise((resolve, reject) => {
       const bytes = new TextEncoder().encode(JSON.stringify(payload));
       const sequence = this.sequence + 1;
       this.durable = { sequence, sent: false, payload: bytes, resolve, reject };
-      this.repeatMs = RETRY_FIRST_MS;
+      this.repeatPause.reset();
       this.sendDurable();
     });
   }

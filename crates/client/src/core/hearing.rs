@@ -100,7 +100,7 @@ impl Client {
         self.view = View::new(IslandId(welcome.island), clock, Tick(welcome.tick));
         self.estimate = Estimate::begin(now, self.greeted, WorldTime(welcome.world_time_ms));
         self.phase = Phase::Playing;
-        self.pings.unanswered = None;
+        self.liveness.begin(now);
         let under_new_number = self.settings.sabotage.repeat_under_new_number;
         let resumed = self.commands.welcomed(welcome.sequence, under_new_number);
         self.welcome = welcome;
@@ -163,7 +163,7 @@ impl Client {
         let (sent, world_time) = (LocalTime(pong.client_ms), WorldTime(pong.world_time_ms));
         let Some(round_trip_ms) = self.estimate.pong(now, sent, world_time) else { return };
         if self.pings.unanswered.is_some_and(|first| sent >= first) {
-            self.pings.unanswered = None;
+            self.liveness.begin(now);
             self.dialing.proved();
         }
         effects.push(Effect::Event(Event::Pong { world_time, round_trip_ms }));

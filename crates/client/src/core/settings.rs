@@ -4,9 +4,10 @@ use bytes::Bytes;
 use pelago_model::Secret;
 use pelago_wire::client::Arrival;
 
-/// How often a client asks for the time, in ms, unless told otherwise.
-pub const PING_EVERY_MS: i64 = 2_000;
-/// After how long without a pong a connection counts as lost, in ms, unless told otherwise.
+/// How often a client asks for the time, in ms, unless told otherwise. Nodes answer two pings in a second.
+pub const PING_EVERY_MS: i64 = 1_000;
+/// After how long without a pong a connection counts as lost, in ms, unless told otherwise. It begins with the last
+/// pong, so that pings have to be more frequent than that: see [`Settings::ping_every_ms`].
 pub const PONG_TIMEOUT_MS: i64 = 3_000;
 
 /// The player and the avatar, as a hello names them.
@@ -42,7 +43,8 @@ pub struct Settings {
     pub program: String,
     /// What an earlier client of the same avatar left unanswered; it is repeated under its number.
     pub unanswered: Option<Unanswered>,
-    /// How often the time is asked for, in ms.
+    /// How often the time is asked for, in ms. A client to which nothing comes asks three times within
+    /// `pong_timeout_ms`, however rarely it does so otherwise.
     pub ping_every_ms: i64,
     /// After how long without a pong a connection counts as lost, in ms.
     pub pong_timeout_ms: i64,
