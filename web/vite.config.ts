@@ -29,6 +29,8 @@ function preloadParts(): Plugin {
 
 export default defineConfig({
   base: "./",
+  // `long` would compile a module for its multiplications, which the page is not allowed to, and does without it.
+  define: { WebAssembly: "undefined" },
   plugins: [preloadParts()],
   build: { target: "es2022", modulePreload: { polyfill: false } },
   server: { proxy: { "/nodes": "http://127.0.0.1:8080", "/content": "http://127.0.0.1:8080" } },

@@ -15,6 +15,9 @@ use std::time::Duration;
 const UNITS_PER_METRE: f64 = 64.0;
 /// Addresses of the machine that bots connect from: each has its own 28,000 ports.
 const SOURCES: u8 = 16;
+/// After how long without a pong a bot gives its connection up: later than players do, because these bots measure servers
+/// that have too much to do, and must not add logins to that.
+const PONG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A file of `bench/scenarios`.
 #[derive(Clone, Debug, Deserialize)]
@@ -299,6 +302,7 @@ impl Variant {
             radius: bots.radius_metres.map(|radius| (radius * UNITS_PER_METRE) as u32),
             sources: (1..=SOURCES).map(source).collect(),
             watch_missing: bots.look_out,
+            pong_timeout: PONG_TIMEOUT,
             ..Plan::new(addresses, bots.count, behavior)
         })
     }

@@ -1,47 +1,20 @@
 // Two windows on different nodes of a real world: they see each other walk, speak and gather.
-import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
+import { assert, check, launch, shots, startWorld, until } from "./world.mjs";
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
-const binary = process.env.PELAGO_BIN ?? join(root, "target/debug/pelago");
-const browserPath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const walkSeconds = Number(process.env.PELAGO_E2E_SECONDS ?? 60);
-const shots = join(root, "target/e2e");
 /** Two ticks. */
 const MISSING_MS = 200;
 const NEAR_M = 25;
 const STEP_ERROR_M = 0.3;
 
-const data = mkdtempSync(join(tmpdir(), "pelago-e2e-"));
-mkdirSync(shots, { recursive: true });
-const { server, exited } = startServer("--bots", "60");
+const world = await startWorld("--bots", "60");
 let browser;
 let failed = false;
 try {
-  const [line] = await once(createInterface({ input: server.stdout }), "line", 60_000);
-  const { http } = JSON.parse(line);
+  const { http } = world;
   await check("the server is ready", async () => (await fetch(`${http}/readyz`)).ok);
-  browser = await chromium.launch({
-    executablePath: browserPath,
-    args: [
-      "--no-sandbox",
-      "--use-angle=swiftshader",
-      "--enable-unsafe-swiftshader",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-      "--disable-background-timer-throttling",
-      "--disable-renderer-backgrounding",
-      "--disable-backgrounding-occluded-windows",
-    ],
-  });
+  browser = await launch();
   const [anna, bert] = await Promise.all([open(http, "Anna", 1), open(http, "Bert", 2)]);
   await play(anna, bert);
   await secure();
@@ -50,38 +23,25 @@ try {
   console.error(error);
 } finally {
   await browser?.close();
-  server.kill("SIGINT");
-  const code = await exited;
-  if (code !== 0) {
+  await world.stop().catch((error) => {
     failed = true;
-    console.error(`the server ended with ${code}`);
-  }
-  rmSync(data, { recursive: true, force: true });
+    console.error(error);
+  });
 }
 process.exit(failed ? 1 : 0);
 
-function startServer(...options) {
-  const server = spawn(binary, ["dev", "--data", data, "--http", "127.0.0.1:0", "--json", ...options], {
-    stdio: ["ignore", "pipe", "inherit"],
-    env: { ...process.env, PELAGO_LOG: "warn" },
-  });
-  return { server, exited: new Promise((resolve) => server.once("exit", resolve)) };
-}
-
 /** A world that speaks TLS only: the page comes by HTTPS and connects by wss, also under this machine's other name. */
 async function secure() {
-  const { server, exited } = startServer("--store", "memory:", "--tls-self-made");
+  const world = await startWorld("--store", "memory:", "--tls-self-made");
   try {
-    const [line] = await once(createInterface({ input: server.stdout }), "line", 60_000);
-    const { http } = JSON.parse(line);
+    const { http } = world;
     assert(http.startsWith("https://"), `the page is at ${http}`);
     const page = await open(http.replace("127.0.0.1", "localhost"), "Carla", 2, { ignoreHTTPSErrors: true });
     await check("a page by HTTPS is connected by wss", () =>
       page.evaluate(() => isSecureContext && window.pelago.url().startsWith("wss://localhost:")),
     );
   } finally {
-    server.kill("SIGINT");
-    assert((await exited) === 0, "the server with TLS ended badly");
+    await world.stop();
   }
 }
 
@@ -268,32 +228,4 @@ function longestMissing(mine, others) {
     }
   }
   return longest;
-}
-
-async function check(what, test) {
-  if (!(await until(10_000, test))) throw new Error(`not so: ${what}`);
-  console.log(`so: ${what}`);
-}
-
-async function until(ms, test) {
-  const end = Date.now() + ms;
-  while (Date.now() < end) {
-    if (await test()) return true;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  return false;
-}
-
-function once(emitter, event, ms) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no ${event} within ${ms} ms`)), ms);
-    emitter.once(event, (...values) => {
-      clearTimeout(timer);
-      resolve(values);
-    });
-  });
-}
-
-function assert(condition, text) {
-  if (!condition) throw new Error(text);
 }

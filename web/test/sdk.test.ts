@@ -1,6 +1,5 @@
 import Long from "long";
 import { describe, expect, it } from "vitest";
-import { wordsOf } from "../src/page/chat";
 import { Lines } from "../src/sdk/lines";
 import { Malformed, Reader } from "../src/sdk/reader";
 import { decodeRecords } from "../src/sdk/records";
@@ -53,14 +52,6 @@ describe("lines", () => {
     expect(lines.take("0000100000000002", line(1, 1))).toMatchObject({ number: 1 });
     expect(lines.take("0000100000000002", line(2, 1))).toBeUndefined();
     expect(lines.take(HOME, line(7, 9))).toBeUndefined();
-  });
-
-  it("are whispers if they begin with a name", () => {
-    expect(wordsOf("near", "ahoy")).toEqual({ channel: "near", name: "", text: "ahoy" });
-    expect(wordsOf("island", "@Bo psst now")).toEqual({ channel: "whisper", name: "Bo", text: "psst now" });
-    expect(wordsOf("near", '@"Bo the Third" psst')).toEqual({ channel: "whisper", name: "Bo the Third", text: "psst" });
-    expect(wordsOf("whisper", "ahoy")).toBeUndefined();
-    expect(wordsOf("near", "")).toBeUndefined();
   });
 });
 

@@ -172,6 +172,7 @@ impl Bot {
         let settings = Settings {
             unanswered,
             ping_every_ms: i64::try_from(plan.ping_every.as_millis()).unwrap_or(i64::MAX),
+            pong_timeout_ms: i64::try_from(plan.pong_timeout.as_millis()).unwrap_or(i64::MAX),
             ..Settings::new(self.identity.clone(), addresses, seed)
         };
         let sources = &plan.sources;

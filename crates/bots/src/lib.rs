@@ -19,6 +19,7 @@ pub use report::{Bytes, Commands, Report, Sight, Updates};
 pub use verify::{AvatarBooks, Journal, StoredOutcome, Totals, Verdict, hex};
 
 use pelago_client::Transport;
+use pelago_client::core::PONG_TIMEOUT_MS;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -66,6 +67,8 @@ pub struct Plan {
     pub radius: Option<u32>,
     /// How often a bot asks for the time.
     pub ping_every: Duration,
+    /// After how long without a pong a bot gives its connection up.
+    pub pong_timeout: Duration,
     /// Bots that arrive in a second.
     pub arrivals_per_second: u32,
     /// Addresses of this machine that bots connect from, in turn; empty: the system chooses.
@@ -94,6 +97,7 @@ impl Plan {
             gather_every: None,
             radius: None,
             ping_every: Duration::from_secs(5),
+            pong_timeout: Duration::from_millis(PONG_TIMEOUT_MS.unsigned_abs()),
             arrivals_per_second: 500,
             sources: Vec::new(),
             watch_missing: false,

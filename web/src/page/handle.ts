@@ -18,6 +18,8 @@ export function handle(play: Play, hud: Hud, notice: Notice) {
         id: figure.id,
         name: figure.name,
         self: figure.self,
+        /** In pixels, with what is said over the head. */
+        labelWidth: figure.label.width,
         ...metres(figure),
       })),
     /** Where everybody truly is by the trajectories known, without delay. */

@@ -279,7 +279,7 @@ export class Play implements Deeds {
             `${Math.round(updates / seconds)} updates/s · ${((bytes - this.bytesBefore) / seconds / 1000).toFixed(1)} kB/s`,
             `${this.picture?.framesPerSecond ?? 0} frames/s`,
           ]
-        : ["Pelago", "reconnecting…"],
+        : ["Pelago", this.session.isOver ? "not connected" : "reconnecting…"],
     );
     this.statusAt = now;
     this.bytesBefore = bytes;

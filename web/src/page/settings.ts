@@ -44,7 +44,9 @@ export class Settings {
   }
 
   open(): void {
-    if (!this.dialog.open) this.dialog.showModal();
+    if (this.dialog.open) return;
+    this.dialog.showModal();
+    document.getElementById("close-settings")!.focus();
   }
 
   private apply(): void {

@@ -67,8 +67,9 @@ export class Targets {
     if (target.kind === "person") return `${target.name || "Somebody"}, ${where}.`;
     const kind = this.game.naturals[target.natural.kind];
     const stock = Math.floor(scene.stockOf(target.natural));
-    const holds = stock > 0 ? `${stock} ${kind?.item ?? ""}` : "empty";
-    return `${kind?.name ?? "Something"}, ${where}, ${holds}.`;
+    const holds = stock > 0 ? `${stock} × ${kind?.item ?? "something"}` : "empty";
+    const name = kind?.name ?? "something";
+    return `${name[0]!.toUpperCase()}${name.slice(1)}, ${where}, ${holds}.`;
   }
 
   /** What is around, in words. */

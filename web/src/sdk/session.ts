@@ -153,6 +153,11 @@ export class Session {
     return this.playing;
   }
 
+  /** Whether no attempt is made any more, unless it is asked for. */
+  get isOver(): boolean {
+    return this.phase === "over";
+  }
+
   private async dial(): Promise<void> {
     const attempt = ++this.attempt;
     this.phase = "connecting";

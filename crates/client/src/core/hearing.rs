@@ -162,8 +162,7 @@ impl Client {
     fn pong(&mut self, now: LocalTime, pong: &Pong, effects: &mut Vec<Effect>) {
         let (sent, world_time) = (LocalTime(pong.client_ms), WorldTime(pong.world_time_ms));
         let Some(round_trip_ms) = self.estimate.pong(now, sent, world_time) else { return };
-        if self.pings.unanswered.is_some_and(|first| sent >= first) {
-            self.liveness.begin(now);
+        if self.liveness.answered(now) {
             self.dialing.proved();
         }
         effects.push(Effect::Event(Event::Pong { world_time, round_trip_ms }));
