@@ -95,6 +95,12 @@ export class Land {
     }
   }
 
+  /** Forgets what was painted. */
+  dispose(): void {
+    for (const sprite of this.painted.values()) sprite.destroy({ texture: true, textureSource: true });
+    this.painted.clear();
+  }
+
   /** Whether the chunk of a cell has been painted. */
   isPainted(cellX: number, cellY: number): boolean {
     return this.painted.has(`${Math.floor(cellX / CELLS_PER_SIDE)},${Math.floor(cellY / CELLS_PER_SIDE)}`);

@@ -1,3 +1,4 @@
+import { persist } from "../sdk/retry";
 import { Announcer } from "./announcer";
 import { Arrival } from "./arrival";
 import { Chat } from "./chat";
@@ -12,9 +13,16 @@ import { Settings } from "./settings";
 import type { Stage } from "./stage";
 import "./style.css";
 
+/** How often the large parts of the page are asked for before the player is told. */
+const PARTS_PATIENCE = { tries: 4, tryMs: Infinity };
+
 // What is large is asked for at once, and comes while the player says who they are.
-let playing: Promise<typeof import("./play")> = import("./play");
-let drawing: Promise<typeof import("./drawing")> = import("./drawing");
+const loadPlay = () => persist(() => import("./play"), PARTS_PATIENCE);
+const loadDrawing = () => persist(() => import("./drawing"), PARTS_PATIENCE);
+let playing = loadPlay();
+let drawing = loadDrawing();
+// What becomes of them is seen when they are needed.
+for (const part of [playing, drawing]) part.catch(() => undefined);
 let picture: Promise<Picture> | undefined;
 let play: Play | undefined;
 
@@ -27,7 +35,7 @@ const stage: Stage = {
   settings: new Settings(),
   pictureFailed: false,
   drawing() {
-    drawing = drawing.catch(() => import("./drawing"));
+    drawing = drawing.catch(loadDrawing);
     return drawing;
   },
   picture() {
@@ -57,7 +65,7 @@ const node = parameters.has("node") ? Number(parameters.get("node")) : undefined
 async function arrive(name: string): Promise<void> {
   stage.loading.show("Loading…", 0, 3);
   try {
-    playing = playing.catch(() => import("./play"));
+    playing = playing.catch(loadPlay);
     const { Play } = await playing;
     // The picture is made while the session begins; what becomes of it is seen when it is needed.
     stage.picture().catch(() => undefined);

@@ -15,23 +15,30 @@ export class Notice {
   /** Shows a sentence and ways on. What nothing will be done about by itself takes the focus; with `againInMs` it says when. */
   show(sentence: string, choices: Choice[], againInMs?: number): void {
     this.stopCounting();
+    const wasHidden = this.box.hidden;
+    this.box.hidden = false;
     // The same sentence is not announced again.
     if (this.sentence.textContent !== sentence) this.sentence.textContent = sentence;
     const labels = choices.map(({ label }) => label).join();
-    if (this.choices.dataset.labels !== labels || this.box.hidden) {
+    if (this.choices.dataset.labels !== labels || wasHidden) {
       this.choices.replaceChildren(...choices.map(({ label }) => button(label)));
       this.choices.dataset.labels = labels;
     }
     [...this.choices.children].forEach((button, index) => {
       (button as HTMLButtonElement).onclick = () => choices[index]!.choose();
     });
-    this.box.hidden = false;
     if (againInMs === undefined) {
       this.when.textContent = "";
       (this.choices.firstElementChild as HTMLElement | null)?.focus();
     } else {
       this.count(performance.now() + againInMs);
     }
+  }
+
+  /** Something is being done that the player has asked for. */
+  wait(sentence: string): void {
+    this.show(sentence, []);
+    document.getElementById("scene")!.focus();
   }
 
   /** Everything is well, or something is being done about it. */

@@ -112,16 +112,21 @@ export class Play implements Deeds {
     if (ways.every((way) => way === "name")) return this.onEnd(sentence);
     const deeds: Record<Way, () => void> = {
       name: () => this.onEnd(),
-      again: () => this.session.again(),
-      "take over": () => this.session.again(),
+      again: () => this.again(),
+      "take over": () => this.again(),
       reload: () => location.reload(),
     };
     if (loss.final) {
       this.stage.loading.hide();
       this.stage.notice.show(sentence, ways.map((way) => ({ label: LABELS[way], choose: deeds[way] })));
     } else {
-      this.stage.notice.show(sentence, [{ label: "Try now", choose: deeds.again }], retryInMs);
+      this.stage.notice.show(sentence, [{ label: "Try now", choose: () => this.session.hurry() }], retryInMs);
     }
+  }
+
+  private again(): void {
+    this.stage.notice.wait("Connecting…");
+    this.session.again();
   }
 
   /** Shows how far it has come, until there is something to be seen. */

@@ -80,6 +80,7 @@ export class Scene {
 
   /** Takes everything from the stage. */
   dispose(): void {
+    this.land.dispose();
     this.world.destroy({ children: true });
     this.labels.destroy({ children: true });
   }

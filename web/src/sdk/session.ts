@@ -185,7 +185,9 @@ export class Session {
     socket.binaryType = "arraybuffer";
     this.socket = socket;
     const deframer = new Deframer();
+    let opened = false;
     socket.onopen = () => {
+      opened = true;
       this.after(WELCOME_TIMEOUT_MS, () => this.lose(fault("no_answer", "The server does not answer.")));
       this.send({ hello: { oldestVersion: 1, newestVersion: 1, name: this.name, token: this.token, client: "pelago-web" } });
     };
@@ -207,7 +209,9 @@ export class Session {
       // Timers of a page that is not looked at are late; messages are not.
       if (this.playing) this.beat();
     };
-    socket.onclose = () => this.lose(fault("lost", "The connection was lost."));
+    socket.onclose = () => {
+      this.lose(opened ? fault("lost", "The connection was lost.") : fault("unreachable", "The server cannot be reached."));
+    };
   }
 
   /** There is no session any more. What was asked of it alone is answered; what outlives it waits for the next one. */
