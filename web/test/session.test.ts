@@ -3,7 +3,8 @@ import Long from "long";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { pelago } from "../src/sdk/generated.js";
 import type { Loss } from "../src/sdk/losses";
-import { Refused, Session } from "../src/sdk/session";
+import { Refused } from "../src/sdk/events";
+import { Session } from "../src/sdk/session";
 import { Deframer, frame, Kind } from "../src/sdk/stream";
 
 const { ClientMessage, ServerMessage } = pelago.client.v1;

@@ -13,9 +13,7 @@ export interface Deeds {
   gatherNearest(): void;
   waveNearest(): void;
   look(): void;
-  speak(): void;
   zoom(factor: number): void;
-  settings(): void;
   cancel(): void;
 }
 
@@ -24,7 +22,12 @@ export class Controls {
   private readonly held = new Set<string>();
   private walking?: ReturnType<typeof setInterval>;
 
-  constructor(private readonly deeds: Deeds) {
+  constructor(
+    /** Who plays now, if anybody does. */
+    private readonly player: () => Deeds | undefined,
+    private readonly speak: () => void,
+    private readonly settings: () => void,
+  ) {
     window.addEventListener("keydown", (event) => this.down(event));
     window.addEventListener("keyup", (event) => this.up(event.code));
     window.addEventListener("blur", () => this.release());
@@ -32,7 +35,7 @@ export class Controls {
       if (!isOfPicture(event.target)) this.release();
     });
     for (const [id, factor] of [["closer", 1.3], ["farther", 1 / 1.3]] as const) {
-      document.getElementById(id)!.addEventListener("click", () => deeds.zoom(factor));
+      document.getElementById(id)!.addEventListener("click", () => player()?.zoom(factor));
     }
   }
 
@@ -53,35 +56,35 @@ export class Controls {
   }
 
   private deedOf(event: KeyboardEvent): (() => void) | undefined {
-    const { deeds } = this;
+    const deeds = this.player();
     switch (event.key) {
       case "Enter":
-        return () => deeds.speak();
+        return this.speak;
       case "Escape":
-        return () => deeds.cancel();
+        return () => deeds?.cancel();
       case " ":
-        return () => deeds.act();
+        return () => deeds?.act();
       case "+":
       case "=":
-        return () => deeds.zoom(1.15);
+        return () => deeds?.zoom(1.15);
       case "-":
-        return () => deeds.zoom(1 / 1.15);
+        return () => deeds?.zoom(1 / 1.15);
       case "?":
-        return () => deeds.settings();
+        return this.settings;
     }
     switch (event.key.toLowerCase()) {
       case "t":
-        return () => deeds.choose(event.shiftKey ? -1 : 1);
+        return () => deeds?.choose(event.shiftKey ? -1 : 1);
       case "e":
-        return () => deeds.act();
+        return () => deeds?.act();
       case "g":
-        return () => deeds.gatherNearest();
+        return () => deeds?.gatherNearest();
       case "v":
-        return () => deeds.waveNearest();
+        return () => deeds?.waveNearest();
       case "l":
-        return () => deeds.look();
+        return () => deeds?.look();
       case "h":
-        return () => deeds.settings();
+        return this.settings;
     }
     return undefined;
   }
@@ -98,9 +101,9 @@ export class Controls {
     change();
     clearInterval(this.walking);
     const way = heading(this.held);
-    if (!way) return this.deeds.stop();
-    this.deeds.walk(way);
-    this.walking = setInterval(() => this.deeds.walk(way), WALK_EVERY_MS);
+    if (!way) return this.player()?.stop();
+    this.player()?.walk(way);
+    this.walking = setInterval(() => this.player()?.walk(way), WALK_EVERY_MS);
   }
 }
 

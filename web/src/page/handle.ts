@@ -1,4 +1,5 @@
 import type { Point } from "../sdk/trajectory";
+import type { Words } from "./chat";
 import type { Notice } from "./notice";
 import type { Hud } from "./hud";
 import type { Play } from "./play";
@@ -7,6 +8,7 @@ import type { Play } from "./play";
 export function handle(play: Play, hud: Hud, notice: Notice) {
   const { session } = play;
   const metres = (point: Point) => ({ x: point.x / 64, y: point.y / 64 });
+  const say = async (words: Words) => (await play.say(words))?.code ?? "";
   return {
     get ready() {
       const { scene } = play;
@@ -35,12 +37,12 @@ export function handle(play: Play, hud: Hud, notice: Notice) {
       node: session.node,
       ...metres(session.path.positionAt(session.islandNow())),
     }),
-    moveTo: (x: number, y: number) => play.walkThere({ x: x * 64, y: y * 64 }),
-    say: (text: string) => play.say({ channel: "near", name: "", text }),
-    sayIsland: (text: string) => play.say({ channel: "island", name: "", text }),
-    whisper: (name: string, text: string) => play.say({ channel: "whisper", name, text }),
+    moveTo: (x: number, y: number) => play.player?.walkThere({ x: x * 64, y: y * 64 }),
+    say: (text: string) => say({ channel: "near", name: "", text }),
+    sayIsland: (text: string) => say({ channel: "island", name: "", text }),
+    whisper: (name: string, text: string) => say({ channel: "whisper", name, text }),
     wave: (id: string) => session.actLive({ wave: id }),
-    gather: (x: number, y: number, slot: number) => play.gather(x, y, slot),
+    gather: (x: number, y: number, slot: number) => play.player?.gather(x, y, slot),
     naturals: () =>
       [...(play.scene?.standing.values() ?? [])].flat().map(({ natural }) => ({
         cx: natural.cx,

@@ -2,7 +2,7 @@ import { persist } from "../sdk/retry";
 import { Announcer } from "./announcer";
 import { Arrival } from "./arrival";
 import { Chat } from "./chat";
-import { Controls, type Deeds } from "./controls";
+import { Controls } from "./controls";
 import { handle } from "./handle";
 import { Hud, Loading } from "./hud";
 import { Notice } from "./notice";
@@ -94,10 +94,9 @@ async function ask(trouble?: string, refused?: string): Promise<void> {
 }
 
 new Controls(
-  // Whoever plays now is asked at every key.
-  new Proxy({} as Deeds, {
-    get: (_, deed: keyof Deeds) => (argument: never) => (play?.[deed] as ((it: never) => void) | undefined)?.call(play, argument),
-  }),
+  () => play?.player,
+  () => stage.chat.focus(),
+  () => stage.settings.open(),
 );
 for (const event of ["online", "pageshow"]) window.addEventListener(event, () => play?.session.hurry());
 document.addEventListener("visibilitychange", () => {

@@ -1,28 +1,19 @@
 import { Content, Manifest } from "../sdk/content";
 import type { Loss } from "../sdk/losses";
 import { Doors } from "../sdk/nodes";
-import { Refused, Session } from "../sdk/session";
-import { UNITS_PER_METER, type Point } from "../sdk/trajectory";
+import { Refused } from "../sdk/events";
+import { Session } from "../sdk/session";
 import type { Change } from "../sdk/view";
 import type { Said, Words } from "./chat";
-import type { Deeds } from "./controls";
-import { reachable } from "./directions";
 import type { GameContent } from "./game";
-import type { PlacedNatural } from "./land";
 import type { Picture } from "./picture";
 import type { Scene } from "./scene";
 import { MOVE_SENTENCES, told, type Way } from "./sentences";
 import { tokenOf } from "./storage";
-import { Targets, type Target } from "./targets";
+import { Player } from "./player";
 import type { Stage } from "./stage";
 
-/** How near one goes to gather, in units. */
-const NEAR_UNITS = 110;
-/** How far ahead of a held key one walks, in units: more than is walked until the way is said anew. */
-const AHEAD_UNITS = 6 * UNITS_PER_METER;
 const STATUS_EVERY_MS = 1000;
-/** For how long a gesture between this player and somebody is taken as the answer to the player's own, in ms. */
-const OWN_WAVE_MS = 3000;
 
 const LABELS: Record<Way, string> = {
   name: "Another name",
@@ -37,25 +28,23 @@ interface Granted {
   state?: { held?: Record<string, number> };
 }
 
-/** One name in the world: a session, what is drawn of it, and what its player does. */
-export class Play implements Deeds {
+/** One name in the world: a session, and what its player is shown and told of it. */
+export class Play {
   readonly session: Session;
   readonly heard: { channel: string; name: string; text: string }[] = [];
   scene?: Scene;
   game?: GameContent;
+  /** What the player does; nobody does anything before there is something to be seen. */
+  player?: Player;
   /** The player wants another name, or has to choose one because of a trouble. */
   onEnd: (trouble?: string) => void = () => {};
   private readonly content = new Content("");
   private picture?: Picture;
-  private targets?: Targets;
   /** The land that is drawn. */
   private drawn = "";
   private manifest?: Manifest;
   /** Counts welcomes: what an earlier one has begun to load is not shown. */
   private welcomes = 0;
-  /** Whom this player has waved at, and until when. */
-  private readonly wavedUntil = new Map<string, number>();
-  private goal?: { natural: PlacedNatural; at: number };
   private statusAt = 0;
   private bytesBefore = 0;
   private updatesBefore = 0;
@@ -70,7 +59,7 @@ export class Play implements Deeds {
       welcomed: () => void this.welcomed(),
       changed: (changes) => this.changed(changes),
       moveRefused: (code) => {
-        this.goal = undefined;
+        this.player?.cancelGoal();
         const sentence = MOVE_SENTENCES[code];
         if (sentence) stage.hud.toast(sentence);
       },
@@ -86,7 +75,7 @@ export class Play implements Deeds {
       lost: (loss, retryInMs) => this.lost(loss, retryInMs),
     });
     stage.chat.onSay = (words) => this.say(words);
-    stage.hud.onEat = (item) => void this.do({ eat: { item } });
+    stage.hud.onEat = (item) => void this.player?.do({ eat: { item } });
     stage.hud.onFetchAgain = () => this.scene?.land.fetchAgain();
     this.progress();
     this.session.connect();
@@ -104,7 +93,7 @@ export class Play implements Deeds {
   }
 
   private lost(loss: Loss, retryInMs: number): void {
-    this.goal = undefined;
+    this.player?.cancelGoal();
     if (loss.code === "left") return;
     const { sentence, ways } = told(loss, this.name);
     this.progress();
@@ -182,10 +171,11 @@ export class Play implements Deeds {
     this.disposeScene();
     this.drawn = land;
     this.scene = new Scene(picture, session, new Land(this.content, manifest), game);
-    this.targets = new Targets(session, game);
+    const player = new Player(session, this.scene, game, stage);
+    this.player = player;
     picture.onFrame = (elapsed) => this.frame(elapsed);
-    picture.onTapped = (x, y) => this.tapped(x, y);
-    picture.onWheel = (delta) => this.zoom(Math.exp(-delta * 0.001));
+    picture.onTapped = (x, y) => player.tapped(x, y);
+    picture.onWheel = (delta) => player.zoom(Math.exp(-delta * 0.001));
     picture.onLost = () => {
       this.disposeScene();
       stage.notice.show("The picture was lost.", [], 0);
@@ -204,6 +194,7 @@ export class Play implements Deeds {
       console.warn("a picture could not be put away", error);
     }
     this.scene = undefined;
+    this.player = undefined;
     this.drawn = "";
   }
 
@@ -226,19 +217,9 @@ export class Play implements Deeds {
         this.scene?.figures.get(change.id)?.say(change.text, performance.now());
         if (change.id !== this.session.avatar) this.stage.announcer.overhear(`${name}: ${change.text}`);
       } else {
-        this.gestured(change.id, change.target);
+        this.player?.gestured(change.id, change.target);
       }
     }
-  }
-
-  /** Two people were part of a gesture. What this player has done is not told again. */
-  private gestured(one: string, other: string): void {
-    const own = this.session.avatar;
-    if ((one === own) === (other === own)) return;
-    const somebody = one === own ? other : one;
-    if (performance.now() < (this.wavedUntil.get(somebody) ?? 0)) return;
-    const name = this.session.view.seen().get(somebody)?.name ?? "Somebody";
-    this.stage.hud.toast(`${name} waves at you.`);
   }
 
   /** Says what the player has typed. */
@@ -258,15 +239,10 @@ export class Play implements Deeds {
     const { scene, stage } = this;
     if (!scene) return;
     const now = performance.now();
-    scene.target = this.targets?.current(scene)?.at;
+    this.player?.frame(now);
     scene.draw(elapsed, stage.settings.isStill);
     stage.hud.trouble(scene.land.missing > 0);
     if (scene.isPainted) stage.loading.hide();
-    if (this.goal && now >= this.goal.at) {
-      const { natural } = this.goal;
-      this.goal = undefined;
-      void this.gather(natural.cx, natural.cy, natural.slot);
-    }
     if (now - this.statusAt > STATUS_EVERY_MS) this.showStatus(now);
   }
 
@@ -289,146 +265,5 @@ export class Play implements Deeds {
     this.statusAt = now;
     this.bytesBefore = bytes;
     this.updatesBefore = view.updates;
-  }
-
-  private tapped(x: number, y: number): void {
-    const { scene } = this;
-    if (!scene || !this.session.isPlaying) return;
-    document.getElementById("scene")!.focus();
-    const point = scene.toWorld(x, y);
-    const somebody = scene.figureAt(point);
-    const natural = scene.naturalAt(point);
-    if (somebody) {
-      this.waveAt(somebody.id, somebody.name);
-    } else if (natural) {
-      this.walkTo(natural);
-    } else {
-      this.goal = undefined;
-      scene.mark(point);
-      this.walkThere(point);
-    }
-  }
-
-  private waveAt(id: string, name: string): void {
-    this.wavedUntil.set(id, performance.now() + OWN_WAVE_MS);
-    this.session.actLive({ wave: id }).then(
-      () => this.stage.hud.toast(`You wave at ${name}.`),
-      (error: unknown) => this.refused(error),
-    );
-  }
-
-  /** Goes near something, to gather from it on arrival. */
-  private walkTo(natural: PlacedNatural): void {
-    const here = this.here;
-    const { x, y } = natural.position;
-    const distance = Math.hypot(x - here.x, y - here.y);
-    if (distance > NEAR_UNITS) {
-      const share = 1 - NEAR_UNITS / distance;
-      const there = { x: here.x + (x - here.x) * share, y: here.y + (y - here.y) * share };
-      this.scene?.mark(natural.position);
-      if (!this.walkThere(there)) return;
-    }
-    const wait = Math.max(0, this.session.path.endTime - this.session.islandNow());
-    this.goal = { natural, at: performance.now() + (distance > NEAR_UNITS ? wait + 150 : 0) };
-  }
-
-  walkThere(point: Point): boolean {
-    return this.session.move(this.speed, [point]);
-  }
-
-  walk(way: Point): void {
-    const { scene, game } = this;
-    if (!scene || !game) return;
-    this.goal = undefined;
-    const isWalkable = ({ x, y }: Point) => {
-      const ground = scene.land.groundAt(Math.floor(x / 128), Math.floor(y / 128));
-      return game.ground[ground]?.walkable ?? false;
-    };
-    const there = reachable(this.here, way, AHEAD_UNITS, isWalkable);
-    if (there) this.walkThere(there);
-    else if (this.session.path.endTime <= this.session.islandNow()) this.stage.hud.toast(MOVE_SENTENCES.blocked!);
-  }
-
-  stop(): void {
-    this.session.move(this.speed, []);
-  }
-
-  choose(step: 1 | -1): void {
-    if (!this.scene || !this.targets) return;
-    const target = this.targets.step(this.scene, step);
-    this.stage.hud.toast(target ? this.targets.describe(target, this.scene) : "Nobody and nothing is near.");
-  }
-
-  act(): void {
-    const target = this.scene && this.targets?.current(this.scene);
-    if (target) this.deal(target);
-    else this.stage.hud.toast("Choose something with T first.");
-  }
-
-  gatherNearest(): void {
-    const target = this.scene && this.targets?.nearest(this.scene, "natural");
-    if (target) this.deal(target);
-    else this.stage.hud.toast("There is nothing to gather near.");
-  }
-
-  waveNearest(): void {
-    const target = this.scene && this.targets?.nearest(this.scene, "person");
-    if (target) this.deal(target);
-    else this.stage.hud.toast("Nobody is near.");
-  }
-
-  private deal(target: Target): void {
-    if (target.kind === "person") this.waveAt(target.id, target.name);
-    else this.walkTo(target.natural);
-  }
-
-  look(): void {
-    if (this.scene && this.targets) this.stage.hud.toast(this.targets.overview(this.scene));
-  }
-
-  speak(): void {
-    this.stage.chat.focus();
-  }
-
-  zoom(factor: number): void {
-    this.scene?.zoomBy(factor);
-  }
-
-  settings(): void {
-    this.stage.settings.open();
-  }
-
-  cancel(): void {
-    this.targets?.clear();
-    this.goal = undefined;
-  }
-
-  gather(x: number, y: number, slot: number): Promise<unknown> {
-    return this.do({ gather: { x, y, slot } });
-  }
-
-  private get here(): Point {
-    return this.session.path.positionAt(this.session.islandNow());
-  }
-
-  private get speed(): number {
-    return this.game?.entities[0]?.speed_units_per_s ?? 256;
-  }
-
-  private async do(payload: unknown): Promise<unknown> {
-    try {
-      const effects = (await this.session.act(payload)) as { item: string; count: number; held: Record<string, number> };
-      if (this.game) this.stage.hud.inventory(effects.held, this.game);
-      this.stage.hud.toast(`${effects.count > 0 ? "+" : "−"}${Math.abs(effects.count)} ${effects.item}`);
-      return effects;
-    } catch (error) {
-      this.refused(error);
-      return undefined;
-    }
-  }
-
-  private refused(error: unknown): void {
-    if (error instanceof Refused) this.stage.hud.toast(error.message);
-    else console.error(error);
   }
 }

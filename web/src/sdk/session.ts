@@ -5,45 +5,15 @@ import { Lines, type Line } from "./lines";
 import { Liveness } from "./liveness";
 import { closing, fault, refusal, type Loss } from "./losses";
 import { toId, toLong, toNumber } from "./numbers";
-import { FIRST_PAUSE_MS, LAST_PAUSE_MS, Pause } from "./retry";
+import { toTrajectory } from "./path";
+import { Pause } from "./retry";
+import { Refused, type Addresses, type Events } from "./events";
 import { Deframer, frame, Kind } from "./stream";
 import { Trajectory, type Point } from "./trajectory";
 import { islandTime, View, type Change, type IslandClock } from "./view";
 
 const { ClientMessage, ServerMessage, ChatChannel } = pelago.client.v1;
 type ServerMessage = pelago.client.v1.ServerMessage;
-type Path = pelago.client.v1.IPath;
-
-/** A command that was refused, with its public code. */
-export class Refused extends Error {
-  constructor(
-    readonly code: string,
-    sentence: string,
-  ) {
-    super(sentence);
-  }
-}
-
-export interface Events {
-  welcomed(): void;
-  changed(changes: Change[]): void;
-  moveRefused(code: string): void;
-  /** The game tells this player alone, in words of its own: a grant, for one. */
-  noticed(notice: unknown): void;
-  /** Somebody has said something to the island, or to this player: each line once, in order. Who is near is in `changed`. */
-  line(line: Line): void;
-  /** The node cannot tell whether a durable command happened; the session asks again by itself. */
-  unsettled(sentence: string): void;
-  /** Another attempt begins. */
-  connecting(): void;
-  /** There is no session, or an attempt has failed. After a final loss only `again` makes another attempt; otherwise one follows. */
-  lost(loss: Loss, retryInMs: number): void;
-}
-
-/** Tells where to connect: asked before every attempt, with how many have failed since the last session that proved itself. */
-export interface Addresses {
-  next(failures: number): Promise<string>;
-}
 
 interface Waiting {
   resolve(effects: unknown): void;
@@ -96,7 +66,7 @@ export class Session {
   private failures = 0;
   /** The connection has answered a ping. */
   private proved = false;
-  private readonly retryPause = new Pause(FIRST_PAUSE_MS, LAST_PAUSE_MS);
+  private readonly retryPause = new Pause();
   private phase: "idle" | "connecting" | "playing" | "pausing" | "over" = "idle";
   /** The one timer of the connection: the end of an attempt's time, the next ping, or the next attempt. */
   private timer?: ReturnType<typeof setTimeout>;
@@ -454,16 +424,6 @@ export class Session {
     const bytes = new TextEncoder().encode(JSON.stringify(payload));
     return this.ask((number) => this.send({ act: { number, payload: bytes } }));
   }
-}
-
-function toTrajectory(path: Path | null | undefined): Trajectory {
-  const flat = path?.waypoints ?? [];
-  const waypoints = [];
-  for (let index = 0; index + 1 < flat.length; index += 2) {
-    waypoints.push({ x: flat[index]!, y: flat[index + 1]! });
-  }
-  const start = { x: path?.x ?? 0, y: path?.y ?? 0 };
-  return new Trajectory(toNumber(path?.startMs), start, path?.speed ?? 0, waypoints);
 }
 
 function parse(bytes: Uint8Array | null | undefined): unknown {
