@@ -1,13 +1,13 @@
 import { bytesToHex } from "@noble/hashes/utils.js";
 import type Long from "long";
+import { Refused, type Addresses, type Events } from "./events";
 import { pelago } from "./generated.js";
-import { Lines, type Line } from "./lines";
+import { Lines } from "./lines";
 import { Liveness } from "./liveness";
 import { closing, fault, refusal, type Loss } from "./losses";
 import { toId, toLong, toNumber } from "./numbers";
 import { toTrajectory } from "./path";
 import { Pause } from "./retry";
-import { Refused, type Addresses, type Events } from "./events";
 import { Deframer, frame, Kind } from "./stream";
 import { Trajectory, type Point } from "./trajectory";
 import { islandTime, View, type Change, type IslandClock } from "./view";
