@@ -4,6 +4,7 @@ export interface GameContent {
   naturals: { name: string; item: string; stock: number }[];
   entities: { name: string; speed_units_per_s: number }[];
   reach_units: number;
+  gestures?: string[];
 }
 
 /** How many a natural object holds now, from its record's payload; full without one. */

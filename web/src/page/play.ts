@@ -217,7 +217,7 @@ export class Play {
         this.scene?.figures.get(change.id)?.say(change.text, performance.now());
         if (change.id !== this.session.avatar) this.stage.announcer.overhear(`${name}: ${change.text}`);
       } else {
-        this.player?.gestured(change.id, change.target);
+        this.player?.gestured(change.id, change.target, change.gesture);
       }
     }
   }

@@ -47,13 +47,14 @@ export class Player implements Deeds {
   }
 
   /** Two people were part of a gesture. What this player has done is not told again. */
-  gestured(one: string, other: string): void {
+  gestured(one: string, other: string, gesture: number): void {
     const own = this.session.avatar;
     if ((one === own) === (other === own)) return;
     const somebody = one === own ? other : one;
     if (performance.now() < (this.wavedUntil.get(somebody) ?? 0)) return;
     const name = this.session.view.seen().get(somebody)?.name ?? "Somebody";
-    this.stage.hud.toast(`${name} waves at you.`);
+    const deed = this.game.gestures?.[gesture] === "push" ? "pushes you" : "waves at you";
+    this.stage.hud.toast(`${name} ${deed}.`);
   }
 
   /** The picture was tapped. */
