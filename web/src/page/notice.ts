@@ -37,8 +37,9 @@ export class Notice {
 
   /** Something is being done that the player has asked for. */
   wait(sentence: string): void {
+    const hadFocus = this.box.contains(document.activeElement);
     this.show(sentence, []);
-    document.getElementById("scene")!.focus();
+    if (hadFocus) document.getElementById("scene")!.focus();
   }
 
   /** Everything is well, or something is being done about it. */

@@ -21,12 +21,10 @@ export class Picture {
   framesPerSecond = 0;
   /** Draws on the stage what is to be seen now. */
   onFrame: (elapsed: number) => void = () => {};
-  /** It was taken away. */
-  onLost: () => void = () => {};
-  /** It is there again, and empty. */
-  onRestored: () => void = () => {};
-  /** It could not be made anew; `again` tries once more. */
-  onFailed: (again: () => void) => void = () => {};
+  /** It was taken away, it could not be made anew, or it is there again and empty. */
+  onState: () => void = () => {};
+  /** `failed` needs somebody who asks for another try, by `again`. */
+  state: "there" | "lost" | "failed" = "there";
   onTapped: (x: number, y: number) => void = () => {};
   onWheel: (delta: number) => void = () => {};
   private last = 0;
@@ -41,6 +39,11 @@ export class Picture {
     window.addEventListener("resize", () => picture.resize());
     requestAnimationFrame((now) => picture.frame(now));
     return picture;
+  }
+
+  /** Tries once more to make it anew. */
+  again(): void {
+    if (this.state === "failed") void this.restore(1);
   }
 
   get width(): number {
@@ -78,11 +81,11 @@ export class Picture {
 
   private lost(renderer: WebGLRenderer): void {
     if (renderer !== this.renderer) return;
-    this.onLost();
     void this.restore(1);
   }
 
   private async restore(tried: number): Promise<void> {
+    this.become("lost");
     await new Promise((resolve) => setTimeout(resolve, this.pause.next()));
     await seen();
     const old = this.renderer;
@@ -91,15 +94,20 @@ export class Picture {
     } catch (error) {
       console.error(error);
       if (tried < MOST_TRIES) return this.restore(tried + 1);
-      return this.onFailed(() => void this.restore(1));
+      return this.become("failed");
     }
     this.pause.reset();
-    this.onRestored();
+    this.become("there");
     try {
       old.destroy();
     } catch (error) {
       console.warn("what was lost could not be put away", error);
     }
+  }
+
+  private become(state: Picture["state"]): void {
+    this.state = state;
+    this.onState();
   }
 
   private frame(now: number): void {
@@ -110,7 +118,7 @@ export class Picture {
     while (this.frames[0]! < now - 1000) this.frames.shift();
     this.framesPerSecond = this.frames.length;
     this.onFrame(elapsed);
-    if (!this.renderer.gl.isContextLost()) this.renderer.render({ container: this.stage });
+    if (this.state === "there") this.renderer.render({ container: this.stage });
   }
 }
 

@@ -86,7 +86,7 @@ export class Play {
     this.welcomes++;
     this.session.leave();
     this.disposeScene();
-    if (this.picture) this.picture.onFrame = () => {};
+    if (this.picture) this.picture.onFrame = this.picture.onState = () => {};
     this.stage.notice.clear();
     this.stage.hud.hide();
     this.stage.loading.hide();
@@ -165,6 +165,8 @@ export class Play {
   private async draw(picture: Picture): Promise<void> {
     const { session, game, manifest, stage } = this;
     if (!game || !manifest) return;
+    picture.onState = () => this.pictureChanged(picture);
+    if (picture.state !== "there") return this.pictureChanged(picture);
     const { Land, Scene } = await stage.drawing();
     const land = `${session.island}/${session.manifest}/${session.avatar}`;
     if (this.scene && this.drawn === land) return;
@@ -176,15 +178,18 @@ export class Play {
     picture.onFrame = (elapsed) => this.frame(elapsed);
     picture.onTapped = (x, y) => player.tapped(x, y);
     picture.onWheel = (delta) => player.zoom(Math.exp(-delta * 0.001));
-    picture.onLost = () => {
-      this.disposeScene();
-      stage.notice.show("The picture was lost.", [], 0);
-    };
-    picture.onRestored = () => {
-      if (session.isPlaying) stage.notice.clear();
-      void this.draw(picture);
-    };
-    picture.onFailed = (again) => stage.notice.show("The picture was lost.", [{ label: LABELS.again, choose: again }]);
+  }
+
+  /** The picture was taken away, or is there again. */
+  private pictureChanged(picture: Picture): void {
+    const { notice } = this.stage;
+    if (picture.state === "there") {
+      if (this.session.isPlaying) notice.clear();
+      return void this.draw(picture);
+    }
+    this.disposeScene();
+    if (picture.state === "lost") notice.wait("The picture was lost. It is drawn anew…");
+    else notice.show("The picture was lost.", [{ label: LABELS.again, choose: () => picture.again() }]);
   }
 
   private disposeScene(): void {
