@@ -1,4 +1,5 @@
-import { defineConfig, type Plugin } from "vite";
+import type { Plugin } from "vite";
+import { defineConfig } from "vitest/config";
 
 /** The page asks for its large parts as soon as its HTML has come, instead of when its first script runs. */
 function preloadParts(): Plugin {
@@ -27,12 +28,12 @@ function preloadParts(): Plugin {
   };
 }
 
-export default defineConfig({
+export default defineConfig(({ command }) => ({
   base: "./",
-  // `long` would compile a module for its multiplications, which the page is not allowed to, and does without it.
-  define: { WebAssembly: "undefined" },
   plugins: [preloadParts()],
+  // `long` would compile a module for its multiplications, which the page is not allowed to, and does without it.
+  define: command === "build" ? { WebAssembly: "undefined" } : {},
   build: { target: "es2022", modulePreload: { polyfill: false } },
   server: { proxy: { "/nodes": "http://127.0.0.1:8080", "/content": "http://127.0.0.1:8080" } },
   test: { include: ["test/**/*.test.ts"] },
-} as Parameters<typeof defineConfig>[0]);
+}));
