@@ -337,28 +337,30 @@ async function failedFetches(visit) {
   await ready(lost);
 }
 
-/** A line that brings nothing is noticed, said, and left; the session comes back by itself. */
+/** A line that brings nothing, or no answers, is noticed, said, and left; the session comes back by itself. */
 async function deadLine(visit) {
   const line = await openLine(front.port);
   const page = await visit("Cut off", { url: `http://127.0.0.1:${line.port}` });
   await page.evaluate(() => {
-    window.changes = [];
+    window.shownAt = undefined;
     setInterval(() => {
-      const notice = window.pelago.notice();
-      if (notice !== window.changes.at(-1)?.notice) window.changes.push({ notice, at: performance.now() });
+      if (window.pelago.notice().includes("Reconnecting")) window.shownAt ??= performance.now();
+      else window.shownAt = undefined;
     }, 20);
   });
-  await pause(500);
-  const frozen = await page.evaluate(() => performance.now());
-  line.freeze();
-  await check("a dead line is shown", () => page.evaluate(() => window.pelago.notice().includes("Reconnecting")));
-  const { at } = await page.evaluate(() => window.changes.find(({ notice }) => notice));
-  console.log(`a dead line was shown after ${Math.round(at - frozen)} ms`);
-  await page.screenshot({ path: join(shots, "reconnecting.png") });
-  assert((await page.textContent("#status")).includes("reconnecting"), "the status does not say so");
-  line.cut();
-  line.thaw();
-  await check("the session comes back", () => page.evaluate(() => window.pelago.isPlaying() && window.pelago.notice() === ""));
+  for (const [what, die] of [["brings nothing", line.freeze], ["takes nothing", () => (line.deaf = true)]]) {
+    await pause(500);
+    const died = await page.evaluate(() => performance.now());
+    die();
+    await check(`a line that ${what} is shown as dead`, () => page.evaluate(() => window.shownAt !== undefined));
+    console.log(`after ${Math.round((await page.evaluate(() => window.shownAt)) - died)} ms`);
+    if (what === "brings nothing") await page.screenshot({ path: join(shots, "reconnecting.png") });
+    assert((await page.textContent("#status")).includes("reconnecting"), "the status does not say so");
+    line.cut();
+    line.thaw();
+    line.deaf = false;
+    await check("the session comes back", () => page.evaluate(() => window.pelago.isPlaying() && window.pelago.notice() === ""));
+  }
   await line.close();
 }
 
