@@ -1,6 +1,7 @@
-// What stands before a server in production: one port for everything, with the headers that a careful server sends.
+// What stands before a server in production: one port for everything, compressed, with the headers of a careful server.
 import { createServer, request } from "node:http";
 import { connect } from "node:net";
+import { createGzip } from "node:zlib";
 
 /** The page has to work under this policy. */
 export const POLICY = [
@@ -34,10 +35,13 @@ export async function openFront(origin) {
       return res.writeHead(502).end();
     }
     const { hostname, port } = front.origin;
-    const onward = request({ hostname, port, path: req.url, headers: { host: front.origin.host } }, (answered) => {
-      const policy = { "Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff" };
-      res.writeHead(answered.statusCode, { ...answered.headers, ...policy });
-      answered.pipe(res);
+    const headers = { host: front.origin.host, "accept-encoding": req.headers["accept-encoding"] ?? "identity" };
+    const onward = request({ hostname, port, path: req.url, headers }, (answered) => {
+      const headers = { ...answered.headers, "content-security-policy": POLICY, "x-content-type-options": "nosniff" };
+      if (headers["content-encoding"]) return res.writeHead(answered.statusCode, headers), answered.pipe(res);
+      delete headers["content-length"];
+      res.writeHead(answered.statusCode, { ...headers, "content-encoding": "gzip" });
+      answered.pipe(createGzip()).pipe(res);
     });
     onward.on("error", () => res.writeHead(502).end());
     onward.end();

@@ -372,7 +372,7 @@ async function slowLine(visit) {
   await check("something is said of the loading", () => page.isVisible("#loading"));
   await page.screenshot({ path: join(shots, "loading.png") });
   await ready(page, SLOW_LINE_READY_MS);
-  console.log(`ready after ${Date.now() - begun} ms at 50 KiB/s and 400 ms`);
+  console.log(`ready after ${Date.now() - begun} ms at 50 KiB/s and 400 ms, compressed`);
   await pause(5000);
   assert(await page.evaluate(() => window.pelago.isPlaying() && window.pelago.notice() === ""), "a slow line is taken for a dead one");
   await line.close();

@@ -247,7 +247,7 @@ export class Play {
     this.player?.frame(now);
     scene.draw(elapsed, stage.settings.isStill);
     stage.hud.trouble(scene.land.missing > 0);
-    if (scene.isPainted) stage.loading.hide();
+    if (scene.isPainted || scene.land.missing > 0) stage.loading.hide();
     if (now - this.statusAt > STATUS_EVERY_MS) this.showStatus(now);
   }
 
