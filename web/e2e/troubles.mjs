@@ -17,7 +17,7 @@ const world = await startWorld("--bots", "12");
 const front = await openFront(world.http);
 const browser = await launch();
 try {
-  for (const trouble of [names, utterances, secondWindow, keyboard, phone, littleMotion, lostPicture, failedFetches, deadLine, slowLine, restart]) {
+  for (const trouble of [names, utterances, secondWindow, keyboard, phone, littleMotion, noPicture, lostPicture, failedFetches, deadLine, slowLine, restart]) {
     if (only && only !== trouble.name) continue;
     console.log(`--- ${trouble.name}`);
     const contexts = [];
@@ -263,6 +263,23 @@ async function littleMotion(visit) {
   const page = await visit("Still", { reducedMotion: "reduce" });
   assert(await page.evaluate(() => document.documentElement.classList.contains("still")), "motion is not reduced");
   assert(await page.isChecked("#still"), "the setting does not say so");
+}
+
+/** A browser that cannot draw says so, and may try again. */
+async function noPicture(visit) {
+  const context = await browser.newContext(DESK);
+  await context.addInitScript(() => {
+    const getContext = HTMLCanvasElement.prototype.getContext;
+    window.drawing = false;
+    HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+      return !window.drawing && /webgl/.test(kind) ? null : getContext.call(this, kind, ...rest);
+    };
+  });
+  const page = await visit("Blind", { context, plays: false });
+  await check("a browser without WebGL is told of", () => page.evaluate(() => window.pelago?.notice().includes("WebGL")));
+  await page.evaluate(() => (window.drawing = true));
+  await page.getByRole("button", { name: "Try again" }).click();
+  await ready(page);
 }
 
 /** A WebGL context that is lost comes back with everything on it. */

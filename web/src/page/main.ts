@@ -10,7 +10,7 @@ import type { Picture } from "./picture";
 import type { Play } from "./play";
 import { nameTrouble } from "./sentences";
 import { Settings } from "./settings";
-import type { Stage } from "./stage";
+import { NoPicture, type Stage } from "./stage";
 import "./style.css";
 
 /** How often the large parts of the page are asked for before the player is told. */
@@ -33,7 +33,6 @@ const stage: Stage = {
   loading: new Loading(),
   announcer: new Announcer(),
   settings: new Settings(),
-  pictureFailed: false,
   drawing() {
     drawing = drawing.catch(loadDrawing);
     return drawing;
@@ -41,10 +40,9 @@ const stage: Stage = {
   picture() {
     const begin = async () => {
       const { Picture } = await this.drawing();
-      this.pictureFailed = true;
-      const begun = await Picture.begin(document.getElementById("scene")!);
-      this.pictureFailed = false;
-      return begun;
+      return Picture.begin(document.getElementById("scene")!).catch((cause: unknown) => {
+        throw new NoPicture("no picture", { cause });
+      });
     };
     picture = picture?.catch(begin) ?? begin();
     return picture;

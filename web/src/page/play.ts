@@ -11,7 +11,7 @@ import type { Scene } from "./scene";
 import { MOVE_SENTENCES, told, type Way } from "./sentences";
 import { tokenOf } from "./storage";
 import { Player } from "./player";
-import type { Stage } from "./stage";
+import { NoPicture, type Stage } from "./stage";
 
 const STATUS_EVERY_MS = 1000;
 
@@ -154,10 +154,12 @@ export class Play {
       console.error(error);
       if (welcome !== this.welcomes) return;
       stage.loading.hide();
-      stage.notice.show(
-        this.picture || !stage.pictureFailed ? "The land could not be fetched." : "This browser cannot draw the island: it needs WebGL.",
-        [{ label: LABELS.again, choose: () => void this.welcomed() }, { label: LABELS.reload, choose: () => location.reload() }],
-      );
+      const sentence =
+        error instanceof NoPicture ? "This browser cannot draw the island: it needs WebGL." : "The land could not be fetched.";
+      stage.notice.show(sentence, [
+        { label: LABELS.again, choose: () => void this.welcomed() },
+        { label: LABELS.reload, choose: () => location.reload() },
+      ]);
     }
   }
 

@@ -6,6 +6,9 @@ import type { Notice } from "./notice";
 import type { Picture } from "./picture";
 import type { Settings } from "./settings";
 
+/** This browser does not let the page draw. */
+export class NoPicture extends Error {}
+
 /** What stays while one plays under one name after the other. */
 export interface Stage {
   hud: Hud;
@@ -14,11 +17,9 @@ export interface Stage {
   loading: Loading;
   announcer: Announcer;
   settings: Settings;
-  /** The picture could not be made. */
-  pictureFailed: boolean;
   /** What draws; asked for again if it could not be loaded. */
   drawing(): Promise<typeof Drawing>;
-  /** What is drawn on. */
+  /** What is drawn on; fails with `NoPicture`. */
   picture(): Promise<Picture>;
   /** Whether this is who plays now. */
   isWanted(play: unknown): boolean;
