@@ -9,9 +9,14 @@ use pelago_sim::{
     Fault, Faults, Invariant, Lanes, PlannedFault, Setup, Simulation, Violation, shrink,
 };
 
-/// The first day among many on which an invariant is broken, with everything that was planned for it.
-fn violation(change: impl Fn(Setup) -> Setup) -> Option<(Setup, Violation)> {
-    (1..=40).find_map(|seed| {
+/// Days on which nothing may happen where no bug is planted.
+const QUIET_DAYS: u64 = 40;
+/// Days by which a planted bug must have been found; the rarest take a hundred.
+const DAYS: u64 = 200;
+
+/// The first day among so many on which an invariant is broken, with everything that was planned for it.
+fn violation(days: u64, change: impl Fn(Setup) -> Setup) -> Option<(Setup, Violation)> {
+    (1..=days).find_map(|seed| {
         let setup = change(Setup::usual(seed, 40));
         Some((setup, Simulation::new(setup).run().err()?))
     })
@@ -22,7 +27,7 @@ fn planted(sabotage: Sabotage) -> impl Fn(Setup) -> Setup {
 }
 
 fn check(change: impl Fn(Setup) -> Setup, invariant: Invariant, expected: &str) {
-    let (_, violation) = violation(change).expect("no invariant was broken");
+    let (_, violation) = violation(DAYS, change).expect("no invariant was broken");
     assert_eq!(violation.invariant, invariant, "{violation}");
     assert!(violation.text.contains(expected), "{violation}");
 }
@@ -78,7 +83,7 @@ fn a_snapshot_that_is_off_by_one_is_found() {
 
 #[test]
 fn without_planted_bugs_no_invariant_is_broken() {
-    assert_eq!(violation(|setup| setup).map(|(_, violation)| violation), None);
+    assert_eq!(violation(QUIET_DAYS, |setup| setup).map(|(_, violation)| violation), None);
 }
 
 #[test]
@@ -104,7 +109,7 @@ fn a_resumed_client_that_repeats_a_command_under_a_new_number_is_found() {
 #[test]
 fn a_mailbox_that_loses_its_oldest_when_full_is_found() {
     let planted = planted(Sabotage { forgetful_mailboxes: Some(4), ..Sabotage::default() });
-    let (_, violation) = violation(planted).expect("no invariant was broken");
+    let (_, violation) = violation(DAYS, planted).expect("no invariant was broken");
     let expected = [Invariant::Ghosts, Invariant::Answers, Invariant::Rest, Invariant::OneReal];
     assert!(expected.contains(&violation.invariant), "{violation}");
 }
@@ -123,7 +128,7 @@ fn a_clock_that_steps_back_is_found() {
 
 #[test]
 fn a_bad_day_is_shrunk_to_the_fault_that_matters() {
-    let (setup, violation) = violation(|setup| Setup { raw_clocks: true, ..setup }).unwrap();
+    let (setup, violation) = violation(DAYS, |setup| Setup { raw_clocks: true, ..setup }).unwrap();
     let whole = setup.schedule();
     let minimal = shrink(setup, whole.clone(), violation, 500);
     // Time steps back when a clock is set back, or forward and then right: one fault is enough, and nobody need play.
