@@ -158,7 +158,7 @@ fn a_bad_day_is_shrunk_to_the_fault_that_matters() {
 fn a_day_of_two_faults_is_shrunk_to_both() {
     let steward = StewardSabotage { ignore_epoch: true, ..StewardSabotage::default() };
     let (setup, violation) =
-        violation(planted(Sabotage { steward, ..Sabotage::default() })).unwrap();
+        violation(DAYS, planted(Sabotage { steward, ..Sabotage::default() })).unwrap();
     let minimal = shrink(setup, setup.schedule(), violation, 500);
     assert!(minimal.planned_faults.len() <= 4, "{minimal}");
     // Without any one of them nobody objects to the same.
