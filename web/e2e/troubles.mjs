@@ -336,8 +336,11 @@ async function failedFetches(visit) {
     asked.set(path, (asked.get(path) ?? 0) + 1);
     return { status: 503 };
   };
+  const begun = Date.now();
   const page = await visit("Landless", { plays: false });
   await check("missing land is told of", () => page.isVisible("#trouble"), 60_000);
+  const count = [...asked.values()].reduce((sum, times) => sum + times, 0);
+  console.log(`${asked.size} pieces were asked for ${count} times in ${Date.now() - begun} ms`);
   const most = Math.max(...asked.values());
   assert(most <= 8, `a tile was asked for ${most} times`);
   await page.screenshot({ path: join(shots, "missing-land.png") });

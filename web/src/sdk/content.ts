@@ -16,7 +16,10 @@ export interface Tile {
   naturals: Natural[];
 }
 
-/** Fetches under way at once: more would only delay what is needed first, and the pongs of the session. */
+/**
+ * Pieces that are fetched at once, those that pause before another try included: more would delay what is needed first and
+ * the pongs of the session, and would press a server that has trouble.
+ */
 const MAX_FETCHES = 6;
 
 /** Content by hash: fetched once, checked, kept. A fetch that fails is tried again, with pauses, until its patience ends. */
@@ -33,28 +36,33 @@ export class Content {
   fetch(hash: string): Promise<Uint8Array> {
     let pending = this.pending.get(hash);
     if (!pending) {
-      pending = persist(() => this.load(hash), this.patience);
+      pending = this.inTurn(() => persist(() => this.load(hash), this.patience));
       this.pending.set(hash, pending);
       pending.catch(() => this.pending.delete(hash));
     }
     return pending;
   }
 
-  private async load(hash: string): Promise<Uint8Array> {
+  private async inTurn<T>(fetch: () => Promise<T>): Promise<T> {
     if (this.running >= MAX_FETCHES) await new Promise<void>((resolve) => this.waiting.push(resolve));
-    this.running++;
+    else this.running++;
     try {
-      const response = await fetch(`${this.origin}content/${hash}`, {
-        signal: AbortSignal.timeout(this.patience.tryMs),
-      });
-      if (!response.ok) throw new Error(`content ${hash}: ${response.status}`);
-      const bytes = new Uint8Array(await response.arrayBuffer());
-      if (bytesToHex(blake3(bytes)) !== hash) throw new Error(`content ${hash} is something else`);
-      return bytes;
+      return await fetch();
     } finally {
-      this.running--;
-      this.waiting.shift()?.();
+      // Whoever waits takes over the turn.
+      const next = this.waiting.shift();
+      if (next) next();
+      else this.running--;
     }
+  }
+
+  private async load(hash: string): Promise<Uint8Array> {
+    const signal = AbortSignal.timeout(this.patience.tryMs);
+    const response = await fetch(`${this.origin}content/${hash}`, { signal });
+    if (!response.ok) throw new Error(`content ${hash}: ${response.status}`);
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    if (bytesToHex(blake3(bytes)) !== hash) throw new Error(`content ${hash} is something else`);
+    return bytes;
   }
 }
 

@@ -40,7 +40,7 @@ export interface Patience {
   wait?: (ms: number) => Promise<void>;
 }
 
-export const FETCH_PATIENCE: Patience = { tries: 6, tryMs: 15_000 };
+export const FETCH_PATIENCE: Patience = { tries: 5, tryMs: 15_000 };
 
 /** Does something until it succeeds, with growing pauses between the tries; fails with the error of the last one. */
 export async function persist<T>(attempt: () => Promise<T>, patience = FETCH_PATIENCE): Promise<T> {
