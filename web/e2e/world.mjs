@@ -17,7 +17,7 @@ mkdirSync(shots, { recursive: true });
 /** A server with these arguments. `again` starts it once more with the same data, on other ports. */
 export async function startWorld(...options) {
   const data = mkdtempSync(join(tmpdir(), "pelago-e2e-"));
-  const world = {};
+  const world = { data };
   let server, exited;
   world.again = async () => {
     server = spawn(binary, ["dev", "--data", data, "--http", "127.0.0.1:0", "--json", ...options], {

@@ -196,7 +196,6 @@ export class Session {
     }
     this.playing = false;
     this.liveness = undefined;
-    this.roundTripMs = Infinity;
     const socket = this.socket;
     this.socket = undefined;
     if (socket) {
