@@ -341,6 +341,11 @@ impl Client {
         }
     }
 
+    /// The node has said that the estimate of its time is wrong: the next pong tells how.
+    fn ping_soon(&mut self, now: LocalTime) {
+        self.liveness.ping_soon(now);
+    }
+
     fn send_durable(&mut self, effects: &mut Vec<Effect>) {
         let may_send = self.phase == Phase::Playing && !self.blocked;
         let Some(durable) = &mut self.commands.durable else { return };

@@ -4,6 +4,8 @@ use super::effects::LocalTime;
 
 /// A client that is woken this much too late has slept itself, in ms: its node is given as long again to be heard.
 pub(super) const LATE_MS: i64 = 1_000;
+/// A client that may have the time wrong pings this long after the last ping, in ms: nodes answer two in a second.
+const PING_SOON_MS: i64 = 500;
 /// How many pings a line that brings nothing is given before it counts as lost.
 const QUIET_PINGS: i64 = 3;
 
@@ -21,6 +23,8 @@ pub(super) struct Liveness {
     heard: LocalTime,
     /// When the last ping was sent.
     pinged: LocalTime,
+    /// The next ping is due then at the latest, because it was asked for.
+    soon: Option<LocalTime>,
     /// When the first ping was sent since the last pong.
     unanswered: Option<LocalTime>,
     /// The line is not given up before that, because the client itself has slept.
@@ -37,6 +41,7 @@ impl Liveness {
             proved: begin,
             heard: begin,
             pinged: begin,
+            soon: None,
             unanswered: None,
             forgiven: begin,
         }
@@ -44,7 +49,8 @@ impl Liveness {
 
     /// A session begins.
     pub(super) fn begin(&mut self, now: LocalTime) {
-        (self.proved, self.heard, self.pinged, self.unanswered) = (now, now, now, None);
+        (self.proved, self.heard, self.pinged) = (now, now, now);
+        (self.soon, self.unanswered) = (None, None);
     }
 
     /// Something came.
@@ -54,8 +60,13 @@ impl Liveness {
 
     /// A ping was sent, or would have been if the line took any bytes.
     pub(super) fn pinged(&mut self, now: LocalTime) {
-        self.pinged = now;
+        (self.pinged, self.soon) = (now, None);
         self.unanswered.get_or_insert(now);
+    }
+
+    /// The next ping is wanted as soon as the node is sure to answer it.
+    pub(super) fn ping_soon(&mut self, now: LocalTime) {
+        self.soon = Some(self.pinged.plus(PING_SOON_MS).max(now));
     }
 
     /// A pong came. Returns whether one was waited for.
@@ -100,7 +111,8 @@ impl Liveness {
 
     fn next_ping(&self) -> LocalTime {
         let quiet = self.pinged.max(self.heard).plus(self.quiet_ms());
-        self.pinged.plus(self.ping_every_ms).min(quiet)
+        let next = self.pinged.plus(self.ping_every_ms).min(quiet);
+        self.soon.map_or(next, |soon| soon.min(next))
     }
 
     /// After how long without anything a line is pinged.
@@ -168,6 +180,21 @@ mod tests {
         assert!((12..=16).contains(&pings), "{pings}");
         let (_, pings) = live(Liveness::new(5_000, 3_000), 20, 100_000, 60_000);
         assert!((56..=64).contains(&pings), "{pings}");
+    }
+
+    #[test]
+    fn a_ping_that_is_wanted_comes_soon_and_once() {
+        let mut line = Liveness::new(5_000, 3_000);
+        line.begin(LocalTime(0));
+        line.pinged(LocalTime(0));
+        line.answered(LocalTime(10));
+        line.ping_soon(LocalTime(100));
+        assert_eq!(line.next_wake(), LocalTime(PING_SOON_MS));
+        line.pinged(LocalTime(PING_SOON_MS));
+        line.answered(LocalTime(510));
+        assert_eq!(line.next_wake(), LocalTime(PING_SOON_MS + 1_000));
+        line.ping_soon(LocalTime(1_200));
+        assert_eq!(line.next_wake(), LocalTime(1_200));
     }
 
     #[test]
