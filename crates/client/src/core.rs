@@ -46,6 +46,8 @@ pub const DIAL_TIMEOUT_MS: i64 = 10_000;
 pub const WELCOME_TIMEOUT_MS: i64 = 20_000;
 /// A client that is woken this much too late has slept itself, in ms: its node is given as long again to be heard.
 const LATE_MS: i64 = 1_000;
+/// A client that may have the time wrong pings this long after the last ping, in ms: nodes answer two in a second.
+const PING_SOON_MS: i64 = 500;
 
 /// How far a client has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -352,6 +354,12 @@ impl Client {
         if !self.blocked {
             self.send(client_message::Body::Ping(client::Ping { client_ms: now.0 }), effects);
         }
+    }
+
+    /// The node has said that the estimate of its time is wrong: the next pong tells how.
+    fn ping_soon(&mut self, now: LocalTime) {
+        let last = self.pings.next.plus(-self.settings.ping_every_ms.max(1));
+        self.pings.next = self.pings.next.min(last.plus(PING_SOON_MS)).max(now);
     }
 
     fn send_durable(&mut self, effects: &mut Vec<Effect>) {

@@ -68,6 +68,9 @@ impl Client {
             server_message::Body::MoveRefused(refused) => {
                 let path = refused.path.as_ref().ok_or(Malformed::Trajectory)?;
                 self.path = Trajectory::try_from(path)?;
+                if matches!(&*refused.code, "early" | "late") {
+                    self.ping_soon(now);
+                }
                 let event = Event::MoveRefused { number: refused.number, code: refused.code };
                 effects.push(Effect::Event(event));
             }
