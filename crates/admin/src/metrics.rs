@@ -174,6 +174,12 @@ fn collect_status(node: &str, status: Option<&StatusAnswer>) {
         let labels = [("node", node.to_owned()), ("alarm", alarm.name().to_owned())];
         metrics::gauge!("pelago_node_alarm", &labels).set(flag(raised));
     }
+    let Some(clock) = status.map(|status| status.world.clock) else { return };
+    metrics::gauge!("pelago_clock_offset_seconds", "node" => node.to_owned())
+        .set(clock.offset_ms as f64 / 1e3);
+    metrics::gauge!("pelago_clock_skew_seconds", "node" => node.to_owned())
+        .set(clock.skew_ms as f64 / 1e3);
+    metrics::gauge!("pelago_clock_rate_ppm", "node" => node.to_owned()).set(clock.rate_ppm as f64);
 }
 
 fn collect_store(counters: StoreCounters) {

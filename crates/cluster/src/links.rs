@@ -60,7 +60,7 @@ use crate::subjects::{Subject, SubjectNumber, Subjects};
 use crate::table::Table;
 use interest::Interest;
 use peers::Dialling;
-use pelago_model::{IslandId, Machine, NodeId, WorldTime};
+use pelago_model::{Attendance, IslandId, Machine, NodeId, WorldTime};
 use pelago_wire::peer::{Presence, peer_message};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
@@ -89,6 +89,7 @@ pub struct Links {
     /// By their numbers on links.
     calls: BTreeMap<u64, Outgoing>,
     next_call: u64,
+    attendance: Attendance,
     next_wake: WorldTime,
     counters: LinksCounters,
 }
@@ -110,6 +111,7 @@ impl Links {
             presence_version: 0,
             calls: BTreeMap::new(),
             next_call: 0,
+            attendance: Attendance::default(),
             next_wake: WorldTime(0),
             counters: LinksCounters::default(),
         }
@@ -178,6 +180,10 @@ impl Machine for Links {
     type Effect = LinksEffect;
 
     fn handle(&mut self, now: WorldTime, input: LinksInput, effects: &mut Vec<LinksEffect>) {
+        let pause_ms = self.attendance.pause_ms(now, self.next_wake());
+        if pause_ms > 0 {
+            self.forgive(now, pause_ms);
+        }
         match input {
             LinksInput::Book(members) => self.book(now, members, effects),
             LinksInput::Opened { link, toward } => self.opened(now, link, toward, effects),

@@ -6,6 +6,7 @@
 //! | kind | key | what it holds | written by |
 //! | --- | --- | --- | --- |
 //! | `world` | `world` | number, seed, secret, home | whoever begins the world |
+//! | `clock` | `clock` | the high-water mark of world time | one node of a process; not part of the world |
 //! | `island` | `island/ISLAND` | seed, size, generator version | whoever begins the island |
 //! | `ids` | `ids/serials` | the next serial that nobody leased | logins |
 //! | `name` | `name/HEX` | which avatar bears a name, and whose it is | logins |
@@ -31,8 +32,10 @@ use std::sync::Arc;
 pub struct Key(Arc<str>);
 
 /// Every kind of document that the platform writes.
-pub const KINDS: [&str; 10] =
-    ["audit", "avatar", "chunk", "ids", "island", "mailbox", "name", "place", "room", "world"];
+pub const KINDS: [&str; 11] = [
+    "audit", "avatar", "chunk", "clock", "ids", "island", "mailbox", "name", "place", "room",
+    "world",
+];
 
 /// A text that cannot be a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +54,11 @@ impl Key {
     /// The world itself: its number, seed and generator version.
     pub fn world() -> Self {
         Self("world".into())
+    }
+
+    /// The high-water mark of world time. Not part of the world hash.
+    pub fn clock() -> Self {
+        Self("clock".into())
     }
 
     /// The next unleased serial of ids.
@@ -131,10 +139,16 @@ impl Key {
         self.kind() == "audit"
     }
 
-    /// Whether the document is part of the world: of its hash, its exports and its feed. Places and sessions are not:
+    /// Whether the document is part of the world: of its hash and its feed. Places, sessions and the clock are not:
     /// they change while nobody plays.
     pub fn is_of_the_world(&self) -> bool {
-        !matches!(self.kind(), "place" | "session")
+        !matches!(self.kind(), "clock" | "place" | "session")
+    }
+
+    /// Whether the document goes with a world that is moved: what is of the world, and its clock, since documents say
+    /// at which times they were true.
+    pub fn is_moved_with_the_world(&self) -> bool {
+        self.is_of_the_world() || *self == Self::clock()
     }
 
     /// The first segment: which kind of document it is.
@@ -255,12 +269,17 @@ mod tests {
         assert_eq!(Key::name("Åsa").as_str(), "name/c3857361");
         assert_eq!(Key::avatar(EntityId(7)).as_avatar(), Some(EntityId(7)));
         assert!(key.is_of_the_world() && !Key::place(EntityId(7)).is_of_the_world());
+        assert!(
+            key.is_moved_with_the_world() && !Key::place(EntityId(7)).is_moved_with_the_world()
+        );
+        assert!(!Key::clock().is_of_the_world() && Key::clock().is_moved_with_the_world());
     }
 
     #[test]
     fn every_constructor_makes_a_parsable_key() {
         let keys = [
             Key::world(),
+            Key::clock(),
             Key::serials(),
             Key::avatar(EntityId(1)),
             Key::place(EntityId(1)),

@@ -21,7 +21,7 @@ pub use serials::SERIAL_LEASE;
 use crate::store_request::{RequestId, Requests, StoreAnswer};
 use clients::Client;
 use login::Login;
-use pelago_model::{LimitCounts, Machine, WorldTime};
+use pelago_model::{Attendance, LimitCounts, Machine, WorldTime};
 use pelago_world::ClientId;
 use serials::Serials;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +45,7 @@ pub struct Arrivals {
     serials: Serials,
     /// In a replay tokens have been replaced by their hashes.
     tokens_are_hashes: bool,
+    attendance: Attendance,
     /// Players who were given a lane so far.
     placed: u64,
     malformed: u64,
@@ -62,6 +63,7 @@ impl Arrivals {
             requests: Requests::default(),
             serials: Serials::default(),
             tokens_are_hashes: false,
+            attendance: Attendance::default(),
             placed: 0,
             malformed: 0,
             limits: LimitCounts::default(),
@@ -121,6 +123,10 @@ impl Machine for Arrivals {
     type Effect = ArrivalsEffect;
 
     fn handle(&mut self, now: WorldTime, input: ArrivalsInput, effects: &mut Vec<ArrivalsEffect>) {
+        let pause_ms = self.attendance.pause_ms(now, self.next_wake());
+        if pause_ms > 0 {
+            self.forgive(pause_ms);
+        }
         match input {
             ArrivalsInput::Client { client, event } => self.happened(now, client, event, effects),
             ArrivalsInput::Left { client } => self.left(client),
@@ -130,6 +136,6 @@ impl Machine for Arrivals {
     }
 
     fn next_wake(&self) -> Option<WorldTime> {
-        self.silent.first().map(|(until, _)| *until)
+        self.silent.first().map(|(until, _)| self.attendance.wake_before(*until))
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod avatar;
+pub mod clock;
 pub mod lines;
 pub mod mailbox;
 pub mod reading;

@@ -35,8 +35,8 @@ use connection::Connection;
 use introductions::Introductions;
 use pelago_game::{ContentHash, Game, Land};
 use pelago_model::{
-    ChannelId, Document, EntityId, Epoch, IslandClock, IslandId, Limit, LimitCounts, Machine,
-    NodeId, PublisherId, WorldTime,
+    Attendance, ChannelId, Document, EntityId, Epoch, IslandClock, IslandId, Limit, LimitCounts,
+    Machine, NodeId, PublisherId, WorldTime,
 };
 use pelago_wire::record::Slot;
 use pelago_world::{ClientId, Delivery, Ghosts, Objects, Publisher, Shown, TimerWheel};
@@ -159,6 +159,7 @@ pub struct Lane {
     calls: BTreeMap<u64, PendingCall>,
     next_call: u64,
     requests: Requests<Request>,
+    attendance: Attendance,
     next_publish: WorldTime,
     next_delivery: WorldTime,
     counters: LaneCounters,
@@ -185,6 +186,7 @@ impl Lane {
             calls: BTreeMap::new(),
             next_call: 0,
             requests: Requests::default(),
+            attendance: Attendance::default(),
             next_publish: WorldTime(0),
             next_delivery: WorldTime(0),
             counters: LaneCounters::default(),
@@ -278,6 +280,11 @@ impl Machine for Lane {
     type Effect = LaneEffect;
 
     fn handle(&mut self, now: WorldTime, input: LaneInput, effects: &mut Vec<LaneEffect>) {
+        let pause_ms = self.attendance.pause_ms(now, self.next_wake());
+        if pause_ms > 0 {
+            // What clients said meanwhile has not been read yet.
+            self.connections.values_mut().for_each(|connection| connection.forgive(now, pause_ms));
+        }
         match input {
             LaneInput::Join(session) => self.join(now, &session, effects),
             LaneInput::Client { client, event } => self.client_event(now, client, event, effects),

@@ -13,6 +13,7 @@ use pelago_node::documents::audit::{AuditDocument, Cause};
 use pelago_node::documents::avatar::{
     AvatarDocument, ChainHash, NameDocument, Place, PlaceDocument, SerialsDocument,
 };
+use pelago_node::documents::clock::ClockDocument;
 use pelago_node::documents::lines::Speaker;
 use pelago_node::documents::mailbox::MailboxDocument;
 use pelago_node::documents::room::RoomDocument;
@@ -86,6 +87,8 @@ fn documents_of_every_build_are_read() {
         home: HOME,
     };
     means("world-1.json", 1, &world);
+    let clock = ClockDocument { mark: WorldTime(86_405_000), offset_ms: 86_400_000 };
+    means("clock-1.json", 1, &clock);
     means("island-1.json", 1, &IslandSpec { id: HOME, seed: 7, size: 24, generator: 1 });
     let speaker = Speaker { avatar: ANNA, epoch: Epoch(3), number: 7, asked: WorldTime(1_000_300) };
     let (words, times) = (
@@ -130,6 +133,7 @@ fn every_kind_has_a_fixture_of_every_schema() {
     let newest = |kind: &str| match kind {
         "audit" => AuditDocument::SCHEMA,
         "avatar" => AvatarDocument::SCHEMA,
+        "clock" => ClockDocument::SCHEMA,
         "ids" => SerialsDocument::SCHEMA,
         "island" => IslandSpec::SCHEMA,
         "mailbox" => MailboxDocument::SCHEMA,

@@ -119,6 +119,21 @@ impl Stage {
 }
 
 #[test]
+fn the_time_in_which_the_lane_did_not_run_is_nobodys_silence() {
+    let mut stage = Stage::new(ClientLimits { idle_ms: 3000, ..ClientLimits::default() });
+    stage.pass(2000);
+    stage.ping();
+    stage.pass(1000);
+    // The process is stopped for 150 s, and what was sent meanwhile is not read yet.
+    stage.now += 150_000;
+    stage.handle(LaneInput::Wake);
+    stage.pass(1500);
+    assert!(!stage.closed, "{:?}", stage.closing());
+    stage.pass(700);
+    assert_eq!(stage.closing(), Some("idle"));
+}
+
+#[test]
 fn who_says_nothing_for_too_long_is_closed_as_idle() {
     let limits = ClientLimits { idle_ms: 3000, ..ClientLimits::default() };
     let mut stage = Stage::new(limits);

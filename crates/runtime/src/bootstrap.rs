@@ -1,6 +1,6 @@
 //! The world of a store: opened, or begun if there is none.
 
-use crate::clock::unix_ms;
+use crate::clock::{WorldClock, unix_ms};
 use bytes::Bytes;
 use pelago_game::{ContentHash, Game, IslandSpec, Land, json};
 use pelago_model::{CommitOutcome, Document, IslandId, Key, WorldNumber};
@@ -29,6 +29,8 @@ pub struct World {
     pub number: WorldNumber,
     /// The land of every island.
     pub lands: BTreeMap<IslandId, Arc<Land>>,
+    /// World time, as all nodes of the process tell it.
+    pub(crate) clock: Arc<WorldClock>,
 }
 
 /// From what a new world is made.
@@ -88,7 +90,8 @@ impl World {
             return Err(OpenWorldError::NoIsland(key));
         };
         let land = Arc::new(Land::new(game, island));
-        Ok(Self { number, lands: BTreeMap::from([(document.home, land)]), document })
+        let clock = open_clock(store, document.epoch_unix_ms)?;
+        Ok(Self { number, lands: BTreeMap::from([(document.home, land)]), document, clock })
     }
 
     /// What clients may fetch by hash: the game's own content and the tiles of all islands.
@@ -102,6 +105,14 @@ impl World {
     pub(crate) fn secret(&self) -> [u8; 32] {
         *blake3::hash(self.document.secret.as_bytes()).as_bytes()
     }
+}
+
+fn open_clock(store: &dyn Store, epoch_unix_ms: i64) -> Result<Arc<WorldClock>, OpenWorldError> {
+    let found = load_now(store, vec![Key::clock()])?.pop().unwrap_or(Document::ABSENT);
+    WorldClock::open(epoch_unix_ms, &found).map_err(|problem| OpenWorldError::Document {
+        key: Key::clock(),
+        problem: problem.to_string(),
+    })
 }
 
 fn world_number(number: u32) -> Result<WorldNumber, OpenWorldError> {

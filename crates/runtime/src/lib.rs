@@ -33,7 +33,7 @@ mod tasks;
 pub use address_book::{AddressBook, InProcessBook};
 pub use admin_calls::{AdminCalls, NodeHandle, ProcessCalls};
 pub use bootstrap::{NewWorld, World};
-pub use clock::unix_ms;
+pub use clock::{ClockAnswer, unix_ms};
 pub use limits::{ConnectionLimits, NodeLimits};
 pub use readiness::{Alarm, Readiness};
 pub use running::{Addresses, Listeners, Node, NodeBuilder, StartError};

@@ -39,11 +39,26 @@ pub enum Alarm {
     Unregistered,
     /// The address book cannot be reached: members that have come or gone meanwhile are not known.
     BookStale,
+    /// The clock of the host was set while the node ran, or is not the other nodes': it is followed slowly.
+    ClockDisagrees,
+    /// World time has run past what the store knows of it.
+    TimeUnleased,
 }
 
 impl Alarm {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::PeersUnreachable, Self::Unregistered, Self::BookStale];
+    pub const ALL: [Self; 5] = [
+        Self::PeersUnreachable,
+        Self::Unregistered,
+        Self::BookStale,
+        Self::ClockDisagrees,
+        Self::TimeUnleased,
+    ];
+
+    /// Whether it is about the time alone, and says nothing about the cluster.
+    pub const fn is_of_the_clock(self) -> bool {
+        matches!(self, Self::ClockDisagrees | Self::TimeUnleased)
+    }
 
     /// As operators read it: lower case, words joined by `_`.
     pub const fn name(self) -> &'static str {
@@ -51,6 +66,8 @@ impl Alarm {
             Self::PeersUnreachable => "peers_unreachable",
             Self::Unregistered => "unregistered",
             Self::BookStale => "book_stale",
+            Self::ClockDisagrees => "clock_disagrees",
+            Self::TimeUnleased => "time_unleased",
         }
     }
 }
@@ -67,6 +84,8 @@ impl Status {
             Alarm::PeersUnreachable => !self.linked.load(Relaxed),
             Alarm::Unregistered => !self.standing.registered.load(Relaxed),
             Alarm::BookStale => !self.standing.fresh.load(Relaxed),
+            Alarm::ClockDisagrees => !self.clock.agrees.load(Relaxed),
+            Alarm::TimeUnleased => !self.clock.leased.load(Relaxed),
         };
         Alarm::ALL.into_iter().filter(raised).collect()
     }
@@ -76,11 +95,12 @@ impl Status {
 mod tests {
     use super::*;
     use pelago_net::OpenFiles;
+    use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
 
     #[test]
     fn readiness_asks_for_lanes_and_store_and_for_nobody_else() {
-        let status = Status::new(2, OpenFiles::new(None));
+        let status = Status::new(2, OpenFiles::new(None), Arc::default());
         let at = |lanes: [i64; 2], answered: i64| {
             for (lane, ticked) in status.lanes.iter().zip(lanes) {
                 lane.ticked.store(ticked, Relaxed);
@@ -97,9 +117,14 @@ mod tests {
 
     #[test]
     fn every_alarm_is_raised_by_its_own_cause() {
-        let status = Status::new(1, OpenFiles::new(None));
-        let causes: [&AtomicBool; 3] =
-            [&status.linked, &status.standing.registered, &status.standing.fresh];
+        let status = Status::new(1, OpenFiles::new(None), Arc::default());
+        let causes: [&AtomicBool; 5] = [
+            &status.linked,
+            &status.standing.registered,
+            &status.standing.fresh,
+            &status.clock.agrees,
+            &status.clock.leased,
+        ];
         assert_eq!(status.alarms(), Alarm::ALL);
         causes.iter().for_each(|cause| cause.store(true, Relaxed));
         assert_eq!(status.alarms(), []);

@@ -110,6 +110,7 @@ impl Node {
             self.shared.say_goodbye().await;
         }
         self.supervised.stop().await;
+        self.shared.clock.leave(self.shared.store()).await;
         let Member { node, incarnation, .. } = self.member;
         match timeout(LEAVE_TIMEOUT, self.book.leave(node, incarnation)).await {
             Ok(Ok(())) => {}

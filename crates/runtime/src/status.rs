@@ -1,6 +1,7 @@
 //! What the tasks of a node note for operators.
 
 use crate::address_book::membership::Standing;
+use crate::clock::ClockStanding;
 use crate::store_probe::StoreProbe;
 use pelago_cluster::LinksCounters;
 use pelago_model::{LimitCounts, Role, Size, WorldTime};
@@ -40,6 +41,8 @@ pub(crate) struct Status {
     pub(crate) standing: Arc<Standing>,
     /// Whether the store answers.
     pub(crate) store: Arc<StoreProbe>,
+    /// How it stands with the clock.
+    pub(crate) clock: Arc<ClockStanding>,
 }
 
 /// What a lane tells operators.
@@ -57,8 +60,9 @@ pub(crate) struct LaneStatus {
 
 impl Status {
     /// Of a node with so many lanes, whose clients' connections share these files.
-    pub(crate) fn new(lanes: u8, files: OpenFiles) -> Self {
+    pub(crate) fn new(lanes: u8, files: OpenFiles, clock: Arc<ClockStanding>) -> Self {
         Self {
+            clock,
             lanes: (0..lanes).map(|_| LaneStatus::default()).collect(),
             traffic: Arc::new(Traffic::sharing(files)),
             ..Self::default()

@@ -105,6 +105,11 @@ struct Client {
 }
 
 impl Shared {
+    /// Where documents are.
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
     fn clients(&self) -> MutexGuard<'_, HashMap<ClientId, Client>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }

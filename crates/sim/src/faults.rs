@@ -35,6 +35,8 @@ pub struct Faults {
     pub clock_step: u32,
     /// Clocks of hosts that run too fast or too slow for a while.
     pub clock_drift: u32,
+    /// Clocks of hosts that are quite wrong for a while.
+    pub wrong_clock: u32,
     /// Players who are gone without a goodbye, noticed or not, and come back.
     pub vanish: u32,
     /// Many who come at once, and go again.
@@ -43,6 +45,8 @@ pub struct Faults {
     pub migration: u32,
     /// Machines that are not woken for a while.
     pub stall: u32,
+    /// Nodes that are stopped as a whole for a while.
+    pub stop: u32,
     /// Nodes whose mailboxes have hardly any room for a while.
     pub squeeze: u32,
 }
@@ -64,10 +68,12 @@ impl Faults {
         slow_link: 0,
         clock_step: 0,
         clock_drift: 0,
+        wrong_clock: 0,
         vanish: 0,
         storm: 0,
         migration: 0,
         stall: 0,
+        stop: 0,
         squeeze: 0,
     };
 
@@ -87,10 +93,12 @@ impl Faults {
         slow_link: 80,
         clock_step: 80,
         clock_drift: 50,
+        wrong_clock: 60,
         vanish: 150,
         storm: 25,
         migration: 100,
         stall: 200,
+        stop: 20,
         squeeze: 60,
     };
 }
@@ -136,6 +144,8 @@ pub enum Kind {
     ClockStep,
     /// A clock that ran too fast or too slow.
     ClockDrift,
+    /// A clock that was quite wrong for a while.
+    WrongClock,
     /// A player who was gone without a goodbye.
     Vanish,
     /// Many who came at once.
@@ -144,13 +154,15 @@ pub enum Kind {
     Migration,
     /// A machine that was not woken for a while.
     LostWakeUp,
+    /// A node that was stopped as a whole.
+    Stop,
     /// Mailboxes that had hardly any room for a while.
     FullMailbox,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::LinkLoss,
         Self::Partition,
         Self::Crash,
@@ -170,10 +182,12 @@ impl Kind {
         Self::FullLink,
         Self::ClockStep,
         Self::ClockDrift,
+        Self::WrongClock,
         Self::Vanish,
         Self::Storm,
         Self::Migration,
         Self::LostWakeUp,
+        Self::Stop,
         Self::FullMailbox,
     ];
 
@@ -199,10 +213,12 @@ impl Kind {
             Self::FullLink => "full links",
             Self::ClockStep => "clock steps",
             Self::ClockDrift => "clock drifts",
+            Self::WrongClock => "wrong clocks",
             Self::Vanish => "vanished players",
             Self::Storm => "storms",
             Self::Migration => "migrations",
             Self::LostWakeUp => "lost wake-ups",
+            Self::Stop => "stopped nodes",
             Self::FullMailbox => "full mailboxes",
         }
     }

@@ -51,12 +51,16 @@ pub enum Fault {
     SetClock { node: u16, skew_ms: i32 },
     /// The clock of a node's host runs too fast or too slow, for a while.
     Drift { node: u16, permille: i32, for_ms: u32 },
+    /// The clock of a node's host is quite wrong for a while: somebody has set it a minute, an hour or a day ahead or back.
+    WrongClock { node: u16, by_ms: i32, for_ms: u32 },
     /// A player is gone; its node notices it later.
     Vanish { player: u16, noticed_ms: u32, back_ms: u32 },
     /// So many come at once, and go after a while.
     Storm { players: u16, stay_ms: u32, goodbye: bool },
     /// The task of a machine is not woken for a while, whatever comes for it.
     Stall { node: u16, machine: u16, for_ms: u32 },
+    /// A node is stopped as a whole, and goes on after a while.
+    Stop { node: u16, for_ms: u32 },
     /// The mailboxes of a node have hardly any room for a while.
     Squeeze { node: u16, for_ms: u32 },
     /// A player logs in at another node, or at the same one and thus perhaps on another lane.
@@ -135,7 +139,7 @@ impl Draw {
 type Plan = fn(&mut Draw) -> Fault;
 
 /// Rate and maker of each kind.
-fn plans(faults: &Faults) -> [(u32, Plan); 19] {
+fn plans(faults: &Faults) -> [(u32, Plan); 21] {
     [
         (faults.link_loss, |draw| Fault::CutLink { node: draw.any() }),
         (faults.partition, |draw| Fault::Partition {
@@ -188,6 +192,12 @@ fn plans(faults: &Faults) -> [(u32, Plan); 19] {
             permille: draw.signed(50),
             for_ms: draw.between(1000, 8000),
         }),
+        (faults.wrong_clock, |draw| Fault::WrongClock {
+            node: draw.any(),
+            by_ms: [60_000, 3_600_000, 86_400_000][draw.below(3) as usize]
+                * if draw.coin() { 1 } else { -1 },
+            for_ms: draw.between(1000, 10_000),
+        }),
         (faults.vanish, |draw| Fault::Vanish {
             player: draw.any(),
             noticed_ms: draw.between(0, 8000),
@@ -203,6 +213,7 @@ fn plans(faults: &Faults) -> [(u32, Plan); 19] {
             machine: draw.any(),
             for_ms: draw.between(1, 900),
         }),
+        (faults.stop, |draw| Fault::Stop { node: draw.any(), for_ms: draw.between(1500, 20_000) }),
         (faults.squeeze, |draw| Fault::Squeeze {
             node: draw.any(),
             for_ms: draw.between(10, 1500),

@@ -26,8 +26,8 @@ use pelago_frontier::Frontier;
 use pelago_frontier::terrain::overgrown_tile;
 use pelago_game::{IslandSpec, Land};
 use pelago_model::{
-    Document, EntityId, Incarnation, IslandClock, IslandId, Key, NodeId, Trajectory, WorldNumber,
-    WorldTime,
+    ClockMark, Document, EntityId, Incarnation, IslandClock, IslandId, Key, NodeId, Trajectory,
+    WorldNumber, WorldTime,
 };
 use pelago_node::{
     ClientEvent, MachineId, MailboxLimits, Node, NodeConfig, SharedRecorder, WorldDocument,
@@ -45,6 +45,10 @@ const BEGIN: WorldTime = WorldTime(1_000_000);
 const CALM_MS: i64 = 15_000;
 /// How long before the end players set out no more, in ms: the longest walk is over by then.
 const REST_MS: i64 = 11_000;
+/// How long a client may say nothing, in ms: shorter than nodes are stopped for, and than any player is silent.
+const IDLE_MS: i64 = 13_000;
+/// How long after the calm has begun everybody knows the time of its node, in ms: the next pong has come.
+const TIME_IS_KNOWN_MS: i64 = 5_000;
 /// After how many events the sizes of everything are looked at.
 const SIZES_EVERY: u64 = 64;
 
@@ -110,6 +114,8 @@ pub struct Simulation {
     pub(crate) clients: BTreeMap<ClientId, (usize, NodeId)>,
     /// How many times as long the store takes, and until when.
     slow_store: (i64, WorldTime),
+    /// What the store knows of world time.
+    mark: Option<ClockMark>,
     /// A violation that was found in the middle of an event.
     found: Option<Violation>,
     /// The whispers that were shown to anybody, by mailbox and number.
@@ -146,6 +152,7 @@ impl Simulation {
             asked: Vec::new(),
             clients: BTreeMap::new(),
             slow_store: (1, BEGIN),
+            mark: None,
             found: None,
             heard: BTreeSet::new(),
             next_client: 0,
@@ -232,7 +239,7 @@ impl Simulation {
             clock: IslandClock::IDENTITY,
             secret: [7; 32],
             batch_turns: pelago_node::steward::MAX_BATCH_TURNS,
-            limits: pelago_node::ClientLimits::default(),
+            limits: pelago_node::ClientLimits { idle_ms: IDLE_MS, ..Default::default() },
             max_clients: 1000,
             more_services: Vec::new(),
             build: "sim".into(),
@@ -263,6 +270,7 @@ impl Simulation {
             self.check_reals()?;
             if self.outcome.events.is_multiple_of(SIZES_EVERY) {
                 self.check_sizes()?;
+                self.check_idle()?;
             }
         }
         self.drain_mailboxes();

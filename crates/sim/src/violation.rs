@@ -27,8 +27,10 @@ pub enum Invariant {
     Ghosts,
     /// Everybody gets an answer in the end.
     Answers,
-    /// Time never steps back.
+    /// Time never steps back, and in the end everybody knows it.
     Time,
+    /// Nobody is closed as idle who is not.
+    Idle,
     /// Nothing is written to what takes no bytes.
     Backpressure,
     /// Nothing holds more than its limit.

@@ -133,7 +133,10 @@ fn a_bad_day_is_shrunk_to_the_fault_that_matters() {
     let minimal = shrink(setup, whole.clone(), violation, 500);
     // Time steps back when a clock is set back, or forward and then right: one fault is enough, and nobody need play.
     let is_clock = |planned_fault: &PlannedFault| {
-        matches!(planned_fault.fault, Fault::SetClock { .. } | Fault::Drift { .. })
+        matches!(
+            planned_fault.fault,
+            Fault::SetClock { .. } | Fault::Drift { .. } | Fault::WrongClock { .. }
+        )
     };
     assert!(
         minimal.planned_faults.len() == 1 && minimal.planned_faults.iter().all(is_clock),

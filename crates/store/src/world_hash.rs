@@ -8,7 +8,7 @@
 //! - Tombstones count, as `present` 0: that a document was there and how often it was written decides which
 //!   later writes succeed, so that two stores that differ in it are different worlds to everyone who writes.
 //! - The schema does not: an upgrade rewrites the value, which counts.
-//! - Places and sessions do not: they change while nobody plays ([`Key::is_of_the_world`](pelago_model::Key)).
+//! - Places, sessions and the clock do not: they change while nobody plays ([`Key::is_of_the_world`](pelago_model::Key)).
 //! - Leases of ids count: a copy of the world without them would give out ids twice.
 
 use crate::{ReadError, Store};

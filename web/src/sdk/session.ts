@@ -1,5 +1,6 @@
 import { bytesToHex } from "@noble/hashes/utils.js";
 import type Long from "long";
+import { WorldClock } from "./clock";
 import { Refused, type Addresses, type Events } from "./events";
 import { pelago } from "./generated.js";
 import { Lines } from "./lines";
@@ -26,6 +27,8 @@ const DIAL_TIMEOUT_MS = 10_000;
 const WELCOME_TIMEOUT_MS = 20_000;
 /** How long a node may take to answer a live command or a line, in ms. */
 const ANSWER_TIMEOUT_MS = 10_000;
+/** A client that may have the time wrong pings this long after the last ping: nodes answer two in a second. */
+const PING_SOON_MS = 500;
 
 /** An avatar on a node: reconnects by itself, repeats what was not acknowledged. `client::core` in Rust does the same. */
 export class Session {
@@ -37,17 +40,13 @@ export class Session {
   state: unknown = {};
   view = new View("", { worldMs: 0, islandMs: 0, speedPermille: 1000 }, 0);
   path = new Trajectory(0, { x: 0, y: 0 }, 0, []);
-  roundTripMs = Infinity;
   bytes = 0;
   /** Where it connected last. */
   url = "";
   private socket?: WebSocket;
   private clock: IslandClock = { worldMs: 0, islandMs: 0, speedPermille: 1000 };
-  /** World time minus `performance.now()`. */
-  private offset = 0;
-  private wantedOffset = 0;
-  private lastNow = 0;
-  private lastAdjust = 0;
+  private readonly worldClock = new WorldClock();
+  private pinged = 0;
   private sequence = 0;
   /** A command that was sent keeps its number until it is answered. */
   private durable?: { sequence: number; payload: Uint8Array; sent: boolean } & Waiting;
@@ -80,15 +79,14 @@ export class Session {
     private readonly events: Events,
   ) {}
 
-  /** World time, estimated from the fastest round trip; never steps back, drifts towards better estimates. */
+  /** World time, estimated from round trips. */
   now(): number {
-    const local = performance.now();
-    const difference = this.wantedOffset - this.offset;
-    const most = Math.max(0, local - this.lastAdjust) * 0.05;
-    this.offset += Math.max(-most, Math.min(most, difference));
-    this.lastAdjust = local;
-    this.lastNow = Math.max(this.lastNow, local + this.offset);
-    return this.lastNow;
+    return this.worldClock.at(performance.now());
+  }
+
+  /** The fastest round trip of late; `Infinity` before the first. */
+  get roundTripMs(): number {
+    return this.worldClock.roundTripMs;
   }
 
   islandNow(): number {
@@ -262,8 +260,7 @@ export class Session {
       this.island = toId(welcome.island);
       this.view = new View(this.island, this.clock, toNumber(welcome.tick));
       this.path = toTrajectory(welcome.path);
-      this.setOffset(toNumber(welcome.worldTimeMs) - performance.now());
-      this.roundTripMs = Infinity;
+      this.worldClock.begin(performance.now(), toNumber(welcome.worldTimeMs));
       this.sequence = toNumber(welcome.sequence);
       this.resume();
       this.ping();
@@ -296,20 +293,15 @@ export class Session {
       }
     } else if (moveRefused) {
       this.path = toTrajectory(moveRefused.path);
+      const isOfAnotherTime = moveRefused.code === "early" || moveRefused.code === "late";
+      if (isOfAnotherTime && performance.now() - this.pinged >= PING_SOON_MS) this.ping();
       this.events.moveRefused(moveRefused.code ?? "");
     } else if (pong) {
       this.liveness?.pong(performance.now());
       this.proved = true;
       this.retryPause.reset();
       this.failures = 0;
-      const now = performance.now();
-      const roundTrip = now - toNumber(pong.clientMs);
-      if (roundTrip <= this.roundTripMs) {
-        this.wantedOffset = toNumber(pong.worldTimeMs) + roundTrip / 2 - now;
-        if (this.roundTripMs === Infinity) this.setOffset(this.wantedOffset);
-      }
-      // Old records fade, so that a changed route is noticed.
-      this.roundTripMs = Math.min(roundTrip, this.roundTripMs + 1);
+      this.worldClock.pong(performance.now(), toNumber(pong.clientMs), toNumber(pong.worldTimeMs));
     } else if (refused) {
       this.lose(refusal(refused.code ?? "", refused.sentence ?? ""));
     } else if (closed) {
@@ -322,12 +314,6 @@ export class Session {
       // Also of one that came again: the node has not heard that it was shown.
       if (chatLine.channel === ChatChannel.CHAT_WHISPER) this.send({ heard: { number: toLong(this.lines.lastWhisper) } });
     }
-  }
-
-  private setOffset(offset: number): void {
-    this.offset = this.wantedOffset = offset;
-    this.lastAdjust = performance.now();
-    this.lastNow = 0;
   }
 
   /** What was asked before the connection broke is asked again: that gives the same answer. */
@@ -351,7 +337,8 @@ export class Session {
   }
 
   private ping(): void {
-    this.liveness?.ping(performance.now());
+    this.pinged = performance.now();
+    this.liveness?.ping(this.pinged);
     this.send({ ping: { clientMs: toLong(Math.round(performance.now())) } });
   }
 

@@ -70,6 +70,7 @@ fn node(id: NodeId, status: &Result<StatusAnswer, AskError>) -> Value {
             "ws": status.ws,
             "ready": status.ready,
             "alarms": status.alarms,
+            "clock": status.world.clock,
             "lanes": status.lanes,
             "connections": status.connections,
             "players": status.players,

@@ -183,6 +183,22 @@ impl Links {
         Ok(())
     }
 
+    /// This node did not run for so long: what others did not say or do meanwhile does not count. Those that gave it up
+    /// have hung up, and what says so has not been read yet.
+    pub(super) fn forgive(&mut self, now: WorldTime, pause_ms: i64) {
+        for link in self.links.values_mut() {
+            link.last_received = link.last_received.plus(pause_ms).min(now);
+            link.incoming.values_mut().for_each(|until| *until = until.plus(pause_ms));
+        }
+        for call in self.calls.values_mut() {
+            call.deadline = call.deadline.plus(pause_ms);
+            call.look = call.look.plus(pause_ms);
+        }
+        for dialling in self.dialling.values_mut() {
+            dialling.under_way = dialling.under_way.map(|until| until.plus(pause_ms));
+        }
+    }
+
     pub(super) fn wake(&mut self, now: WorldTime, effects: &mut Vec<LinksEffect>) {
         let is_silent = |link: &&Link| link.last_received.plus(SILENCE_MS) <= now;
         let silent: Vec<LinkId> =

@@ -76,6 +76,20 @@ fn an_idle_link_lives_and_a_silent_one_does_not() {
 }
 
 #[test]
+fn nodes_that_did_not_run_do_not_blame_each_other() {
+    let mut cluster = Cluster::new(2, 1);
+    cluster.pass(10_000);
+    // Their process is stopped for 150 s.
+    cluster.now = cluster.now.plus(150_000);
+    cluster.pass(5000);
+    assert_eq!(cluster.hangups(), []);
+    // Afterwards silence is silence.
+    cluster.partition(1, 2);
+    cluster.pass(3200);
+    assert_eq!(cluster.hangups()[0], HangupReason::Silent);
+}
+
+#[test]
 fn a_link_without_a_greeting_ends() {
     let mut cluster = Cluster::new(1, 1);
     cluster.tell(1, LinksInput::Opened { link: LinkId(77), toward: None });

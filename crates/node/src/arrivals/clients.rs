@@ -217,6 +217,19 @@ impl Arrivals {
         }
     }
 
+    /// The arrivals did not run for so long: whoever has not said hello has that much longer.
+    pub(super) fn forgive(&mut self, pause_ms: i64) {
+        for (until, client) in std::mem::take(&mut self.silent) {
+            let later = until.plus(pause_ms);
+            if let Some(Client { stage: Stage::New { until, .. }, .. }) =
+                self.clients.get_mut(&client)
+            {
+                *until = later;
+            }
+            self.silent.insert((later, client));
+        }
+    }
+
     pub(super) fn wake(&mut self, now: WorldTime, effects: &mut Vec<ArrivalsEffect>) {
         while let Some((until, client)) = self.silent.first().copied()
             && until <= now

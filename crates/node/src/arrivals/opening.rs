@@ -51,7 +51,8 @@ impl Opening {
         let avatar: AvatarDocument =
             read(avatar_document)?.ok_or_else(|| format!("avatar {id} has no document"))?;
         let checkpoint: Option<PlaceDocument> = read(place_document)?;
-        // The later of the last checkpoint and the last command.
+        // The later of the last checkpoint and the last command. Both are of the last session, since every login writes
+        // both anew: times of two sessions are never compared.
         let place = checkpoint
             .map(|checkpoint| checkpoint.place)
             .filter(|place| place.at >= avatar.place.at)
@@ -101,6 +102,7 @@ impl Opening {
         avatar.epoch = avatar.epoch.next();
         avatar.owner = config.node;
         let place = Place { at: config.clock.at(now), ..place };
+        avatar.place = place;
         let checkpoint = PlaceDocument { epoch: avatar.epoch, place };
         let encoded = |value: Result<Bytes, json::EncodeError>| value.map_err(|e| e.to_string());
         let writes = vec![

@@ -5,6 +5,7 @@ use crate::documents::avatar::{
     AVATAR_SCHEMA, AvatarDocument, NAME_SCHEMA, NameDocument, PLACE_SCHEMA, PlaceDocument,
     SERIALS_SCHEMA, SerialsDocument,
 };
+use crate::documents::clock::{CLOCK_SCHEMA, ClockDocument};
 use crate::documents::mailbox::{MAILBOX_SCHEMA, MailboxDocument};
 use crate::documents::room::{ROOM_SCHEMA, RoomDocument};
 use crate::documents::world::{WORLD_SCHEMA, WorldDocument};
@@ -32,6 +33,7 @@ macro_rules! stored {
 stored! {
     AuditDocument: "audit", AUDIT_SCHEMA;
     AvatarDocument: "avatar", AVATAR_SCHEMA;
+    ClockDocument: "clock", CLOCK_SCHEMA;
     IslandSpec: "island", WORLD_SCHEMA;
     MailboxDocument: "mailbox", MAILBOX_SCHEMA;
     NameDocument: "name", NAME_SCHEMA;

@@ -65,6 +65,12 @@ impl Connection {
         (now.since(self.heard) >= limits.idle_ms).then_some(Limit::IdleTime)
     }
 
+    /// The lane did not run for so long: what the client did not do meanwhile does not count.
+    pub(super) fn forgive(&mut self, now: WorldTime, pause_ms: i64) {
+        self.heard = self.heard.plus(pause_ms).min(now);
+        self.blocked = self.blocked.map(|since| since.plus(pause_ms).min(now));
+    }
+
     /// When it is to be looked at next. A move that is held is due at `next_tick`.
     pub(super) fn next_look(&self, limits: &ClientLimits, next_tick: WorldTime) -> WorldTime {
         let others = [
@@ -94,6 +100,15 @@ mod tests {
         assert_eq!(connection.overdue(NOW.plus(3100), &limits), Some(Limit::BlockedTime));
         connection.blocked = None;
         assert_eq!(connection.overdue(NOW.plus(5000), &limits), Some(Limit::IdleTime));
+        connection.blocked = Some(NOW.plus(1000));
+        // The lane did not run from 2 s on, for 150 s.
+        connection.forgive(NOW.plus(152_000), 150_000);
+        assert_eq!(connection.overdue(NOW.plus(153_999), &limits), None);
+        assert_eq!(connection.overdue(NOW.plus(154_000), &limits), Some(Limit::BlockedTime));
+        connection.blocked = None;
+        assert_eq!(connection.overdue(NOW.plus(154_999), &limits), None);
+        assert_eq!(connection.overdue(NOW.plus(155_000), &limits), Some(Limit::IdleTime));
+        connection.heard = NOW;
         connection.held_move = Some(Box::default());
         assert_eq!(connection.next_look(&limits, next_tick), next_tick);
     }

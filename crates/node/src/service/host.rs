@@ -5,11 +5,14 @@ use super::interface::{ServiceEffect, ServiceInput};
 use super::{Completion, Service, ServiceKind, ServiceSeat};
 use crate::call::{CallError, Rejection, Reply};
 use crate::store_request::{RequestId, Requests};
-use pelago_model::{LimitCounts, Machine, NodeId, PublisherId, Role, Size, WorldTime};
+use pelago_model::{Attendance, LimitCounts, Machine, NodeId, PublisherId, Role, Size, WorldTime};
 use std::collections::BTreeSet;
 
 /// Requests of one host that may be under way: each belongs to something that its services have limits for.
 const MAX_REQUESTS: usize = 1 << 20;
+/// After a pause in which the host did not run, its services are told the clock this much later, in ms: what the store and
+/// other nodes have answered meanwhile comes first.
+const GRACE_MS: i64 = 1000;
 
 /// One instance of every service.
 pub struct ServiceHost {
@@ -19,6 +22,9 @@ pub struct ServiceHost {
     requests: Requests<Begun>,
     /// When the calls under way end at the latest.
     deadlines: BTreeSet<(WorldTime, RequestId)>,
+    attendance: Attendance,
+    /// Nobody is told the clock before then.
+    grace_until: WorldTime,
 }
 
 impl ServiceHost {
@@ -30,6 +36,8 @@ impl ServiceHost {
             services: kinds.iter().map(|kind| (kind.role, kind.make(seat))).collect(),
             requests: Requests::default(),
             deadlines: BTreeSet::new(),
+            attendance: Attendance::default(),
+            grace_until: WorldTime(i64::MIN),
         }
     }
 
@@ -97,6 +105,9 @@ impl ServiceHost {
 
     /// Wakes those whose time has come. A deadline is due whatever else comes in.
     fn wake(&mut self, now: WorldTime, effects: &mut Vec<ServiceEffect>) {
+        if now < self.grace_until {
+            return;
+        }
         self.end_overdue_calls(now, effects);
         for service in 0..self.services.len() {
             if self.services[service].1.next_wake().is_some_and(|at| at <= now) {
@@ -125,6 +136,9 @@ impl Machine for ServiceHost {
     type Effect = ServiceEffect;
 
     fn handle(&mut self, now: WorldTime, input: ServiceInput, effects: &mut Vec<ServiceEffect>) {
+        if self.attendance.pause_ms(now, self.next_wake()) > 0 {
+            self.grace_until = now.plus(GRACE_MS);
+        }
         self.wake(now, effects);
         match input {
             ServiceInput::Call { role, call } => match self.of_role(role) {
@@ -161,6 +175,8 @@ impl Machine for ServiceHost {
 
     fn next_wake(&self) -> Option<WorldTime> {
         let overdue = self.deadlines.first().map(|(deadline, _)| *deadline);
-        self.services.iter().filter_map(|(_, service)| service.next_wake()).chain(overdue).min()
+        let services = self.services.iter().filter_map(|(_, service)| service.next_wake());
+        let first = services.chain(overdue).min();
+        first.map(|at| self.attendance.wake_before(at).max(self.grace_until))
     }
 }

@@ -46,6 +46,22 @@ fn a_client_that_says_no_hello_within_its_time_is_refused_as_idle() {
 }
 
 #[test]
+fn the_time_in_which_the_node_did_not_run_is_nobodys_silence() {
+    let mut gate = Gate::new(config());
+    let (silent, slow) = (gate.client(), gate.client());
+    gate.pass(4000);
+    // The process is stopped for 150 s.
+    gate.now += 150_000;
+    gate.say_hello(slow, "Anna", ANNAS);
+    gate.settle();
+    assert!(gate.answer(slow).unwrap().is_ok(), "it waited for us");
+    gate.pass(5000);
+    assert_eq!(gate.refusal(silent), None);
+    gate.pass(1500);
+    assert_eq!(gate.refusal(silent), Some("idle"));
+}
+
+#[test]
 fn a_client_that_said_hello_has_all_the_time_of_the_store() {
     let mut gate = Gate::new(config());
     let client = gate.client();

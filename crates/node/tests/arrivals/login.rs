@@ -2,10 +2,11 @@
 
 use crate::gate::{ANNAS, Asked, ForLanes, Gate, LANES, OTHER, config};
 use bytes::Bytes;
-use pelago_model::{CommitOutcome, Epoch, Key, Limit, Revision, Transaction, Write};
+use pelago_game::json;
+use pelago_model::{CommitOutcome, Epoch, IslandTime, Key, Limit, Revision, Transaction, Write};
 use pelago_node::ClientEvent;
 use pelago_node::arrivals::{MAX_LOGINS, SERIAL_LEASE};
-use pelago_node::documents::avatar::{AvatarDocument, NameDocument, PlaceDocument, read};
+use pelago_node::documents::avatar::{AvatarDocument, NameDocument, Place, PlaceDocument, read};
 use std::collections::BTreeSet;
 
 fn name(gate: &Gate, name: &str) -> (Revision, NameDocument) {
@@ -127,6 +128,36 @@ fn of_two_who_bind_a_name_at_once_one_wins() {
     gate.settle();
     assert_eq!(gate.answer(first), Some(Err("token".into())));
     assert_eq!(gate.hello("Anna", ANNAS), Ok(anna));
+}
+
+#[test]
+fn the_place_of_a_session_is_that_of_the_last_one_whatever_times_were_told_before_it() {
+    let mut gate = Gate::new(config());
+    // The clock of the host was a day ahead when Anna came first and did something.
+    let now = std::mem::replace(&mut gate.now, 86_400_000);
+    let anna = gate.hello("Anna", ANNAS).unwrap();
+    let avatar = |gate: &Gate| -> AvatarDocument {
+        read(&gate.store.get(&Key::avatar(anna))).unwrap().unwrap()
+    };
+    let old = avatar(&gate).place;
+    assert_eq!(old.at.0, 86_400_000);
+    // The next session is told the time as it is.
+    gate.now = now;
+    restart(&mut gate);
+    assert_eq!(gate.hello("Anna", ANNAS), Ok(anna));
+    assert_eq!(avatar(&gate).place, Place { at: IslandTime(now), ..old });
+    // It goes elsewhere, and its lane keeps that.
+    let found = gate.store.get(&Key::place(anna));
+    let mut kept: PlaceDocument = read(&found).unwrap().unwrap();
+    kept.place.position.x += 640;
+    kept.place.at = IslandTime(now + 1000);
+    let (key, value) = (Key::place(anna), Some(json::encode(&kept).unwrap()));
+    let write = Write { key, expected: found.revision, schema: found.schema, value };
+    gate.store.apply(Transaction { checks: Vec::new(), writes: vec![write] });
+    gate.now += 2000;
+    restart(&mut gate);
+    assert_eq!(gate.hello("Anna", ANNAS), Ok(anna));
+    assert_eq!(avatar(&gate).place.position, kept.place.position, "an old place");
 }
 
 #[test]

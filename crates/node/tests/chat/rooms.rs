@@ -3,6 +3,7 @@
 use crate::harness::{Chats, ISLAND, NOW, name, texts};
 use pelago_frontier::Frontier;
 use pelago_game::Game;
+use pelago_model::attendance::ATTENDANCE_MS;
 use pelago_model::limits::MAX_CHAT_LINES;
 use pelago_model::{CommitOutcome, EntityId};
 use pelago_node::chat::{CALL_TIME_MS, MAX_ATTEMPTS, MAX_WAITING};
@@ -145,6 +146,22 @@ fn who_meets_too_many_conflicts_or_no_store_is_told_that_nobody_knows() {
 }
 
 #[test]
+fn what_the_store_answers_after_a_pause_comes_before_deadlines() {
+    let mut chats = Chats::new(1);
+    chats.write_avatars(1);
+    let speaker = chats.speaker(1, 1);
+    let number = chats.begin(0, ChatCall::Say { speaker, island: ISLAND, text: "ahoy".to_owned() });
+    let load = chats.pending.pop().unwrap();
+    // The process is stopped for eight seconds, in which the store cannot answer either.
+    chats.now = NOW.plus(8000);
+    chats.tell(0, ServiceInput::Wake);
+    assert!(!chats.answers.contains_key(&number), "it is not the store that was slow");
+    chats.pending.push(load);
+    chats.settle();
+    assert!(chats.answers[&number].is_ok(), "{:?}", chats.answers[&number]);
+}
+
+#[test]
 fn who_waits_for_too_long_is_answered_and_what_was_under_way_goes_on() {
     let mut chats = Chats::new(1);
     chats.write_avatars(2);
@@ -154,8 +171,10 @@ fn who_waits_for_too_long_is_answered_and_what_was_under_way_goes_on() {
     });
     assert_eq!(chats.pending.len(), 1);
     let load = chats.pending.pop().unwrap();
-    chats.now = NOW.plus(CALL_TIME_MS);
-    chats.tell(0, ServiceInput::Wake);
+    while chats.now < NOW.plus(CALL_TIME_MS) {
+        chats.now = chats.now.plus(ATTENDANCE_MS);
+        chats.tell(0, ServiceInput::Wake);
+    }
     chats.settle();
     for number in calls {
         assert_eq!(chats.answers[&number], Err("unavailable".into()));

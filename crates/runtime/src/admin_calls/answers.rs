@@ -1,5 +1,6 @@
 //! The answers of nodes, as JSON says them.
 
+use crate::clock::ClockAnswer;
 use crate::readiness::{Alarm, Readiness};
 use pelago_cluster::LinksCounters;
 use pelago_model::{IslandId, NodeId, Role, WorldTime};
@@ -45,6 +46,8 @@ pub struct WorldAnswer {
     pub game: String,
     /// World time on the node.
     pub time_ms: WorldTime,
+    /// The same beside the clock of the node's host.
+    pub clock: ClockAnswer,
 }
 
 /// An island of the world.

@@ -227,6 +227,7 @@ impl Desk {
                 number: self.world,
                 game: self.shared.game.name().to_owned(),
                 time_ms: now,
+                clock: self.shared.clock.answer(),
             },
         }
     }

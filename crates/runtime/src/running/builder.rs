@@ -5,7 +5,7 @@ use crate::address_book::membership;
 use crate::address_book::{AddressBook, InProcessBook};
 use crate::admin_calls::desk::{self, Desk};
 use crate::bootstrap::{NewWorld, OpenWorldError, World};
-use crate::clock::WorldClock;
+use crate::clock;
 use crate::limits::NodeLimits;
 use crate::status::Status;
 use crate::store_probe;
@@ -265,7 +265,7 @@ impl NodeBuilder {
             links: links.address(),
             encrypted: self.tls.is_some(),
         };
-        let clock = Arc::new(WorldClock::new(world.document.epoch_unix_ms));
+        let clock = world.clock.clone();
         let config = NodeConfig {
             node: self.number,
             incarnation: Incarnation(clock.now().0.unsigned_abs()),
@@ -288,7 +288,8 @@ impl NodeBuilder {
         if let Some(role) = taken_role(&config) {
             return Err(StartError::RoleTaken(role));
         }
-        let status = Arc::new(Status::new(self.lanes, self.files));
+        clock.enter(&*store).await;
+        let status = Arc::new(Status::new(self.lanes, self.files, clock.standing()));
         let mut supervisor = Supervisor::default();
         let start = tasks::Start {
             clock: clock.clone(),
@@ -302,7 +303,11 @@ impl NodeBuilder {
         let shared = tasks::start(start, &config, &mut supervisor);
 
         let meter = supervisor.meter("store_probe");
-        supervisor.spawn(meter, store_probe::run(status.store.clone(), store, clock));
+        supervisor
+            .spawn(meter, store_probe::run(status.store.clone(), store.clone(), clock.clone()));
+
+        let meter = supervisor.meter("clock");
+        supervisor.spawn(meter, clock::keep(clock, store));
 
         let member = Member {
             node: self.number,

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use pelago_game::Game;
+use pelago_model::attendance::ATTENDANCE_MS;
 use pelago_model::{
     CommitOutcome, Document, Incarnation, IslandClock, Key, Machine, NodeId, PublisherId, Role,
     WorldTime,
@@ -105,12 +106,19 @@ impl TestHosts {
         self.random = None;
     }
 
-    /// Lets time pass, and wakes those that want to be woken by then.
+    /// Lets time pass, and wakes those that want to be woken by then, as often as a node does: a host that is not looked
+    /// after for a second takes that for a pause of its process.
     pub fn pass(&mut self, ms: i64) {
-        self.now = self.now.plus(ms);
-        for node in 0..self.hosts.len() {
-            if self.hosts[node].next_wake().is_some_and(|at| at <= self.now) {
-                self.tell(node, ServiceInput::Wake);
+        let end = self.now.plus(ms);
+        loop {
+            self.now = self.now.plus(ATTENDANCE_MS).min(end);
+            for node in 0..self.hosts.len() {
+                if self.hosts[node].next_wake().is_some_and(|at| at <= self.now) {
+                    self.tell(node, ServiceInput::Wake);
+                }
+            }
+            if self.now >= end {
+                return;
             }
         }
     }

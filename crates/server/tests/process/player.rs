@@ -114,6 +114,32 @@ impl Player {
         panic!("nobody told the time");
     }
 
+    /// Asks to stand where it is, which nothing but the time can forbid. Whether that is allowed.
+    pub(crate) async fn stands_still(&mut self) -> bool {
+        // No faster than pings are answered.
+        self.take_in(Duration::from_millis(600)).await;
+        let walk = self.session.walk(SPEED, &[]).await.unwrap();
+        self.session.ping().await.unwrap();
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            match timeout(PATIENCE, self.session.next()).await.unwrap() {
+                Some(Event::MoveRefused { number, .. }) if number == walk.number => return false,
+                // What was asked before is answered before.
+                Some(Event::Pong { .. }) => return true,
+                Some(event) => self.listen(event),
+                None => break,
+            }
+        }
+        panic!("nobody answered");
+    }
+
+    /// Takes in what comes until it has come to where it goes.
+    pub(crate) async fn arrive_at(&mut self, there: Position) {
+        let is_there =
+            |session: &Session| session.path().position_at(session.island_now()) == there;
+        self.until("to arrive", is_there).await;
+    }
+
     /// Walks a few metres to wherever it may, and returns where that is.
     pub(crate) async fn walk(&mut self) -> Position {
         for (dx, dy) in [(1, 0), (0, 1), (-1, 0), (0, -1), (1, 1), (-1, -1), (1, -1), (-1, 1)] {

@@ -41,9 +41,9 @@ impl Simulation {
         }
         if let Some(host) = self.nodes.get_mut(&id) {
             (host.node, host.config) = (Some(node), config);
-            host.clock.restart();
             host.stalled.clear();
         }
+        self.start_clock(id);
         self.at(self.now, Event::Wake(id));
         let book = self.book();
         for other in self.nodes.keys().copied().collect::<Vec<_>>() {
@@ -81,6 +81,7 @@ impl Simulation {
         if let Some(host) = self.nodes.get_mut(&id) {
             host.node = None;
         }
+        self.stop_clock(id);
         self.shown.retain(|(node, ..), _| *node != id);
         self.after(back_ms.into(), Event::Restart(id));
     }

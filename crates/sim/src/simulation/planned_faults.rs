@@ -95,6 +95,13 @@ impl Simulation {
                     self.count(Kind::ClockDrift);
                 }
             }
+            Fault::WrongClock { node, by_ms, for_ms } => {
+                let (node, until) = (self.node(node), until(for_ms));
+                if let Some(host) = self.nodes.get_mut(&node) {
+                    host.clock.set_wrong(by_ms.into(), until);
+                    self.count(Kind::WrongClock);
+                }
+            }
             Fault::Vanish { player, noticed_ms, back_ms } => {
                 let player = self.player(player);
                 if self.players[player].client.is_some() {
@@ -110,6 +117,7 @@ impl Simulation {
                 }
             }
             Fault::Stall { node, machine, for_ms } => self.stall(self.node(node), machine, for_ms),
+            Fault::Stop { node, for_ms } => self.stop(self.node(node), for_ms),
             Fault::Squeeze { node, for_ms } => self.squeeze(self.node(node), for_ms),
             Fault::Migrate { player, node, goodbye } => {
                 let migrated = self.migrate(self.player(player), self.node(node), goodbye);
@@ -126,6 +134,18 @@ impl Simulation {
         let life = host.config.incarnation;
         if host.stalled.insert(machine) {
             self.count(Kind::LostWakeUp);
+            self.after(for_ms.into(), Event::Resume { node: id, life, machine });
+        }
+    }
+
+    /// A node is stopped as a whole, and goes on after a while: no machine runs, and what comes for them waits.
+    fn stop(&mut self, id: NodeId, for_ms: u32) {
+        let Some(host) = self.nodes.get_mut(&id).filter(|host| host.node.is_some()) else { return };
+        let (machines, life): (Vec<_>, _) =
+            (host.config.machines().collect(), host.config.incarnation);
+        host.stalled.extend(machines.iter().copied());
+        self.count(Kind::Stop);
+        for machine in machines {
             self.after(for_ms.into(), Event::Resume { node: id, life, machine });
         }
     }
@@ -148,7 +168,7 @@ impl Simulation {
         for host in self.nodes.values_mut() {
             host.waiting.clear();
             host.stalled.clear();
-            host.clock.set(0);
+            host.clock.set_right();
             if let Some(node) = &mut host.node {
                 node.set_mailbox_limits(MailboxLimits::default());
             }

@@ -1,6 +1,6 @@
 //! Players act, and hear of it: the shell of their clients' cores.
 
-use super::{Event, ISLAND, REST_MS, Simulation};
+use super::{CALM_MS, Event, ISLAND, REST_MS, Simulation, TIME_IS_KNOWN_MS};
 use crate::network::messages;
 use crate::player::{self, SPEED};
 use crate::violation::{Invariant, Violation};
@@ -144,6 +144,14 @@ impl Simulation {
                 self.check_asked_once(&self.players[number])?;
             }
             Told::Outcome(outcome) if outcome.sequence == 0 => self.line_ended(number, &outcome)?,
+            Told::MoveRefused { code, .. }
+                if matches!(&*code, "early" | "late")
+                    && self.now > self.end.plus(TIME_IS_KNOWN_MS - CALM_MS) =>
+            {
+                let text =
+                    format!("{} still moves in another time: {code}", self.players[number].name);
+                return Err(self.violation(Invariant::Time, text));
+            }
             Told::Line(line) => self.line_shown(number, &line)?,
             Told::Disconnected(Loss::Malformed(malformed)) => {
                 let text =

@@ -220,7 +220,7 @@ impl<'a> Run<'a> {
             part.is_last = page.is_last;
             for (key, document) in page.documents {
                 *after = Some(key.clone());
-                if self.plan.kind == Kind::Backup || key.is_of_the_world() {
+                if self.plan.kind == Kind::Backup || key.is_moved_with_the_world() {
                     bytes += weight(&key, &document);
                     self.progress.add(&key, &document);
                     part.documents.push((key, document));

@@ -40,7 +40,7 @@ pub struct Manifest {
 pub enum Kind {
     /// To go on with: everything, also the places of players.
     Backup,
-    /// To move: what is of the world ([`Key::is_of_the_world`]).
+    /// To move: what is of the world, and its clock ([`Key::is_moved_with_the_world`]).
     Export,
 }
 

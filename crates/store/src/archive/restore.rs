@@ -59,7 +59,7 @@ pub enum RestoreError {
 }
 
 /// Puts the documents of an archive into a store, or what of them is not there yet: of a [`Kind::Backup`] everything,
-/// of a [`Kind::Export`] what is of the world.
+/// of a [`Kind::Export`] what is moved with a world.
 ///
 /// Nothing is written before every part was read to its end, and `known` has said of every document that this program
 /// knows its schema, or what it does not know.
@@ -74,7 +74,7 @@ pub fn restore(
     watch: &mut dyn FnMut(Progress),
 ) -> Result<Restored, RestoreError> {
     check(archive, known)?;
-    let wanted = |key: &Key| kind == Kind::Backup || key.is_of_the_world();
+    let wanted = |key: &Key| kind == Kind::Backup || key.is_moved_with_the_world();
     let after = common_beginning(archive, &wanted, store)?;
     let mut writer = Writer::new(store);
     let mut progress = Progress::default();

@@ -22,14 +22,15 @@ def own_ms() -> int:
 
 
 class WorldClock:
-    """World time, estimated from the fastest round trip."""
+    """World time, estimated from the fastest round trip that does not contradict the last one."""
 
     def __init__(self, world_ms: int):
         self.offset, self.best = world_ms - own_ms(), None
 
     def pong(self, client_ms: int, world_ms: int):
         trip = own_ms() - client_ms
-        if self.best is None or trip <= self.best:
+        # It is now between what the pong says and that plus the round trip, however long that took.
+        if self.best is None or trip <= self.best or not world_ms <= self.now() <= world_ms + trip:
             self.best, self.offset = trip, world_ms + trip // 2 - own_ms()
 
     def now(self) -> int:

@@ -2,7 +2,7 @@
 
 use crate::simulation::Simulation;
 use crate::violation::{Invariant, Violation};
-use pelago_model::{NodeId, Size};
+use pelago_model::{Limit, NodeId, Size};
 use pelago_node::Node;
 use pelago_node::lane::Lane;
 use std::collections::BTreeSet;
@@ -33,6 +33,19 @@ impl Simulation {
             Some((id, Size { of, held, limit, .. })) => {
                 let text = format!("node {id}: {held} {of}, the limit is {limit}");
                 Err(self.violation(Invariant::Limits, text))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Nobody was closed as idle: no player is silent for so long, and the time in which a node did not run does not count.
+    pub(in crate::simulation) fn check_idle(&self) -> Result<(), Violation> {
+        let idle =
+            |node: &Node| node.lanes().any(|lane| lane.counters().limits.of(Limit::IdleTime) > 0);
+        match self.alive().find(|(_, node)| idle(node)) {
+            Some((id, _)) => {
+                let text = format!("node {id} has closed a player as idle");
+                Err(self.violation(Invariant::Idle, text))
             }
             None => Ok(()),
         }
