@@ -4,6 +4,7 @@ pub mod audit;
 pub mod avatar;
 pub mod lines;
 pub mod mailbox;
+pub mod probe;
 pub mod reading;
 pub mod room;
 pub mod schema;

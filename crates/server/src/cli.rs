@@ -4,12 +4,17 @@ mod bots;
 mod ctl;
 mod dev;
 
+use crate::output;
 use clap::{Parser, Subcommand};
 use pelago_game::Game;
 use pelago_runtime::service::ServiceKind;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
+
+/// How long what still waits for a disk or a database may hold up the end of the program.
+const STRAGGLERS_TIME: Duration = Duration::from_secs(1);
 
 /// A persistent, seamless, single-channel world.
 #[derive(Parser)]
@@ -58,7 +63,11 @@ impl Server {
         let arguments = Arguments::parse();
         let filter =
             EnvFilter::try_from_env("PELAGO_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(output::stderr())
+            .log_internal_errors(false)
+            .init();
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -73,9 +82,12 @@ impl Server {
                 Command::Bots(arguments) => bots::run(arguments).await,
             }
         });
-        result.unwrap_or_else(|error| {
+        let code = result.unwrap_or_else(|error| {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
-        })
+        });
+        runtime.shutdown_timeout(STRAGGLERS_TIME);
+        output::stderr().flush();
+        code
     }
 }
