@@ -8,7 +8,7 @@ mod websocket;
 
 pub use content::Content;
 
-use crate::answer::{for_players, problem};
+use crate::answer::{for_players, problem, text};
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -23,15 +23,8 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What a browser may do with what comes from here. The page loads nothing from elsewhere, runs no text as a program, and
-/// is shown within no other page.
-const HEADERS: [(HeaderName, &str); 4] = [
-    (
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'self'; img-src 'self' data: blob:; worker-src 'self' blob:; \
-         connect-src 'self' data: blob: ws: wss:; object-src 'none'; base-uri 'none'; form-action 'self'; \
-         frame-ancestors 'none'",
-    ),
+/// What a browser may do with what comes from here, beside the policy.
+const HEADERS: [(HeaderName, &str); 3] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),
@@ -114,9 +107,43 @@ async fn without_body(request: Request, next: Next) -> Response {
 }
 
 async fn with_headers(request: Request, next: Next) -> Response {
+    let policy = policy_at(text(request.headers(), header::HOST).unwrap_or_default());
     let mut response = next.run(request).await;
+    let headers = response.headers_mut();
     for (name, value) in HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     response
+}
+
+/// The policy of a page at a host: it loads nothing from elsewhere, runs no text as a program, and is shown within no other
+/// page. Not every browser takes the WebSocket of a host for its own, so it is named.
+fn policy_at(host: &str) -> String {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    let websocket = match !host.is_empty() && host.bytes().all(allowed) {
+        true => format!(" ws://{host} wss://{host}"),
+        false => String::new(),
+    };
+    format!(
+        "default-src 'self'; img-src 'self' data: blob:; worker-src 'self' blob:; \
+         connect-src 'self' data: blob:{websocket}; object-src 'none'; base-uri 'none'; \
+         form-action 'self'; frame-ancestors 'none'"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_host_gets_into_the_policy_but_as_a_host() {
+        let own = policy_at("game.example:8080");
+        assert!(own.contains("connect-src 'self' data: blob: ws://game.example:8080 wss://game"));
+        for host in ["", "a; script-src *", "a b", "a,b", "ä"] {
+            assert!(policy_at(host).contains("connect-src 'self' data: blob:; object"), "{host}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use crate::address_book::membership::Standing;
 use crate::store_probe::StoreProbe;
 use crate::task_meter::TaskMeter;
-use crate::watch::{ProbeClock, TimeStands};
+use crate::watch::ProbeClock;
 use pelago_cluster::LinksCounters;
 use pelago_model::{LimitCounts, Role, Size};
 use pelago_net::{OpenFiles, Traffic};
@@ -45,7 +45,7 @@ pub(crate) struct Status {
     /// By which readiness is measured.
     pub(crate) clock: ProbeClock,
     /// Whether world time stands still.
-    pub(crate) time_stands: TimeStands,
+    pub(crate) time_stands: AtomicBool,
     /// Of all tasks of the node, once they have started.
     pub(crate) meters: OnceLock<Vec<Arc<TaskMeter>>>,
 }

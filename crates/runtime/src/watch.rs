@@ -5,7 +5,6 @@ use crate::clock::WorldClock;
 use crate::tasks::Shared;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -48,9 +47,6 @@ pub(crate) async fn run(shared: Arc<Shared>, clock: Arc<WorldClock>) {
         sleep(LOOK_EVERY).await;
     }
 }
-
-/// Whether world time stands still.
-pub(crate) type TimeStands = AtomicBool;
 
 /// Readings of both clocks at the same moments: of the monotonic one and of the world's, in ms.
 #[derive(Debug, Default)]

@@ -306,7 +306,7 @@ fn certificate(arguments: &DevArguments) -> Option<Certificate> {
         let (certificates, key) = (certificates.clone(), key.clone());
         return Some(Certificate::Files { certificates, key });
     }
-    let addresses = vec![arguments.listen.ip(), arguments.http.ip()];
+    let addresses = vec![arguments.listen.ip(), arguments.http.ip(), arguments.operators.ip()];
     arguments
         .tls_self_made
         .then(|| Certificate::SelfMade { data: arguments.data.clone(), addresses })
