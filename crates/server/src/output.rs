@@ -92,8 +92,8 @@ impl Lines {
         while began.elapsed() < LAST_LINES {
             match self.waiting.try_send(message) {
                 Ok(()) => {
-                    drop(written.recv_timeout(LAST_LINES.saturating_sub(began.elapsed())));
-                    return;
+                    let left = LAST_LINES.saturating_sub(began.elapsed());
+                    return written.recv_timeout(left).unwrap_or_default();
                 }
                 Err(TrySendError::Full(back)) => message = back,
                 Err(TrySendError::Disconnected(_)) => return,
@@ -108,7 +108,8 @@ fn write_all(mut output: impl Write, lines: &Receiver<Message>, lost: &AtomicU64
         let text = match message {
             Message::Text(text) => text,
             Message::Flush(done) => {
-                drop(done.try_send(()));
+                // Nobody may wait for it any more.
+                done.try_send(()).unwrap_or_default();
                 continue;
             }
         };

@@ -187,8 +187,8 @@ async fn behind_a_proxy_as_it_is_described_one_port_is_enough() {
     // The proxy is asked by its address here, which is one of this machine's own. The player has another one.
     let url = format!("ws://{PROXY}:{port}/ws/1");
     let source = Some(PLAYER.parse().unwrap());
-    let session = Session::open(&url, &Transport::WebSocket, source, &identity("Anna"));
-    let session = session.await.unwrap();
+    let session = Session::open(&url, &Transport::WebSocket, source, &identity("Anna")).await;
+    let session = session.unwrap();
     world.until_logged(&format!("address={PLAYER}"));
     session.bye().await;
 }
@@ -206,13 +206,14 @@ async fn a_proxy_for_plain_connections_says_whose_they_are() {
     let _nginx = nginx(directory.path(), "", &stream, port);
     let address = format!("{PROXY}:{port}");
     let source = Some(PLAYER.parse().unwrap());
-    let session = Session::open(&address, &Transport::Tcp, source, &identity("Anna"));
-    let session = session.await.unwrap();
+    let session = Session::open(&address, &Transport::Tcp, source, &identity("Anna")).await;
+    let session = session.unwrap();
     world.until_logged(&format!("address={PLAYER}"));
     session.bye().await;
     // Who is no proxy may not say so, and needs to say nothing; the proxy itself has to.
-    let direct = Session::open(&world.address("tcp"), &Transport::Tcp, source, &identity("Bert"));
-    direct.await.unwrap().bye().await;
-    let silent = Session::open(&world.address("tcp"), &Transport::Tcp, None, &identity("Carl"));
-    assert!(silent.await.is_err(), "the proxy did not say whose connection it was");
+    let tcp = world.address("tcp");
+    let direct = Session::open(&tcp, &Transport::Tcp, source, &identity("Bert")).await;
+    direct.unwrap().bye().await;
+    let silent = Session::open(&tcp, &Transport::Tcp, None, &identity("Carl")).await;
+    assert!(silent.is_err(), "the proxy did not say whose connection it was");
 }

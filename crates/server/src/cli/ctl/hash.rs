@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &HashArguments, runtime: &Handle) -> Result<()> {
         Some(directory) => of_archive(directory)?,
         None => arguments.origin.open(runtime)?.read(of_source)?,
     };
-    print(&hash)?;
+    print(hash)?;
     Ok(())
 }
 
