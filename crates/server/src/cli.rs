@@ -8,6 +8,7 @@ use crate::output;
 use clap::{Parser, Subcommand};
 use pelago_game::Game;
 use pelago_runtime::service::ServiceKind;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +67,9 @@ impl Server {
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(output::stderr())
+            // A line that cannot be written is lost, and nothing is said of it where nothing can be said.
             .log_internal_errors(false)
+            .with_ansi(std::io::stderr().is_terminal())
             .init();
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => runtime,

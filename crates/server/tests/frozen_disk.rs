@@ -73,6 +73,8 @@ fn a_world_that_is_told_to_end_does_so_although_its_disk_is_silent() {
     let flag = directory.path().join("frozen");
     let mut world = start(directory.path(), &flag);
     std::fs::write(&flag, "").unwrap();
+    // Something waits for the disk.
+    world.until_ready_says(503);
     world.signal("TERM");
     assert!(!end_of(&mut world, PATIENCE).success(), "the store was not closed");
 }
@@ -83,6 +85,7 @@ fn a_second_interrupt_ends_at_once() {
     let flag = directory.path().join("frozen");
     let mut world = start(directory.path(), &flag);
     std::fs::write(&flag, "").unwrap();
+    world.until_ready_says(503);
     world.signal("INT");
     // The first one has been taken when the listener of players is gone.
     let address = world.http.split_once("://").unwrap().1.to_owned();

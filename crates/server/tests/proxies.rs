@@ -86,8 +86,8 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Starts nginx with what stands in its `http` and `stream` blocks, and waits until it listens on a port.
-fn nginx(directory: &Path, http: &str, stream: &str, port: u16) -> Killed {
+/// Starts nginx with what stands in its `http` and `stream` blocks, and waits until it listens.
+fn nginx(directory: &Path, http: &str, stream: &str) -> Killed {
     let here = directory.display();
     let config = format!(
         "load_module /usr/lib/nginx/modules/ngx_stream_module.so;\n\
@@ -105,8 +105,9 @@ fn nginx(directory: &Path, http: &str, stream: &str, port: u16) -> Killed {
     command.arg("-e").arg(directory.join("nginx.log")).arg("-p").arg(directory).arg("-c").arg(file);
     let proxy = command.spawn().expect("nginx: cargo xtask test installs it");
     let proxy = Killed(proxy);
+    // It is written once nginx listens. Connecting to a port at which nobody listens yet may connect to itself.
     let began = Instant::now();
-    while TcpStream::connect((PROXY, port)).is_err() {
+    while !directory.join("nginx.pid").exists() {
         let log = std::fs::read_to_string(directory.join("nginx.log")).unwrap_or_default();
         assert!(began.elapsed() < PATIENCE, "nginx does not listen: {log}");
         std::thread::sleep(Duration::from_millis(50));
@@ -142,7 +143,7 @@ async fn behind_a_plain_proxy_nobody_reaches_what_operators_have() {
         world.address("http"),
         world.address("operators"),
     );
-    let _nginx = nginx(directory.path(), &http, "", to_operators);
+    let _nginx = nginx(directory.path(), &http, "");
     for path in [
         "/api/v1/store/document/world",
         "/api/v1/cluster",
@@ -179,7 +180,7 @@ async fn behind_a_proxy_as_it_is_described_one_port_is_enough() {
          proxy_read_timeout 300s; proxy_buffering off; }} }}",
         world.address("http"),
     );
-    let _nginx = nginx(directory.path(), &http, "", port);
+    let _nginx = nginx(directory.path(), &http, "");
     let (status, nodes) = get((PROXY, port), "/nodes", "Host: game.example\r\n");
     assert!(status == 200 && nodes.contains("\"ws\":\"ws/1\""), "{nodes}");
     assert_eq!(get((PROXY, port), "/nodes", "Host: evil.example\r\n").0, 403);
@@ -203,7 +204,7 @@ async fn a_proxy_for_plain_connections_says_whose_they_are() {
         "server {{ listen {PROXY}:{port}; proxy_pass {}; proxy_protocol on; }}",
         world.address("tcp"),
     );
-    let _nginx = nginx(directory.path(), "", &stream, port);
+    let _nginx = nginx(directory.path(), "", &stream);
     let address = format!("{PROXY}:{port}");
     let source = Some(PLAYER.parse().unwrap());
     let session = Session::open(&address, &Transport::Tcp, source, &identity("Anna")).await;
