@@ -190,8 +190,9 @@ async fn a_handshake_that_dawdles_times_out() {
     let mut peer = TcpStream::connect(address).await.unwrap();
     let (stream, _) = listener.accept().await;
     peer.write_all(&REQUEST[..40]).await.unwrap();
-    let refused =
-        timeout(PATIENCE, Connection::websocket(stream, LIMIT, Default::default(), &hosts()));
+    let hosts = hosts();
+    let refused = Connection::websocket(stream, LIMIT, Default::default(), &hosts);
+    let refused = timeout(PATIENCE, refused);
     let refused = refused.await.unwrap().err().unwrap();
     assert!(matches!(refused, ReceiveError::Handshake), "{refused}");
 }

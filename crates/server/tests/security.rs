@@ -31,9 +31,13 @@ struct World {
 
 impl World {
     fn start(data: &Path, options: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", data, options)
+    }
+
+    fn start_at(http: &str, data: &Path, options: &[&str]) -> Self {
         let log = std::fs::File::create(data.join("log")).unwrap();
         let mut process = Command::new(PELAGO)
-            .args(["dev", "--http", "127.0.0.1:0", "--nodes", "1", "--store", "memory:", "--json"])
+            .args(["dev", "--http", http, "--nodes", "1", "--store", "memory:", "--json"])
             .arg("--data")
             .arg(data)
             .args(options)
@@ -461,6 +465,26 @@ async fn with_tls_nothing_is_served_without_it_and_nothing_secret_is_logged() {
             assert!(!log.contains(form), "{form}");
         }
     }
+}
+
+#[test]
+fn every_listener_can_have_a_port_of_its_own() {
+    let data = tempfile::tempdir().unwrap();
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listeners: Vec<_> = (0..5).map(|_| free()).collect();
+    let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string());
+    let addresses: Vec<String> = addresses.collect();
+    drop(listeners);
+    let [http, operators, tcp, ws, links] = &addresses[..] else { unreachable!() };
+    let options = ["--operators", operators, "--listen", tcp, "--listen-websocket", ws];
+    let world =
+        World::start_at(http, data.path(), &[&options[..], &["--listen-links", links]].concat());
+    assert_eq!(world.ready["http"], format!("http://{http}"));
+    assert_eq!(world.ready["operators"], format!("http://{operators}"));
+    assert_eq!(world.ready["tcp"][0], **tcp);
+    assert_eq!(world.ready["ws"][0], format!("ws://{ws}/"));
+    assert!(TcpStream::connect(links).is_ok());
+    world.stop();
 }
 
 #[test]

@@ -225,7 +225,7 @@ pub(super) async fn run(
         let plan = Plan { seed: arguments.seed, transport, ..plan };
         anyhow::Ok(tokio::spawn(pelago_bots::run(plan, stopping.subscribe())))
     });
-    let players = players.transpose()?;
+    let mut players = players.transpose()?;
 
     let recording =
         arguments.record.map(|file| tokio::spawn(recording::record(nodes.calls.clone(), file)));
@@ -239,6 +239,7 @@ pub(super) async fn run(
         reason = unexpected("the HTTP server of operators", Some(&mut operators)) => Some(reason),
         reason = unexpected("the summing up of metrics", Some(&mut summing_up)) => Some(reason),
         reason = unexpected("the sink", sink.as_mut()) => Some(reason),
+        reason = unexpected("the fleet of bots", players.as_mut()) => Some(reason),
     };
     ending.begin();
     tracing::info!("stopping");
@@ -248,10 +249,10 @@ pub(super) async fn run(
         drop(recording.await);
     }
     let others = async {
-        if let Some(players) = players {
+        // One that has ended already is the failure.
+        if let Some(players) = players.filter(|players| !players.is_finished()) {
             players.await.context("the bots")??;
         }
-        // One that has ended already is the failure.
         for server in [server, operators] {
             if !server.is_finished() {
                 server.await.context("an HTTP server")?;
@@ -281,11 +282,11 @@ pub(super) async fn run(
 }
 
 /// Waits until a task has ended that should not, and tells how; for ever if there is no such task.
-async fn unexpected(what: &str, task: Option<&mut JoinHandle<()>>) -> String {
+async fn unexpected<T>(what: &str, task: Option<&mut JoinHandle<T>>) -> String {
     match task {
         None => std::future::pending().await,
         Some(task) => match task.await {
-            Ok(()) => format!("{what} has ended"),
+            Ok(_) => format!("{what} has ended"),
             Err(error) => format!("{what} has ended: {error}"),
         },
     }
