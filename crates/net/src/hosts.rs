@@ -51,6 +51,11 @@ impl AllowedHosts {
         names.into_iter().map(known).collect::<Result<Vec<_>, _>>().map(|names| Self(names.into()))
     }
 
+    /// Whether no name was allowed beside those of this machine.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The rule of a listener at an address.
     pub fn at(&self, listener: SocketAddr) -> HostRule {
         HostRule { allowed: self.clone(), loopback: listener.ip().is_loopback() }

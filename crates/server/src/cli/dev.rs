@@ -154,6 +154,9 @@ pub(super) async fn run(
     }
     let tls = certificate(&arguments).map(|certificate| certificate.load()).transpose()?;
     warn_of_what_is_open(&arguments, tls.is_some());
+    if hosts.is_empty() && !arguments.http.ip().is_loopback() {
+        tracing::warn!("--http is reached by its address only: allow names with --allowed-host");
+    }
     let store = pelago_store::open(&address)?;
     let metrics = metrics::install()?;
     let mut summing_up = tokio::spawn(metrics.sum_up());
