@@ -212,7 +212,8 @@ mod tests {
             (0o644, false),
             (0o660, false),
         ] {
-            std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&file, permissions).unwrap();
             let found = AdminToken::find(Some(&file), directory.path());
             assert_eq!(found.is_ok(), expected, "{mode:o}");
         }
