@@ -49,7 +49,10 @@ impl AdminToken {
         let shown = || kept.display().to_string();
         let made = match kept.try_exists().with_context(shown)? {
             true => None,
-            false => make(data, &kept).with_context(shown)?,
+            false => make(data, &kept).with_context(|| {
+                let kept = shown();
+                format!("{kept} cannot be made: give a token with --admin-token-file or {VARIABLE}")
+            })?,
         };
         check_permissions(&kept).with_context(shown)?;
         let text = std::fs::read_to_string(&kept).with_context(shown)?;
