@@ -19,7 +19,7 @@ const LIMIT: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 const BOTH: [Transport; 2] = [Transport::Tcp, Transport::WebSocket];
 const REQUEST: &[u8] =
-    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 /// The end of the answer to [`REQUEST`].
 const ANSWERED: &[u8] = b"\r\n\r\n";

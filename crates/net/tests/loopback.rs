@@ -241,7 +241,7 @@ async fn a_websocket_ping_is_answered_amid_data() {
         while let Ok(Some(_)) = server.next().await {}
     });
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    let request = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
     // A masked ping with the payload "hi" and a mask of zeros.
