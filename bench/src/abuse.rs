@@ -99,7 +99,8 @@ pub(crate) async fn run(
     let with_again = process.usage()?;
     again.leave().await?;
 
-    let limits = Metrics::read(&addresses.http).await?.by_label("pelago_limits_total", "limit");
+    let limits =
+        Metrics::read(addresses.operators()).await?.by_label("pelago_limits_total", "limit");
     fleet.end().await?;
     process.stop().await?;
     Ok(RudeMeasurement {

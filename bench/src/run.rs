@@ -3,7 +3,7 @@
 use crate::cores::Jiffies;
 use crate::database::Database;
 use crate::measurement::{Baseline, Beside, Cost, Measurement, Memory, Stewards, Store};
-use crate::process::{Addresses, Metrics, Process, Usage, post};
+use crate::process::{ADMIN_TOKEN, ADMIN_TOKEN_VARIABLE, Addresses, Metrics, Process, Usage, post};
 use crate::scenario::{Engine, Over, Variant};
 use crate::{baseline, beside, cores};
 use anyhow::{Context, Result};
@@ -60,7 +60,7 @@ pub(crate) async fn run(variant: &Variant, setting: &Setting<'_>) -> Result<Meas
     }
     let arrived_seconds = began.elapsed().as_secs_f64();
     if let Some(wood) = variant.bots.wood {
-        grant(&addresses.http, &fleet, wood).await?;
+        grant(addresses.operators(), &fleet, wood).await?;
     }
     // It stays until the bare program has run, too. Those who arrive do so undisturbed.
     let program_beside = beside.map(beside::start).transpose()?;
@@ -69,10 +69,10 @@ pub(crate) async fn run(variant: &Variant, setting: &Setting<'_>) -> Result<Meas
     let playing = fleet.playing();
     let core_before = Jiffies::read()?;
     let beside_before = program_beside.as_ref().map(Process::usage).transpose()?;
-    let (before, metrics_before) = (process.usage()?, Metrics::read(&addresses.http).await?);
+    let (before, metrics_before) = (process.usage()?, Metrics::read(addresses.operators()).await?);
     fleet.begin_measuring();
     sleep(Duration::from_secs(variant.time.measure_seconds)).await;
-    let (after, metrics) = (process.usage()?, Metrics::read(&addresses.http).await?);
+    let (after, metrics) = (process.usage()?, Metrics::read(addresses.operators()).await?);
     let idle_share = Jiffies::read()?.idle_since(&core_before);
     let beside_after = program_beside.as_ref().map(Process::usage).transpose()?;
     fleet.stop_measuring();
@@ -185,6 +185,7 @@ pub(crate) fn start(
         // The numbers are still read over plain HTTP.
         command.args(["--tls-self-made", "--plain-http"]);
     }
+    command.env(ADMIN_TOKEN_VARIABLE, ADMIN_TOKEN);
     command.arg("--data").arg(&data).arg("--record").arg(recording);
     Process::start(command)
 }

@@ -174,12 +174,12 @@ async fn watch(
     let began = tokio::time::Instant::now();
     fleet.begin_measuring();
     fleet.interim();
-    let mut before = (process.usage()?, Metrics::read(&addresses.http).await?);
+    let mut before = (process.usage()?, Metrics::read(addresses.operators()).await?);
     let mut next = began + every;
     while next <= began + time {
         sleep_until(next).await;
         next += every;
-        let now = (process.usage()?, Metrics::read(&addresses.http).await?);
+        let now = (process.usage()?, Metrics::read(addresses.operators()).await?);
         let sample = sample(fleet.interim(), began.elapsed(), &before, &now);
         println!("{}", sample.line());
         soak.samples.push(sample);

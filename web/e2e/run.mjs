@@ -1,4 +1,5 @@
 // Two windows on different nodes of a real world: they see each other walk, speak and gather.
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { assert, check, launch, shots, startWorld, until } from "./world.mjs";
 
@@ -12,11 +13,11 @@ const world = await startWorld("--bots", "60");
 let browser;
 let failed = false;
 try {
-  const { http } = world;
-  await check("the server is ready", async () => (await fetch(`${http}/readyz`)).ok);
+  const { http, operators } = world;
+  await check("the server is ready", async () => (await fetch(`${operators}/readyz`)).ok);
   browser = await launch();
   const [anna, bert] = await Promise.all([open(http, "Anna", 1), open(http, "Bert", 2)]);
-  await play(anna, bert);
+  await play(anna, bert, operators);
   await secure();
 } catch (error) {
   failed = true;
@@ -60,7 +61,7 @@ async function open(http, name, node, options = {}) {
   return page;
 }
 
-async function play(anna, bert) {
+async function play(anna, bert, operators) {
   const sees = (page, name) => page.evaluate((name) => window.pelago.known().some((it) => it.name === name), name);
   await check("they see each other", async () => (await sees(anna, "Bert")) && (await sees(bert, "Anna")));
 
@@ -77,7 +78,7 @@ async function play(anna, bert) {
   });
   await anna.screenshot({ path: join(shots, "meeting.png") });
 
-  await grant(anna);
+  await grant(anna, operators);
   await gather(anna, bert);
   await walk(anna, bert);
   await bert.screenshot({ path: join(shots, "after-the-walk.png") });
@@ -112,13 +113,18 @@ async function chat(anna, bert) {
   assert(log.includes("whisper Anna whispers: psst, Bert"), `the log shows ${JSON.stringify(log)}`);
 }
 
+/** The admin token, which the server keeps with its world. */
+function token() {
+  return readFileSync(join(world.data, "admin-token"), "utf8").trim();
+}
+
 /** An operator grants Anna berries, twice with one key; her page shows them once. */
-async function grant(anna) {
+async function grant(anna, operators) {
   const before = await anna.evaluate(() => window.pelago.inventory().berry ?? 0);
   const body = JSON.stringify({ key: "mail/1", name: "Anna", what: { items: { berry: 3 } }, reason: "a welcome" });
   for (let time = 0; time < 2; time++) {
-    const request = { method: "POST", headers: { "Content-Type": "application/json" }, body };
-    const answer = await fetch(new URL("/api/v1/grants", anna.url()), request);
+    const headers = { "Content-Type": "application/json", Authorization: `Bearer ${token()}` };
+    const answer = await fetch(`${operators}/api/v1/grants`, { method: "POST", headers, body });
     assert(answer.status === 200, `the grant was answered ${answer.status}`);
   }
   await check("Anna is told of a grant, once", () =>

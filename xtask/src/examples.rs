@@ -58,7 +58,8 @@ fn python_command(arguments: &[&str]) -> Command {
 /// Two clients on two nodes, one over TCP and one over WebSocket, see each other walk, speak and wave.
 fn meet(pelago: &Path) -> Result<()> {
     let mut world = command(&pelago.to_string_lossy(), &["dev", "--json", "--bots", "0"]);
-    world.args(["--nodes", "3", "--store", "memory:", "--http", "127.0.0.1:0"]);
+    world.args(["--nodes", "3", "--store", "memory:", "--http", "127.0.0.1:0", "--data"]);
+    world.arg(root().join("target/examples-data"));
     world.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut world = Ended(world.spawn().context("could not start the world")?);
     let addresses = announced(world.0.stdout.take())?;

@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Debian packages, each with a file that shows that it is there.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 11] = [
     ("chromium", "/usr/bin/chromium"),
     ("e2fsprogs", "/sbin/mkfs.ext4"),
     ("etcd-server", "/usr/bin/etcd"),
     ("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"),
     ("libfaketime", "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"),
+    // For connections that are no HTTP.
+    ("libnginx-mod-stream", "/usr/lib/nginx/modules/ngx_stream_module.so"),
+    ("nginx", "/usr/sbin/nginx"),
     ("patroni", "/usr/bin/patroni"),
     ("postgresql-15", "/usr/lib/postgresql/15/bin/postgres"),
     ("python3", "/usr/bin/python3"),
@@ -20,7 +23,8 @@ const PACKAGES: [(&str, &str); 9] = [
 ];
 /// Packages that would start a service as soon as they are installed and whenever the machine starts. Tests have
 /// servers of their own: none has to run beside them.
-const SERVICES: [(&str, &str); 2] = [("etcd-server", "etcd"), ("patroni", "patroni")];
+const SERVICES: [(&str, &str); 3] =
+    [("etcd-server", "etcd"), ("nginx", "nginx"), ("patroni", "patroni")];
 /// What Debian asks before it starts a service that was just installed; 101 forbids it.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// What Debian reads before it installs a PostgreSQL server: whether to create a cluster and start it.

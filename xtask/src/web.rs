@@ -39,7 +39,8 @@ pub(crate) fn build() -> Result<()> {
     install()?;
     let web = root().join("web");
     let built = fs::metadata(web.join("dist/index.html")).and_then(|it| it.modified()).ok();
-    let sources = ["src", "public", "index.html", "package-lock.json", "vite.config.ts"];
+    let sources =
+        ["src", "public", "index.html", "package-lock.json", "pack.mjs", "vite.config.ts"];
     let newest = sources.iter().filter_map(|source| newest(&web.join(source))).max();
     let proto = newest_of(&root().join("crates/wire/proto"));
     if built.is_some() && built >= newest.max(proto) {

@@ -1,7 +1,7 @@
-//! HTTP: the page, content by hash, health, metrics and the API.
+//! HTTP for operators: health, metrics and the API.
 //!
-//! The API and the metrics ask for [`Access`]; everything else is open to everybody who reaches the listener. What the
-//! API tells of nodes it has asked them for through [`AdminCalls`]: it holds no node.
+//! The API and the metrics ask for [`Access`]; health is open to everybody who reaches the listener. What the API tells of
+//! nodes it has asked them for through [`AdminCalls`]: it holds no node.
 
 mod access;
 mod body;
@@ -9,30 +9,27 @@ mod books;
 mod document;
 mod grants;
 mod nodes;
-mod page;
 mod record;
-mod serve;
 mod services;
 pub mod store_routes;
 
-pub use access::{Access, bearer_of};
-pub use serve::{CONNECTION_TIME, serve};
+pub use access::Access;
 
+use crate::answer::{for_operators, problem};
 use crate::metrics::Metrics;
 use axum::extract::{Path, Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Json, Router};
-use bytes::Bytes;
-use pelago_game::{ContentHash, Game};
+use pelago_game::Game;
 use pelago_model::{EntityId, Key, NodeId};
+use pelago_net::HostRule;
 use pelago_node::documents::avatar::{AvatarDocument, PlaceDocument, read};
 use pelago_runtime::AdminCalls;
 use pelago_store::{Store, load_now};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -47,19 +44,18 @@ pub struct ApiSettings {
     pub game: Arc<dyn Game>,
     /// The name of the store's engine.
     pub engine: String,
-    /// The content that clients may fetch by hash.
-    pub content: BTreeMap<ContentHash, Bytes>,
     /// The numbers of this process.
     pub metrics: Metrics,
     /// The rule by which a request is let in.
     pub access: Access,
+    /// The hosts by which it may be asked.
+    pub hosts: HostRule,
 }
 
 struct App {
     calls: Arc<dyn AdminCalls>,
     store: Arc<dyn Store>,
     game: Arc<dyn Game>,
-    content: BTreeMap<ContentHash, Bytes>,
     metrics: Metrics,
     /// Which node the next grant or call goes through: nodes take turns.
     next_node: AtomicUsize,
@@ -73,10 +69,10 @@ const SERVICES: &str = "/api/v1/services/";
 
 /// All routes.
 pub fn router(settings: ApiSettings) -> Router {
-    let ApiSettings { calls, store, game, engine, content, metrics, access } = settings;
+    let ApiSettings { calls, store, game, engine, metrics, access, hosts } = settings;
     let kept = store_routes::routes(store.clone(), engine, store_routes::HASH_WAIT);
     let next_node = AtomicUsize::new(0);
-    let app = Arc::new(App { calls, store, game, content, metrics, next_node });
+    let app = Arc::new(App { calls, store, game, metrics, next_node });
     let guarded = Router::new()
         .route("/metrics", get(metrics_page))
         .route("/api/v1/cluster", get(nodes::cluster))
@@ -94,12 +90,12 @@ pub fn router(settings: ApiSettings) -> Router {
         .route_layer(from_fn_with_state(access, access::guard));
     Router::new()
         .merge(guarded)
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(nodes::alive))
         .route("/readyz", get(nodes::ready))
-        .route("/nodes", get(nodes::doors))
-        .route("/content/{hash}", get(content_by_hash))
-        .fallback(page::page)
+        .fallback(unknown)
         .layer(from_fn(without_body))
+        .layer(from_fn_with_state(hosts, for_operators))
+        .layer(from_fn(with_headers))
         .with_state(app)
 }
 
@@ -114,6 +110,18 @@ impl App {
 
 async fn metrics_page(State(app): State<Arc<App>>) -> String {
     app.metrics.render(&app.calls, app.store.counters()).await
+}
+
+/// No answer is kept by anybody, or shown within a page.
+async fn with_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    let nothing = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    headers.insert(header::CONTENT_SECURITY_POLICY, nothing);
+    response
 }
 
 /// Nothing but grants, recordings, calls and edits takes a body: no other is read.
@@ -137,7 +145,8 @@ async fn without_body(request: Request, next: Next) -> Response {
 }
 
 async fn unknown() -> Response {
-    problem(StatusCode::NOT_FOUND, "not_found", "the API has no such path")
+    let sentence = "operators have no such path: the page and the nodes are on --http";
+    problem(StatusCode::NOT_FOUND, "not_found", sentence)
 }
 
 async fn avatar(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
@@ -169,23 +178,5 @@ async fn avatar(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response
         .into_response(),
         (Ok(None), _) => problem(StatusCode::NOT_FOUND, "not_found", "there is no such avatar"),
         _ => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the document is damaged"),
-    }
-}
-
-fn problem(status: StatusCode, code: &str, sentence: &str) -> Response {
-    (status, Json(json!({"code": code, "sentence": sentence}))).into_response()
-}
-
-async fn content_by_hash(State(app): State<Arc<App>>, Path(hash): Path<String>) -> Response {
-    let found = hash.parse().ok().and_then(|hash: ContentHash| app.content.get(&hash).cloned());
-    match found {
-        Some(bytes) => {
-            let headers = [
-                (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
-                (header::CONTENT_TYPE, "application/octet-stream"),
-            ];
-            (headers, bytes).into_response()
-        }
-        None => problem(StatusCode::NOT_FOUND, "not_found", "there is no such content"),
     }
 }

@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
 
 /// The gauges of everything that can grow.
 const HELD: &str = "pelago_held";
@@ -19,6 +21,9 @@ const HELD_LIMIT: &str = "pelago_held_limit";
 
 /// The time that tasks have worked. It is written by hand, since counters of the recorder are whole numbers.
 const TASK_BUSY: &str = "pelago_task_busy_seconds_total";
+
+/// How often what was measured is summed up. Until then every measurement is kept by itself.
+const SUM_UP_EVERY: Duration = Duration::from_secs(5);
 
 /// The numbers of this process.
 pub struct Metrics(PrometheusHandle);
@@ -93,6 +98,17 @@ pub fn install() -> Result<Metrics, BuildError> {
 }
 
 impl Metrics {
+    /// Sums up what was measured, again and again, so that it does not grow although nobody asks for it. Never ends.
+    pub fn sum_up(&self) -> impl Future<Output = ()> + Send + 'static {
+        let handle = self.0.clone();
+        async move {
+            loop {
+                sleep(SUM_UP_EVERY).await;
+                handle.run_upkeep();
+            }
+        }
+    }
+
     /// The numbers as they are now, of the nodes that answer and of the store.
     pub async fn render(&self, calls: &Arc<dyn AdminCalls>, store: StoreCounters) -> String {
         let tasks = collect_nodes(calls).await;
@@ -292,6 +308,35 @@ mod tests {
         for alarm in Alarm::ALL {
             assert!(page.contains(&format!("\n| `{}` |", alarm.name())), "{alarm:?}");
         }
+    }
+
+    /// The resident memory of this process, in bytes.
+    fn resident_bytes() -> usize {
+        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+        text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_measured_does_not_grow_although_nobody_asks() {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("seconds".to_owned()), &[0.5, 1.0])
+            .unwrap()
+            .build_recorder();
+        let metrics = Metrics(recorder.handle());
+        let keeping = tokio::spawn(metrics.sum_up());
+        let before = resident_bytes();
+        for _ in 0..200 {
+            metrics::with_local_recorder(&recorder, || {
+                let seconds = metrics::histogram!("test_seconds");
+                (0..20_000).for_each(|_| seconds.record(0.25));
+            });
+            sleep(SUM_UP_EVERY).await;
+        }
+        // Four million measurements of eight bytes and more are 32 MiB and more.
+        let grown = resident_bytes().saturating_sub(before);
+        assert!(grown < 16 << 20, "{grown} bytes");
+        assert!(metrics.0.render().contains("test_seconds_count 4000000"));
+        keeping.abort();
     }
 
     #[test]

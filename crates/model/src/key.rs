@@ -12,6 +12,7 @@
 //! | `name` | `name/HEX` | which avatar bears a name, and whose it is | logins |
 //! | `avatar` | `avatar/AVATAR` | epoch, sequence, outcomes, the game's state | logins, stewards |
 //! | `place` | `place/AVATAR` | where it was last | logins, lanes; not part of the world |
+//! | `probe` | `probe/NODE` | a count: that it can be written shows that the store commits | each node; not part of the world |
 //! | `chunk` | `chunk/ISLAND/X/Y`, `chunk/ISLAND/X/Y/PAGE` | what players changed about a chunk: slots 0 to 31, and 32 more for every page from 1 on | stewards, by the game's rules |
 //! | `room` | `room/ISLAND` | the last lines said to the island, and who said them | chat |
 //! | `mailbox` | `mailbox/AVATAR` | whispers that their player has not been shown yet | chat |
@@ -32,9 +33,9 @@ use std::sync::Arc;
 pub struct Key(Arc<str>);
 
 /// Every kind of document that the platform writes.
-pub const KINDS: [&str; 11] = [
-    "audit", "avatar", "chunk", "clock", "ids", "island", "mailbox", "name", "place", "room",
-    "world",
+pub const KINDS: [&str; 12] = [
+    "audit", "avatar", "chunk", "clock", "ids", "island", "mailbox", "name", "place", "probe",
+    "room", "world",
 ];
 
 /// A text that cannot be a key.
@@ -74,6 +75,11 @@ impl Key {
     /// The checkpointed place of an avatar. Not part of the world hash.
     pub fn place(avatar: EntityId) -> Self {
         Self(format!("place/{avatar}").into())
+    }
+
+    /// What a node writes to see whether its store commits. Not part of the world hash.
+    pub fn probe(node: u16) -> Self {
+        Self(format!("probe/{node}").into())
     }
 
     /// Which avatar bears a name. The name is written as hexadecimal UTF-8.
@@ -139,10 +145,10 @@ impl Key {
         self.kind() == "audit"
     }
 
-    /// Whether the document is part of the world: of its hash and its feed. Places, sessions and the clock are not:
-    /// they change while nobody plays.
+    /// Whether the document is part of the world: of its hash and its feed. Places, probes, sessions and the clock are
+    /// not: they change while nobody plays.
     pub fn is_of_the_world(&self) -> bool {
-        !matches!(self.kind(), "clock" | "place" | "session")
+        !matches!(self.kind(), "clock" | "place" | "probe" | "session")
     }
 
     /// Whether the document goes with a world that is moved: what is of the world, and its clock, since documents say
@@ -281,6 +287,7 @@ mod tests {
             Key::world(),
             Key::clock(),
             Key::serials(),
+            Key::probe(u16::MAX),
             Key::avatar(EntityId(1)),
             Key::place(EntityId(1)),
             Key::name(&"ÿ".repeat(200)),

@@ -3,14 +3,16 @@
 mod connect;
 
 use crate::framing::{Deframer, Malformed, Message, SHORT_BYTES};
+use crate::hosts::{ForeignHost, HostRule};
 use crate::sender::{Drained, SendOutcome, Sender};
-use crate::tls::{ServerTls, TlsSession};
+use crate::tls::{ServerTls, TlsSession, TlsStream};
 use crate::traffic::{MAX_CONNECTIONS, MAX_HANDSHAKES, Open, Traffic};
 use crate::websocket::Duplex;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use pelago_model::Limit;
 use rustls::Connection as Handshaken;
+use socket2::SockRef;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -62,8 +64,8 @@ pub enum ReceiveError {
     #[error("the websocket broke: {0}")]
     WebSocket(#[from] tokio_websockets::Error),
     /// A page of another host tries to use a player's browser.
-    #[error("the websocket was opened by a page of another host")]
-    Origin,
+    #[error("the websocket was not opened: {0}")]
+    Foreign(#[from] ForeignHost),
     /// The handshake took too long.
     #[error("the handshake took longer than {} s", HANDSHAKE_TIMEOUT.as_secs())]
     Handshake,
@@ -91,6 +93,36 @@ impl ReceiveError {
             Self::EmptyFrames => Some(Limit::EmptyFrames),
             _ => None,
         }
+    }
+}
+
+/// The stream of an HTTP connection that has become a WebSocket.
+#[derive(Debug)]
+pub struct Upgraded {
+    stream: TcpStream,
+    session: Option<Handshaken>,
+    /// What was read beyond the handshake.
+    read: Bytes,
+}
+
+impl Upgraded {
+    /// A plain stream, and what was read of it beyond the handshake.
+    pub fn plain(stream: TcpStream, read: Bytes) -> Self {
+        Self { stream, session: None, read }
+    }
+
+    /// One within TLS.
+    pub fn sealed(stream: TlsStream<TcpStream>, read: Bytes) -> Self {
+        let (stream, session) = stream.into_inner();
+        Self { stream, session: Some(session.into()), read }
+    }
+
+    /// Sets how many bytes the kernel keeps for a reader that lags (`SO_SNDBUF`).
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn set_send_buffer_bytes(&self, bytes: usize) -> io::Result<()> {
+        SockRef::from(&self.stream).set_send_buffer_size(bytes)
     }
 }
 
@@ -173,8 +205,8 @@ impl Connection {
         Ok(Self::new(inbound, Some(sender), deframer, traffic, open))
     }
 
-    /// The server's side of a WebSocket, after its handshake, at any path. A page may connect only to the host
-    /// that it comes from, at whatever port; programs, which name no origin, may always.
+    /// The server's side of a WebSocket, after its handshake, at any path, if the rule of its listener lets its `Host`
+    /// and its `Origin` pass.
     ///
     /// # Errors
     /// [`ReceiveError`] if the handshake fails or takes too long, or [`MAX_CONNECTIONS`] or [`MAX_HANDSHAKES`]
@@ -183,8 +215,9 @@ impl Connection {
         stream: TcpStream,
         limit: usize,
         traffic: Arc<Traffic>,
+        hosts: &HostRule,
     ) -> Result<Self, ReceiveError> {
-        Self::accept_websocket(stream, limit, traffic, None).await
+        Self::accept_websocket(stream, limit, traffic, hosts, None).await
     }
 
     /// The same within TLS.
@@ -195,15 +228,17 @@ impl Connection {
         stream: TcpStream,
         limit: usize,
         traffic: Arc<Traffic>,
+        hosts: &HostRule,
         tls: &ServerTls,
     ) -> Result<Self, ReceiveError> {
-        Self::accept_websocket(stream, limit, traffic, Some(tls)).await
+        Self::accept_websocket(stream, limit, traffic, hosts, Some(tls)).await
     }
 
     async fn accept_websocket(
         stream: TcpStream,
         limit: usize,
         traffic: Arc<Traffic>,
+        hosts: &HostRule,
         tls: Option<&ServerTls>,
     ) -> Result<Self, ReceiveError> {
         let open = traffic.open(MAX_CONNECTIONS)?;
@@ -219,7 +254,7 @@ impl Connection {
         };
         let stream = Arc::new(stream);
         let sender = Sender::new(stream.clone(), true, session, traffic.clone(), open.number);
-        let duplex = Duplex::new(stream, sender.clone());
+        let duplex = Duplex::new(stream, sender.clone(), Bytes::new());
         let builder = ServerBuilder::new().limits(Limits::default().max_payload_len(Some(limit)));
         let handshake = timeout_at(deadline, builder.accept(duplex)).await;
         let Ok(handshake) = handshake else {
@@ -228,15 +263,30 @@ impl Connection {
         };
         let (request, mut websocket) = handshake?;
         let header = |name: &str| Some(request.headers().get(name)?.to_str().unwrap_or(""));
-        if !is_same_host(header("origin"), header("host")) {
-            return Err(ReceiveError::Origin);
-        }
+        hosts.check(header("host"), header("origin"))?;
         // The library leaves its answer in our buffer.
         websocket.get_mut().flush().await?;
         websocket.get_mut().shake_hands();
         let inbound = Inbound::Server(Box::new(websocket));
         let deframer = Deframer::new(limit);
         Ok(Self::new(inbound, Some(sender), deframer, traffic, open))
+    }
+
+    /// The server's side of a WebSocket whose handshake an HTTP server has done.
+    ///
+    /// # Errors
+    /// If [`MAX_CONNECTIONS`] are open.
+    pub fn upgraded(upgraded: Upgraded, limit: usize, traffic: Arc<Traffic>) -> io::Result<Self> {
+        let open = traffic.open(MAX_CONNECTIONS)?;
+        let Upgraded { stream, session, read } = upgraded;
+        let stream = Arc::new(stream);
+        let session = session.map(TlsSession::new);
+        let sender = Sender::new(stream.clone(), true, session, traffic.clone(), open.number);
+        let mut duplex = Duplex::new(stream, sender.clone(), read);
+        duplex.shake_hands();
+        let builder = ServerBuilder::new().limits(Limits::default().max_payload_len(Some(limit)));
+        let inbound = Inbound::Server(Box::new(builder.serve(duplex)));
+        Ok(Self::new(inbound, Some(sender), Deframer::new(limit), traffic, open))
     }
 
     fn new(
@@ -435,18 +485,6 @@ impl Connection {
     }
 }
 
-/// Whether a page may connect: it comes from the host that it connects to, whatever the ports.
-/// Programs name no origin.
-fn is_same_host(origin: Option<&str>, host: Option<&str>) -> bool {
-    let Some(origin) = origin else { return true };
-    let Some((_, origin)) = origin.split_once("://") else { return false };
-    let name = |authority: &str| match authority.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name.to_owned(),
-        _ => authority.to_owned(),
-    };
-    host.is_some_and(|host| name(host).eq_ignore_ascii_case(&name(origin)))
-}
-
 fn gone() -> ReceiveError {
     io::Error::from(io::ErrorKind::BrokenPipe).into()
 }
@@ -581,24 +619,4 @@ async fn next_frame<S: AsyncRead + AsyncWrite + Unpin>(
         drop(tokio::time::timeout(GOODBYE_TIMEOUT, websocket.flush()).await);
     }
     frame
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_pages_of_the_same_host_may_connect() {
-        for (origin, host, expected) in [
-            (None, Some("127.0.0.1:7001"), true),
-            (Some("http://127.0.0.1:8080"), Some("127.0.0.1:7001"), true),
-            (Some("https://Play.example"), Some("play.example:443"), true),
-            (Some("http://[::1]:8080"), Some("[::1]:7001"), true),
-            (Some("https://evil.example"), Some("127.0.0.1:7001"), false),
-            (Some("null"), Some("127.0.0.1:7001"), false),
-            (Some("http://127.0.0.1"), None, false),
-        ] {
-            assert_eq!(is_same_host(origin, host), expected, "{origin:?} {host:?}");
-        }
-    }
 }

@@ -7,6 +7,8 @@ mod session;
 
 pub use fingerprint::Fingerprint;
 pub(crate) use session::TlsSession;
+/// The stream of a client's connection within TLS, as a server has it.
+pub use tokio_rustls::server::TlsStream;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};

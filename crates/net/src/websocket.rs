@@ -5,7 +5,10 @@
 
 use crate::framing::SHORT_BYTES;
 use crate::sender::Sender;
-use bytes::{Buf, BytesMut};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Buf, Bytes, BytesMut};
+use ring::digest::{Context as Digest, SHA1_FOR_LEGACY_USE_ONLY};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,6 +19,16 @@ use tokio::time::{Duration, Instant};
 
 /// Bytes of a handshake; a longer one is refused. As much as Node.js takes of headers by default.
 const MAX_HANDSHAKE_BYTES: usize = 16 * 1024;
+/// What is hashed with the key of a handshake (RFC 6455, section 1.3).
+const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// What a server answers to the key of a client's handshake (RFC 6455, section 4.2.2).
+pub fn accept_key(key: &[u8]) -> String {
+    let mut digest = Digest::new(&SHA1_FOR_LEGACY_USE_ONLY);
+    digest.update(key);
+    digest.update(KEY_SUFFIX);
+    STANDARD.encode(digest.finish())
+}
 
 /// The stream that the library sees.
 #[derive(Debug)]
@@ -25,6 +38,8 @@ pub(crate) struct Duplex {
     control: Vec<u8>,
     /// Bytes that the handshake may still read; `None` after it.
     allowance: Option<usize>,
+    /// What was read before the stream came here.
+    before: Bytes,
     /// What TLS has opened and nobody has read yet; `None` if nothing is encrypted.
     opened: Option<BytesMut>,
     /// When the first byte came of a message that is not complete.
@@ -35,13 +50,15 @@ pub(crate) struct Duplex {
 }
 
 impl Duplex {
-    pub(crate) fn new(stream: Arc<TcpStream>, sender: Sender) -> Self {
+    /// A stream of which something may have been read `before`.
+    pub(crate) fn new(stream: Arc<TcpStream>, sender: Sender, before: Bytes) -> Self {
         let opened = sender.is_sealed().then(BytesMut::new);
         Self {
             stream,
             sender,
             control: Vec::new(),
             allowance: Some(MAX_HANDSHAKE_BYTES),
+            before,
             opened,
             unfinished: None,
             patience: Duration::MAX,
@@ -114,6 +131,14 @@ impl AsyncRead for Duplex {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, problem)));
         }
         let length = buffer.remaining().min(self.allowance.unwrap_or(usize::MAX));
+        if !self.before.is_empty() {
+            let count = length.min(self.before.len());
+            buffer.put_slice(&self.before.split_to(count));
+            self.allowance = self.allowance.map(|left| left - count);
+            // Not a byte of it has waited for anything.
+            self.progress();
+            return Poll::Ready(Ok(()));
+        }
         if self.opened.is_some() {
             ready!(self.poll_opened(context))?;
         }
@@ -169,5 +194,15 @@ impl AsyncWrite for Duplex {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_flush(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_answered_as_the_standard_has_it() {
+        assert_eq!(accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 }

@@ -9,12 +9,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+/// The hosts of a listener on loopback.
+fn hosts() -> pelago_net::HostRule {
+    pelago_net::AllowedHosts::default().at(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
 const LIMIT: usize = 1 << 20;
 /// Longer than anything here may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 const BOTH: [Transport; 2] = [Transport::Tcp, Transport::WebSocket];
 const REQUEST: &[u8] =
-    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 /// The end of the answer to [`REQUEST`].
 const ANSWERED: &[u8] = b"\r\n\r\n";
@@ -59,7 +64,8 @@ async fn bare_peer_of(
         Transport::Tcp => Connection::tcp(stream, LIMIT, Default::default()).unwrap(),
         Transport::WebSocket => {
             peer.write_all(REQUEST).await.unwrap();
-            let server = Connection::websocket(stream, LIMIT, Default::default()).await.unwrap();
+            let server =
+                Connection::websocket(stream, LIMIT, Default::default(), &hosts()).await.unwrap();
             read_until(&mut peer, ANSWERED).await;
             server
         }
@@ -172,7 +178,8 @@ async fn a_handshake_without_end_is_not_kept() {
         }
         peer
     });
-    let refused = Connection::websocket(stream, LIMIT, Default::default()).await.err().unwrap();
+    let refused =
+        Connection::websocket(stream, LIMIT, Default::default(), &hosts()).await.err().unwrap();
     assert!(refused.to_string().contains("the handshake is too long"), "{refused}");
     flood.await.unwrap();
 }
@@ -183,7 +190,9 @@ async fn a_handshake_that_dawdles_times_out() {
     let mut peer = TcpStream::connect(address).await.unwrap();
     let (stream, _) = listener.accept().await;
     peer.write_all(&REQUEST[..40]).await.unwrap();
-    let refused = timeout(PATIENCE, Connection::websocket(stream, LIMIT, Default::default()));
+    let hosts = hosts();
+    let refused = Connection::websocket(stream, LIMIT, Default::default(), &hosts);
+    let refused = timeout(PATIENCE, refused);
     let refused = refused.await.unwrap().err().unwrap();
     assert!(matches!(refused, ReceiveError::Handshake), "{refused}");
 }

@@ -12,6 +12,11 @@ use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+/// The hosts of a listener on loopback.
+fn hosts() -> pelago_net::HostRule {
+    pelago_net::AllowedHosts::default().at(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
 const LIMIT: usize = 1 << 20;
 
 fn message(kind: u8, payload: &[u8]) -> Bytes {
@@ -41,7 +46,7 @@ async fn pair(transport: Transport) -> (Connection, Connection) {
     let server = match transport {
         Transport::Tcp => Connection::tcp(stream, LIMIT, Default::default()).unwrap(),
         Transport::WebSocket => {
-            Connection::websocket(stream, LIMIT, Default::default()).await.unwrap()
+            Connection::websocket(stream, LIMIT, Default::default(), &hosts()).await.unwrap()
         }
     };
     (server, client.await.unwrap())
@@ -177,7 +182,7 @@ async fn two_hundred_connections_are_served_at_once_and_counted() {
                 let mut server = match transport {
                     Transport::Tcp => Connection::tcp(stream, LIMIT, traffic).unwrap(),
                     Transport::WebSocket => {
-                        Connection::websocket(stream, LIMIT, traffic).await.unwrap()
+                        Connection::websocket(stream, LIMIT, traffic, &hosts()).await.unwrap()
                     }
                 };
                 let (_, payload) = server.next_message().await.unwrap().unwrap();
@@ -230,12 +235,13 @@ async fn a_websocket_ping_is_answered_amid_data() {
     let address = listener.address();
     let server = tokio::spawn(async move {
         let (stream, _) = listener.accept().await;
-        let mut server = Connection::websocket(stream, LIMIT, Default::default()).await.unwrap();
+        let mut server =
+            Connection::websocket(stream, LIMIT, Default::default(), &hosts()).await.unwrap();
         server.sender().unwrap().send(&message(1, b"data"));
         while let Ok(Some(_)) = server.next().await {}
     });
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    let request = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
     // A masked ping with the payload "hi" and a mask of zeros.

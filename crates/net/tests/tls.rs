@@ -17,6 +17,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+/// The hosts of a listener on loopback.
+fn hosts() -> pelago_net::HostRule {
+    pelago_net::AllowedHosts::default().at(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
 const LIMIT: usize = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -61,7 +66,7 @@ impl Place {
     ) -> Result<Connection, ReceiveError> {
         let (stream, _) = self.listener.accept().await;
         if websocket {
-            Connection::secure_websocket(stream, LIMIT, traffic, &self.tls).await
+            Connection::secure_websocket(stream, LIMIT, traffic, &hosts(), &self.tls).await
         } else {
             Connection::tls(stream, LIMIT, traffic, &self.tls).await
         }

@@ -5,6 +5,7 @@ pub mod avatar;
 pub mod clock;
 pub mod lines;
 pub mod mailbox;
+pub mod probe;
 pub mod reading;
 pub mod room;
 pub mod schema;

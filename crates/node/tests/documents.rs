@@ -16,6 +16,7 @@ use pelago_node::documents::avatar::{
 use pelago_node::documents::clock::ClockDocument;
 use pelago_node::documents::lines::Speaker;
 use pelago_node::documents::mailbox::MailboxDocument;
+use pelago_node::documents::probe::ProbeDocument;
 use pelago_node::documents::room::RoomDocument;
 use pelago_node::documents::schema::{Stored, read};
 use pelago_node::documents::token::TokenHash;
@@ -75,6 +76,7 @@ fn documents_of_every_build_are_read() {
     avatar.record(br#"{"eat":{"item":"berry"}}"#, r#"{"held":{"berry":1}}"#.into());
     means("avatar-1.json", 1, &avatar);
     means("place-1.json", 1, &PlaceDocument { epoch: Epoch(3), place: place() });
+    means("probe-1.json", 1, &ProbeDocument { count: 7 });
     means("name-1.json", 1, &NameDocument { avatar: ANNA, token: None });
     let token = TokenHash::of("Åsa", &Secret::new(&b"Anna's own token"[..]));
     means("name-2.json", 2, &NameDocument { avatar: ANNA, token });
@@ -139,6 +141,7 @@ fn every_kind_has_a_fixture_of_every_schema() {
         "mailbox" => MailboxDocument::SCHEMA,
         "name" => NameDocument::SCHEMA,
         "place" => PlaceDocument::SCHEMA,
+        "probe" => ProbeDocument::SCHEMA,
         "room" => RoomDocument::SCHEMA,
         "world" => WorldDocument::SCHEMA,
         other => panic!("{other} has no schema"),

@@ -1,31 +1,73 @@
 //! Whether a node can serve players, and what operators should look at although it can.
 //!
-//! Readiness is about the node itself: its lanes tick and its store answers. A member that is out of reach makes nobody
-//! unready, or one dead node would take all others out of service; it is an alarm.
+//! Readiness is about the node itself: its tasks answer, its lanes tick, its store commits, and its time goes on. A member
+//! that is out of reach makes nobody unready, or one dead node would take all others out of service; it is an alarm.
 
-use crate::status::{LaneStatus, Status};
-use pelago_model::WorldTime;
+use crate::status::Status;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A lane that has not ticked for this long does not tick, in ms.
 const LANE_SILENCE_MS: i64 = 1000;
-/// A store of which nothing was heard for this long does not answer, in ms.
-const STORE_SILENCE_MS: i64 = 3000;
+/// A task that has not answered for this long does not answer, in ms.
+const TASK_SILENCE_MS: i64 = 1000;
+/// A task that has not answered for this long will not do so any more, in ms: only a restart helps.
+const TASK_DEATH_MS: i64 = 10_000;
 
 /// What a node can do at present.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
-    /// Whether every lane ticks.
-    pub lanes_tick: bool,
-    /// Whether the store answers.
-    pub store_answers: bool,
+    /// Why players cannot be sent to it; none if they can.
+    pub reasons: Vec<Reason>,
+}
+
+/// Why players cannot be sent to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// What it is about.
+    pub code: ReasonCode,
+    /// In words.
+    pub sentence: String,
+}
+
+/// What a reason is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReasonCode {
+    /// A lane does not tick.
+    Lane,
+    /// The store does not commit.
+    Store,
+    /// A task does not answer.
+    Task,
+    /// A task has not answered for so long that only a restart helps.
+    TaskDead,
+    /// World time stands still.
+    Time,
+    /// The node has ended.
+    Ended,
+}
+
+impl ReasonCode {
+    /// Whether only a restart helps.
+    pub const fn is_death(self) -> bool {
+        matches!(self, Self::TaskDead | Self::Ended)
+    }
 }
 
 impl Readiness {
     /// Whether players can be sent to the node.
-    pub fn is_ready(self) -> bool {
-        self.lanes_tick && self.store_answers
+    pub fn is_ready(&self) -> bool {
+        self.reasons.is_empty()
+    }
+
+    /// Whether the node may come to itself again without a restart.
+    pub fn is_alive(&self) -> bool {
+        !self.reasons.iter().any(|reason| reason.code.is_death())
+    }
+
+    pub(crate) fn because(&mut self, code: ReasonCode, sentence: impl Into<String>) {
+        self.reasons.push(Reason { code, sentence: sentence.into() });
     }
 }
 
@@ -73,10 +115,36 @@ impl Alarm {
 }
 
 impl Status {
-    pub(crate) fn readiness(&self, now: WorldTime) -> Readiness {
-        let ticks = |lane: &LaneStatus| now.0 - lane.ticked.load(Relaxed) < LANE_SILENCE_MS;
-        let store_answers = now.0 - self.store.answered().0 < STORE_SILENCE_MS;
-        Readiness { lanes_tick: self.lanes.iter().all(ticks), store_answers }
+    pub(crate) fn readiness(&self) -> Readiness {
+        self.readiness_at(self.probe_clock.now_ms())
+    }
+
+    fn readiness_at(&self, now: i64) -> Readiness {
+        let mut readiness = Readiness::default();
+        for (number, lane) in self.lanes.iter().enumerate() {
+            if now - lane.ticked.load(Relaxed) >= LANE_SILENCE_MS {
+                readiness.because(ReasonCode::Lane, format!("lane {number} does not tick"));
+            }
+        }
+        for meter in self.meters.get().into_iter().flatten() {
+            let silence = meter.silence_ms();
+            if silence >= TASK_SILENCE_MS {
+                let code = match silence {
+                    TASK_DEATH_MS.. => ReasonCode::TaskDead,
+                    _ => ReasonCode::Task,
+                };
+                let seconds = silence / 1000;
+                let name = meter.name();
+                readiness.because(code, format!("{name} has not answered for {seconds} s"));
+            }
+        }
+        if let Some(problem) = self.store.problem(now) {
+            readiness.because(ReasonCode::Store, problem);
+        }
+        if self.time_stands.load(Relaxed) {
+            readiness.because(ReasonCode::Time, "world time stands still");
+        }
+        readiness
     }
 
     pub(crate) fn alarms(&self) -> Vec<Alarm> {
@@ -94,25 +162,43 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task_meter::TaskMeter;
     use pelago_net::OpenFiles;
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
 
     #[test]
-    fn readiness_asks_for_lanes_and_store_and_for_nobody_else() {
+    fn every_reason_has_its_own_cause_and_nobody_else_is_asked() {
         let status = Status::new(2, OpenFiles::new(None), Arc::default());
-        let at = |lanes: [i64; 2], answered: i64| {
-            for (lane, ticked) in status.lanes.iter().zip(lanes) {
+        let codes = |now| -> Vec<ReasonCode> {
+            status.readiness_at(now).reasons.iter().map(|reason| reason.code).collect()
+        };
+        let lanes = |ticked: [i64; 2]| {
+            for (lane, ticked) in status.lanes.iter().zip(ticked) {
                 lane.ticked.store(ticked, Relaxed);
             }
-            status.store.note_answer(WorldTime(answered));
-            let Readiness { lanes_tick, store_answers } = status.readiness(WorldTime(100_000));
-            (lanes_tick, store_answers)
         };
-        assert!(!status.readiness(WorldTime(0)).store_answers, "it has never answered");
-        assert_eq!(at([99_900, 99_001], 97_001), (true, true));
-        assert_eq!(at([99_900, 99_000], 97_001), (false, true));
-        assert_eq!(at([99_900, 99_900], 97_000), (true, false));
+        assert_eq!(codes(0), [ReasonCode::Lane, ReasonCode::Lane, ReasonCode::Store]);
+        lanes([99_900, 99_001]);
+        status.store.note(95_001, Ok(()));
+        assert_eq!(codes(100_000), []);
+        lanes([99_900, 99_000]);
+        assert_eq!(codes(100_000), [ReasonCode::Lane]);
+        lanes([99_900, 99_900]);
+        assert_eq!(codes(100_001), [ReasonCode::Store]);
+        status.store.note(100_000, Ok(()));
+        status.time_stands.store(true, Relaxed);
+        assert_eq!(codes(100_001), [ReasonCode::Time]);
+        status.time_stands.store(false, Relaxed);
+        let meter = Arc::new(TaskMeter::new("lane 0".to_owned()));
+        status.meters.set(vec![meter.clone()]).unwrap();
+        assert_eq!(codes(100_001), [], "a task that nobody asks");
+        meter.note_turn_ago(std::time::Duration::from_millis(1500));
+        assert_eq!(codes(100_001), [ReasonCode::Task]);
+        assert!(status.readiness_at(100_001).is_alive());
+        meter.note_turn_ago(std::time::Duration::from_secs(11));
+        assert_eq!(codes(100_001), [ReasonCode::TaskDead]);
+        assert!(!status.readiness_at(100_001).is_alive());
     }
 
     #[test]

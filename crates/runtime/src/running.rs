@@ -7,7 +7,8 @@ pub use builder::{Listeners, NodeBuilder, StartError};
 use crate::address_book::AddressBook;
 use crate::address_book::membership::LEAVE_TIMEOUT;
 use crate::admin_calls::NodeHandle;
-use crate::readiness::{Alarm, Readiness};
+use crate::door::Door;
+use crate::readiness::{Alarm, Readiness, ReasonCode};
 use crate::supervisor::Supervised;
 use crate::tasks::Shared;
 use pelago_cluster::Member;
@@ -23,6 +24,7 @@ pub struct Node {
     shared: Arc<Shared>,
     book: Arc<dyn AddressBook>,
     handle: NodeHandle,
+    door: Door,
     supervised: Supervised,
 }
 
@@ -68,12 +70,19 @@ impl Node {
         self.handle.clone()
     }
 
+    /// The way in for clients whose WebSocket an HTTP server has opened.
+    pub fn door(&self) -> Door {
+        self.door.clone()
+    }
+
     /// What it can do at present.
     pub fn readiness(&self) -> Readiness {
-        let readiness = self.shared.status.readiness(self.shared.clock.now());
+        let mut readiness = self.shared.status.readiness();
         // What a lane has noted last outlives it for a moment.
-        let runs = self.supervised.failure().borrow().is_none();
-        Readiness { lanes_tick: readiness.lanes_tick && runs, ..readiness }
+        if let Some(reason) = &*self.supervised.failure().borrow() {
+            readiness.because(ReasonCode::Ended, reason.as_str());
+        }
+        readiness
     }
 
     /// Whether players can be sent to it.

@@ -3,15 +3,17 @@
 use crate::address_book::membership::Standing;
 use crate::clock::ClockStanding;
 use crate::store_probe::StoreProbe;
+use crate::task_meter::TaskMeter;
+use crate::watch::ProbeClock;
 use pelago_cluster::LinksCounters;
-use pelago_model::{LimitCounts, Role, Size, WorldTime};
+use pelago_model::{LimitCounts, Role, Size};
 use pelago_net::{OpenFiles, Traffic};
 use pelago_node::lane::LaneCounters;
 use pelago_node::{MachineId, NodeMachine};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What the services of a host count, by role and name.
 type ServiceCounts = Vec<(Role, &'static str, u64)>;
@@ -39,16 +41,22 @@ pub(crate) struct Status {
     pub(crate) peer_traffic: Arc<Traffic>,
     /// How it stands with the address book.
     pub(crate) standing: Arc<Standing>,
-    /// Whether the store answers.
+    /// Whether the store commits.
     pub(crate) store: Arc<StoreProbe>,
     /// How it stands with the clock.
     pub(crate) clock: Arc<ClockStanding>,
+    /// By which readiness is measured.
+    pub(crate) probe_clock: ProbeClock,
+    /// Whether world time stands still.
+    pub(crate) time_stands: AtomicBool,
+    /// Of all tasks of the node, once they have started.
+    pub(crate) meters: OnceLock<Vec<Arc<TaskMeter>>>,
 }
 
 /// What a lane tells operators.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LaneStatus {
-    /// World time of its last tick.
+    /// When it has ticked last, by the clock of the probes.
     pub(crate) ticked: AtomicI64,
     /// Players on it.
     pub(crate) players: AtomicUsize,
@@ -57,6 +65,20 @@ pub(crate) struct LaneStatus {
     /// How full everything of it is.
     pub(crate) sizes: Mutex<Vec<Size>>,
 }
+
+impl Default for LaneStatus {
+    fn default() -> Self {
+        Self {
+            ticked: AtomicI64::new(NEVER),
+            players: AtomicUsize::default(),
+            counters: Mutex::default(),
+            sizes: Mutex::default(),
+        }
+    }
+}
+
+/// No time at all, far enough from the ends of its range to be reckoned with.
+const NEVER: i64 = i64::MIN / 2;
 
 impl Status {
     /// Of a node with so many lanes, whose clients' connections share these files.
@@ -70,7 +92,7 @@ impl Status {
     }
 
     /// Notes what a machine shows after a batch of inputs. `woken`: the clock was told.
-    pub(crate) fn note(&self, machine: &NodeMachine, now: WorldTime, woken: bool) {
+    pub(crate) fn note(&self, machine: &NodeMachine, woken: bool) {
         if !matches!(machine.id(), MachineId::Lane(_)) {
             lock(&self.limits).insert(machine.id(), machine.limits());
         }
@@ -83,7 +105,7 @@ impl Status {
             && let Some(status) = self.lanes.get(usize::from(number))
         {
             if woken {
-                status.ticked.store(now.0, Relaxed);
+                status.ticked.store(self.probe_clock.now_ms(), Relaxed);
             }
             status.players.store(lane.population(), Relaxed);
             *lock(&status.counters) = lane.counters();

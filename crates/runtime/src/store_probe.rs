@@ -1,63 +1,195 @@
-//! A question to the store now and then, so that a node knows whether it answers.
+//! A small commit now and then, so that a node knows whether its store commits: a full disk, a frozen one and a database
+//! that only reads answer questions as if nothing were wrong.
 
-use crate::clock::WorldClock;
-use pelago_model::{Key, WorldTime};
+use crate::watch::ProbeClock;
+use bytes::Bytes;
+use pelago_model::{CommitOutcome, Document, Key, Revision, Transaction, Write};
+use pelago_node::documents::probe::{PROBE_SCHEMA, ProbeDocument};
 use pelago_store::Store;
-use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 
-/// How often the store is asked for a document.
-const PROBE_EVERY: Duration = Duration::from_millis(500);
-/// A question that the store has not answered for this long is asked anew, in ms. Engines bound what waits for them.
-const PROBE_TIMEOUT_MS: i64 = 10_000;
+/// How often the store is asked to commit.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// A commit that has not ended for this long is given up, and another one is tried. Engines bound what waits for them.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A store that has confirmed no commit for this long does not commit.
+const STORE_SILENCE_MS: i64 = 5000;
 
-/// When the store has answered.
-#[derive(Debug)]
-pub(crate) struct StoreProbe {
-    /// World time at which it has answered last.
-    answered: AtomicI64,
-    /// World time at which a question was asked that is not answered yet.
-    asked: AtomicI64,
-}
+/// What is known of the store's commits.
+#[derive(Debug, Default)]
+pub(crate) struct StoreProbe(Mutex<Known>);
 
-/// No time at all, far enough from the ends of its range to be reckoned with.
-const NEVER: i64 = i64::MIN / 2;
-
-impl Default for StoreProbe {
-    fn default() -> Self {
-        Self { answered: AtomicI64::new(NEVER), asked: AtomicI64::new(NEVER) }
-    }
+#[derive(Debug, Default)]
+struct Known {
+    /// When the last commit was confirmed, by the probes' clock; `None` if none ever was.
+    confirmed: Option<i64>,
+    /// Why the last one did not happen; `None` if it did, or nobody knows yet.
+    problem: Option<String>,
 }
 
 impl StoreProbe {
-    /// When the store has answered last; long ago if it never has.
-    pub(crate) fn answered(&self) -> WorldTime {
-        WorldTime(self.answered.load(Relaxed))
+    /// Why the node cannot rely on its store; `None` if it can.
+    pub(crate) fn problem(&self, now: i64) -> Option<String> {
+        let known = self.known();
+        match (known.confirmed, &known.problem) {
+            (_, Some(problem)) => Some(problem.clone()),
+            (Some(confirmed), None) if now - confirmed < STORE_SILENCE_MS => None,
+            (Some(confirmed), None) => {
+                let seconds = (now - confirmed) / 1000;
+                Some(format!("the store has confirmed no commit for {seconds} s"))
+            }
+            (None, None) => Some("the store has not confirmed a commit yet".to_owned()),
+        }
     }
 
-    pub(crate) fn note_answer(&self, now: WorldTime) {
-        self.answered.store(now.0, Relaxed);
+    pub(crate) fn note(&self, now: i64, end: Result<(), String>) {
+        let mut known = self.known();
+        match end {
+            Ok(()) => *known = Known { confirmed: Some(now), problem: None },
+            Err(problem) => known.problem = Some(problem),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Asks the store for a document, again and again. Never ends.
-pub(crate) async fn run(probe: Arc<StoreProbe>, store: Arc<dyn Store>, clock: Arc<WorldClock>) {
+/// Lets the store commit the probe of a node, again and again. Never ends.
+pub(crate) async fn run(
+    probe: Arc<StoreProbe>,
+    store: Arc<dyn Store>,
+    node: u16,
+    clock: ProbeClock,
+) {
+    let mut canary = Canary { key: Key::probe(node), store, revision: None, count: 0 };
     loop {
-        let now = clock.now();
-        if now.0 - probe.asked.load(Relaxed) >= PROBE_TIMEOUT_MS {
-            probe.asked.store(now.0, Relaxed);
-            let (probe, clock) = (probe.clone(), clock.clone());
-            let done = move |result: Result<_, pelago_store::ReadError>| {
-                if result.is_ok() {
-                    probe.note_answer(clock.now());
-                }
-                probe.asked.store(NEVER, Relaxed);
-            };
-            store.load(vec![Key::world()], Box::new(done));
+        match timeout(PROBE_TIMEOUT, canary.commit()).await {
+            Ok(Some(end)) => probe.note(clock.now_ms(), end),
+            // Another process with a node of this number, or one that has just died, has written: that is no answer yet.
+            Ok(None) => {}
+            Err(_) => canary.revision = None,
         }
         sleep(PROBE_EVERY).await;
+    }
+}
+
+struct Canary {
+    key: Key,
+    store: Arc<dyn Store>,
+    /// Of the document; `None` if it has to be read first.
+    revision: Option<Revision>,
+    count: u64,
+}
+
+impl Canary {
+    /// Commits once. `None` if the document was not as expected.
+    async fn commit(&mut self) -> Option<Result<(), String>> {
+        let expected = match self.revision.take() {
+            Some(revision) => revision,
+            None => match self.read().await {
+                Ok(document) => document.revision,
+                Err(problem) => return Some(Err(problem)),
+            },
+        };
+        self.count += 1;
+        let value = serde_json::to_vec(&ProbeDocument { count: self.count });
+        let value = value.ok().map(Bytes::from);
+        let write = Write { key: self.key.clone(), expected, schema: PROBE_SCHEMA, value };
+        let (done, ended) = oneshot::channel();
+        let done = move |outcome| drop(done.send(outcome));
+        let transaction = Transaction { checks: Vec::new(), writes: vec![write] };
+        self.store.commit(transaction, Box::new(done));
+        match ended.await {
+            Ok(CommitOutcome::Committed) => {
+                self.revision = Some(Revision(expected.0 + 1));
+                Some(Ok(()))
+            }
+            Ok(CommitOutcome::Conflict { .. }) => None,
+            Ok(CommitOutcome::Failed) => Some(Err("the store does not commit".to_owned())),
+            Ok(CommitOutcome::Unknown) => {
+                Some(Err("the store does not say whether it has committed".to_owned()))
+            }
+            Err(_) => Some(Err("the store has given no answer".to_owned())),
+        }
+    }
+
+    async fn read(&self) -> Result<Document, String> {
+        let (done, ended) = oneshot::channel();
+        let done = move |documents| drop(done.send(documents));
+        self.store.load(vec![self.key.clone()], Box::new(done));
+        match ended.await {
+            Ok(Ok(mut documents)) => Ok(documents.pop().unwrap_or(Document::ABSENT)),
+            Ok(Err(error)) => Err(format!("the store cannot read: {error}")),
+            Err(_) => Err("the store has given no answer".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pelago_store::{CommitDone, Memory, StoreLayer};
+    use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+
+    /// A store that reads, and commits unless it is told otherwise.
+    #[derive(Default)]
+    struct Sick {
+        memory: Memory,
+        /// 0: well, 1: it refuses, 2: it never answers.
+        how: AtomicU8,
+    }
+
+    impl StoreLayer for Sick {
+        fn beneath(&self) -> &dyn Store {
+            &self.memory
+        }
+
+        fn commit(&self, transaction: Transaction, done: CommitDone) {
+            match self.how.load(SeqCst) {
+                0 => self.memory.commit(transaction, done),
+                1 => done(CommitOutcome::Failed),
+                _ => std::mem::forget(done),
+            }
+        }
+    }
+
+    async fn until(probe: &StoreProbe, clock: ProbeClock, holds: impl Fn(&Option<String>) -> bool) {
+        let wait = async {
+            while !holds(&probe.problem(clock.now_ms())) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), wait).await.expect("it did not happen");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_reads_and_does_not_commit_is_seen_and_so_is_its_recovery() {
+        let (store, probe, clock) =
+            (Arc::new(Sick::default()), Arc::new(StoreProbe::default()), ProbeClock::default());
+        assert!(probe.problem(0).unwrap().contains("yet"));
+        let task = tokio::spawn(run(probe.clone(), store.clone(), 3, clock));
+        until(&probe, clock, Option::is_none).await;
+        store.how.store(1, SeqCst);
+        until(&probe, clock, |problem| {
+            problem.as_deref().is_some_and(|problem| problem.contains("does not commit"))
+        })
+        .await;
+        store.how.store(0, SeqCst);
+        until(&probe, clock, Option::is_none).await;
+        // Somebody else writes the same document.
+        let key = Key::probe(3);
+        let found = store.memory.get(&key);
+        let write = Write { key, expected: found.revision, schema: 1, value: found.value };
+        store.memory.apply(Transaction { checks: Vec::new(), writes: vec![write] });
+        store.how.store(2, SeqCst);
+        until(&probe, clock, |problem| {
+            problem.as_deref().is_some_and(|problem| problem.contains("no commit for"))
+        })
+        .await;
+        task.abort();
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct TaskMeter {
     taken: AtomicU64,
     /// Inputs that its mailbox holds at most; 0 if it has none.
     limit: AtomicU64,
+    /// When the task came round last, in ns and one more; 0 if it is not one that is asked whether it answers.
+    turned: AtomicU64,
     /// The number of the window in which an input was taken last.
     window: AtomicU64,
     /// The longest wait of that window and of the one before, in ns.
@@ -58,6 +60,7 @@ impl TaskMeter {
             sent: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             limit: AtomicU64::new(0),
+            turned: AtomicU64::new(0),
             window: AtomicU64::new(0),
             longest: [AtomicU64::new(0), AtomicU64::new(0)],
         }
@@ -101,6 +104,30 @@ impl TaskMeter {
             self.longest[1].store(if window == before + 1 { last } else { 0 }, Relaxed);
         }
         self.longest[0].fetch_max(nanoseconds(now.saturating_duration_since(since)), Relaxed);
+    }
+
+    /// The task has come round: it looks into its mailbox.
+    pub(crate) fn note_turn(&self) {
+        self.turned.store(self.since_began(Instant::now()) + 1, Relaxed);
+    }
+
+    /// The task has come round so long ago.
+    #[cfg(test)]
+    pub(crate) fn note_turn_ago(&self, ago: Duration) {
+        // A meter of a test is young: all its life is moved back.
+        let turned = self.since_began(Instant::now()) + 1;
+        self.turned.store(turned.wrapping_sub(nanoseconds(ago)), Relaxed);
+    }
+
+    /// For how long the task has given no sign of life, in ms: it works on one thing, or does not come round although the
+    /// watch of its node asks it to.
+    pub(crate) fn silence_ms(&self) -> i64 {
+        let now = self.since_began(Instant::now()) + 1;
+        let since = |moment: u64| match moment {
+            0 => 0,
+            moment => now.wrapping_sub(moment).cast_signed().max(0) / 1_000_000,
+        };
+        since(self.working_since.load(Relaxed)).max(since(self.turned.load(Relaxed)))
     }
 
     /// The numbers as they are now.

@@ -14,16 +14,18 @@ mod service_calls;
 mod throttle;
 
 use crate::clock::WorldClock;
+use crate::door::Visitor;
 use crate::flight::Flight;
 use crate::limits::ConnectionLimits;
 use crate::status::Status;
 use crate::supervisor::Supervisor;
 use crate::task_meter::TaskMeter;
+use clients::Reception;
 use operator_calls::OperatorCalls;
 use pelago_cluster::{LinkId, Member};
 use pelago_game::Game;
 use pelago_model::{NodeId, Role};
-use pelago_net::{Listener, Sender, ServerTls, Transport};
+use pelago_net::{AllowedHosts, Listener, Sender, ServerTls, Transport, TrustedProxies};
 use pelago_node::lane::LaneInput;
 use pelago_node::{MachineId, MachineInput, NodeConfig, NodeMachine};
 use pelago_store::Store;
@@ -144,6 +146,11 @@ impl Shared {
         self.next_connection.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Asks all machines to come round, so that it is seen whether they do.
+    pub(crate) fn ask_machines(&self) {
+        self.post.ask_machines();
+    }
+
     /// Tells the links the members of the cluster.
     pub(crate) fn set_members(&self, members: Vec<Member>) {
         self.post.set_members(members);
@@ -187,13 +194,20 @@ pub(crate) struct Start {
     pub(crate) tls: Option<ServerTls>,
     /// For clients over TCP, for clients over WebSocket, and for other nodes.
     pub(crate) listeners: (Listener, Listener, Listener),
+    /// The hosts by which clients may ask for the WebSocket.
+    pub(crate) hosts: AllowedHosts,
+    /// The proxies that say for whom they connect.
+    pub(crate) proxies: TrustedProxies,
+    /// Clients whose WebSocket an HTTP server has opened.
+    pub(crate) visitors: mpsc::Receiver<Visitor>,
     /// Where what machines were told last is written down.
     pub(crate) record_into: Option<PathBuf>,
 }
 
 /// Starts the tasks of the machines and of the sockets.
 pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervisor) -> Arc<Shared> {
-    let Start { clock, store, status, connections, tls, listeners, record_into } = start;
+    let Start { clock, store, status, connections, tls, listeners, record_into, .. } = start;
+    let Start { hosts, proxies, visitors, .. } = start;
     let meters: BTreeMap<MachineId, Arc<TaskMeter>> =
         config.machines().map(|id| (id, supervisor.meter(name_of(id)))).collect();
     let metered = meters.iter().map(|(id, meter)| (*id, meter.clone()));
@@ -234,11 +248,14 @@ pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervis
         supervisor.spawn(meter, machines::run(shared.clone(), machine, rules));
     }
     let (tcp, websocket, peer) = listeners;
-    for (name, listener, transport) in
-        [("tcp", tcp, Transport::Tcp), ("websocket", websocket, Transport::WebSocket)]
-    {
+    for (name, listener, transport, visitors) in [
+        ("tcp", tcp, Transport::Tcp, None),
+        ("websocket", websocket, Transport::WebSocket, Some(visitors)),
+    ] {
         let meter = supervisor.meter(name);
-        let listen = clients::listen(shared.clone(), listener, transport, tls.clone());
+        let hosts = hosts.at(listener.address());
+        let reception = Reception { transport, tls: tls.clone(), hosts, proxies: proxies.clone() };
+        let listen = clients::listen(shared.clone(), listener, reception, visitors);
         supervisor.spawn(meter, listen);
     }
     let meter = supervisor.meter("peers");

@@ -4,12 +4,18 @@ mod bots;
 mod ctl;
 mod dev;
 
+use crate::output;
 use clap::{Parser, Subcommand};
 use pelago_game::Game;
 use pelago_runtime::service::ServiceKind;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
+
+/// How long what still waits for a disk or a database may hold up the end of the program.
+const STRAGGLERS_TIME: Duration = Duration::from_secs(1);
 
 /// A persistent, seamless, single-channel world.
 #[derive(Parser)]
@@ -58,7 +64,13 @@ impl Server {
         let arguments = Arguments::parse();
         let filter =
             EnvFilter::try_from_env("PELAGO_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(output::stderr())
+            // A line that cannot be written is lost, and nothing is said of it where nothing can be said.
+            .log_internal_errors(false)
+            .with_ansi(std::io::stderr().is_terminal())
+            .init();
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -73,9 +85,12 @@ impl Server {
                 Command::Bots(arguments) => bots::run(arguments).await,
             }
         });
-        result.unwrap_or_else(|error| {
+        let code = result.unwrap_or_else(|error| {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
-        })
+        });
+        runtime.shutdown_timeout(STRAGGLERS_TIME);
+        output::stderr().flush();
+        code
     }
 }

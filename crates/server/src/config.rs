@@ -7,6 +7,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use pelago_admin::SinkConfig;
 use pelago_model::Allowance;
+use pelago_net::TrustedProxies;
 use pelago_node::{ClientLimits, MAX_BATCH_TURNS};
 use pelago_runtime::{ConnectionLimits, NodeLimits};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,8 @@ use std::time::Duration;
 pub(crate) struct Config {
     pub(crate) store: StoreConfig,
     pub(crate) limits: LimitsConfig,
+    pub(crate) http: HttpConfig,
+    pub(crate) proxies: ProxiesConfig,
     /// What follows the store's feed, as `docs/operating/sink.md` describes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sink: Option<SinkConfig>,
@@ -36,6 +39,34 @@ pub(crate) struct StoreConfig {
 impl fmt::Debug for StoreConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoreConfig").finish_non_exhaustive()
+    }
+}
+
+/// By which names the server may be asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HttpConfig {
+    /// Hosts beside those of this machine, without ports: of all listeners, that for WebSocket included.
+    pub(crate) allowed_hosts: Vec<String>,
+}
+
+/// Through which proxies clients come, as `docs/operating/proxies.md` describes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProxiesConfig {
+    /// Addresses and networks of proxies that are believed when they say whose connections they make.
+    trusted: Vec<String>,
+    /// Whether they say so by the PROXY protocol on the listeners for clients. In HTTP, `X-Forwarded-For` says it.
+    proxy_protocol: bool,
+}
+
+impl ProxiesConfig {
+    pub(crate) fn trusted(&self) -> Result<TrustedProxies> {
+        if self.proxy_protocol && self.trusted.is_empty() {
+            bail!("proxies.proxy_protocol: name the proxies that speak it in proxies.trusted");
+        }
+        TrustedProxies::new(self.trusted.iter().map(String::as_str), self.proxy_protocol)
+            .context("proxies.trusted")
     }
 }
 
@@ -118,12 +149,13 @@ impl Config {
             figment = figment.merge(Toml::file(file));
         }
         // Other variables of this prefix are not settings.
-        let sections = ["limits__", "sink__", "store__"];
+        let sections = ["http__", "limits__", "proxies__", "sink__", "store__"];
         let environment = Env::prefixed("PELAGO_")
             .filter(move |key| sections.iter().any(|section| key.starts_with(section)));
         let config: Self =
             figment.merge(environment.split("__")).extract().context("the configuration")?;
         config.limits.check()?;
+        config.proxies.trusted().context("the configuration")?;
         config.sink.as_ref().map_or(Ok(()), SinkConfig::check).context("the configuration")?;
         Ok(config)
     }
@@ -211,11 +243,15 @@ mod tests {
             ("[sink]\nfile = \"a\"\nhttp = \"http://b\"\n", "sink.file"),
             ("[sink]\nfile = \"a\"\nbatch = 0\n", "sink.batch"),
             ("[sink]\nfiles = \"a\"\n", "files"),
+            ("[proxies]\ntrusted = [\"10.0.0.0/33\"]\n", "proxies.trusted"),
+            ("[proxies]\nproxy_protocol = true\n", "proxies.proxy_protocol"),
+            ("[http]\nallowed_host = []\n", "allowed_host"),
             ("limits = ]", "TOML parse error"),
         ] {
             let error = format!("{:#}", read(text).unwrap_err());
             assert!(error.contains(expected), "{text:?}: {error}");
-            if !["speech", "sink", "batch"].iter().any(|later| expected.contains(later)) {
+            if !["speech", "sink", "batch", "proxies"].iter().any(|later| expected.contains(later))
+            {
                 assert!(error.contains(".toml"), "{text:?}: {error}");
             }
         }

@@ -5,5 +5,7 @@
 mod certificate;
 mod cli;
 mod config;
+mod ending;
+mod output;
 
 pub use cli::{Server, run};

@@ -30,7 +30,7 @@ async fn a_document_is_edited_while_its_owner_plays_and_when_nobody_does() {
 
     let avatar = EntityId(anna.session.welcome().avatar);
     let key = format!("avatar/{avatar}");
-    let server = ["--server", &*world.http];
+    let server = ["--server", &*world.operators, "--data", data.path().to_str().unwrap()];
     let before = ctl(&[&["get", &*key][..], &server].concat()).unwrap();
     let edit = ["edit", &*key, "--set", "/game/held/berry=1"];
     let edited = ctl(&[&edit[..], &server].concat()).unwrap();

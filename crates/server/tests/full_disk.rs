@@ -84,6 +84,10 @@ async fn a_full_disk_refuses_what_would_last_and_nothing_else() {
         matches!(&refused, ConnectError::Refused { code, .. } if code == "unavailable"),
         "{refused}"
     );
+    // Health says so, with the reason, and that a restart would not help.
+    let unready = world.until_ready_says(503);
+    assert_eq!(unready["reasons"][0]["code"], "store", "{unready}");
+    assert_eq!(world.get("/healthz").0, 200);
     // Those who are there walk on, and are seen.
     for _ in 0..3 {
         let there = anna.walk().await;

@@ -27,8 +27,7 @@ const BOTS: u64 = 20;
 
 /// Sends a request and reads the answer; `None` if there is none in time.
 fn ask(world: &World, request: &str, patience: Duration) -> Option<(u16, Value)> {
-    let address = world.http.split_once("://").unwrap().1;
-    let mut stream = TcpStream::connect(address).ok()?;
+    let mut stream = TcpStream::connect(world.operators_host()).ok()?;
     stream.set_read_timeout(Some(patience)).unwrap();
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
@@ -40,7 +39,10 @@ fn ask(world: &World, request: &str, patience: Duration) -> Option<(u16, Value)>
 }
 
 fn get(world: &World, path: &str) -> Value {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let token = &world.token;
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    );
     let (status, body) = ask(world, &request, PATIENCE).unwrap();
     assert_eq!(status, 200, "{path}: {body}");
     body
@@ -57,9 +59,9 @@ fn post_to(
     body: &str,
     patience: Duration,
 ) -> Option<(u16, Value)> {
-    let length = body.len();
+    let (length, token) = (body.len(), &world.token);
     let request = format!(
-        "POST /api/v1/{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
+        "POST /api/v1/{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n{kind}Content-Length: {length}\r\n\r\n{body}"
     );
     ask(world, &request, patience)
 }

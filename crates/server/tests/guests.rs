@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 
 /// Short times, so that nobody has to wait; everything else as by default.
 const LIMITS: &str = "[limits]\nhello_ms = 700\nidle_ms = 2500\nmessage_ms = 400\n";
+const ADMIN: &str = "an admin token of a test";
 /// How often an honest player turns.
 const TURN_EVERY: Duration = Duration::from_millis(250);
 /// The latest that an honest player is shown a turn of another.
@@ -25,7 +26,7 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 struct World {
     process: Child,
     tcp: Vec<String>,
-    http: String,
+    operators: String,
     /// Kept until the end.
     _config: tempfile::NamedTempFile,
 }
@@ -39,6 +40,7 @@ impl World {
             .arg("--config")
             .arg(config.path())
             .env("PELAGO_LOG", "error")
+            .env("PELAGO_ADMIN_TOKEN", ADMIN)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -48,7 +50,11 @@ impl World {
         let tcp = ready["tcp"].as_array().unwrap();
         Self {
             tcp: tcp.iter().map(|address| address.as_str().unwrap().to_owned()).collect(),
-            http: ready["http"].as_str().unwrap().trim_start_matches("http://").to_owned(),
+            operators: ready["operators"]
+                .as_str()
+                .unwrap()
+                .trim_start_matches("http://")
+                .to_owned(),
             process,
             _config: config,
         }
@@ -63,9 +69,11 @@ impl World {
 
     /// The numbers of a name, by their labels.
     async fn metered(&self, name: &str) -> BTreeMap<String, f64> {
-        let mut stream = TcpStream::connect(&self.http).await.unwrap();
-        let host = &self.http;
-        let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let mut stream = TcpStream::connect(&self.operators).await.unwrap();
+        let host = &self.operators;
+        let request = format!(
+            "GET /metrics HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {ADMIN}\r\nConnection: close\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();

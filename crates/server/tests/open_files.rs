@@ -16,9 +16,11 @@ const FILES: u32 = 400;
 
 /// The value of a metric, summed over the nodes.
 async fn metric(world: &World, name: &str, label: &str) -> f64 {
-    let host = world.http.trim_start_matches("http://");
+    let (host, token) = (world.operators_host(), &world.token);
     let mut stream = TcpStream::connect(host).await.unwrap();
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "GET /metrics HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();

@@ -10,7 +10,7 @@ use database::Server;
 use pelago_model::{CommitOutcome, Document, Key, Revision};
 use pelago_store::{Embedded, Store, restore_now};
 use process::player::PATIENCE;
-use process::{PELAGO, World};
+use process::{PELAGO, World, write_secret};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -107,11 +107,27 @@ fn a_world_is_backed_up_while_bots_play_and_its_copies_are_worlds() {
     let mut bots = world.bots(100, 8, &journal);
     std::thread::sleep(Duration::from_secs(4));
     // Whatever is in it, it is of one instant: nothing was gathered that nobody has.
-    let busy = report(&["backup", "--server", &world.http, "--into", text(&path("busy"))]);
+    let busy = report(&[
+        "backup",
+        "--server",
+        &world.operators,
+        "--data",
+        text(&world.data),
+        "--into",
+        text(&path("busy")),
+    ]);
     assert!(busy["documents"].as_u64().unwrap() > 100, "{busy}");
     bots.wait().unwrap();
-    let hash = told(&["hash", "--server", &world.http]);
-    let quiet = report(&["backup", "--server", &world.http, "--into", text(&path("quiet"))]);
+    let hash = told(&["hash", "--server", &world.operators, "--data", text(&world.data)]);
+    let quiet = report(&[
+        "backup",
+        "--server",
+        &world.operators,
+        "--data",
+        text(&world.data),
+        "--into",
+        text(&path("quiet")),
+    ]);
     assert_eq!(quiet["hash"], hash.as_str());
     assert_eq!(told(&["hash", "--archive", text(&path("quiet"))]), hash);
     world.signal("TERM");
@@ -154,7 +170,7 @@ fn a_played_world_moves_to_postgres_and_back_and_is_the_same() {
     // Plays, lets the world come to rest, and says which it is then.
     let play = |world: World, seconds| {
         assert!(world.bots(60, seconds, &journal).wait().unwrap().success());
-        let hash = told(&["hash", "--server", &world.http]);
+        let hash = told(&["hash", "--server", &world.operators, "--data", text(&world.data)]);
         (world, hash)
     };
 
@@ -172,7 +188,7 @@ fn a_played_world_moves_to_postgres_and_back_and_is_the_same() {
 
     // On the way there nobody's place was taken along; what everybody had and did was.
     let world = World::start_on(&path("elsewhere"), &postgres);
-    assert_eq!(told(&["hash", "--server", &world.http]), hash);
+    assert_eq!(told(&["hash", "--server", &world.operators, "--data", text(&world.data)]), hash);
     let before = world.verify(&journal);
     assert!(before > 20, "{before} commands at all");
     let (world, hash_there) = play(world, 6);
@@ -181,7 +197,15 @@ fn a_played_world_moves_to_postgres_and_back_and_is_the_same() {
     assert!(after > before + 20, "{after} commands, {before} of them before");
 
     let back = path("back");
-    let backup = report(&["backup", "--server", &world.http, "--into", text(&back)]);
+    let backup = report(&[
+        "backup",
+        "--server",
+        &world.operators,
+        "--data",
+        text(&world.data),
+        "--into",
+        text(&back),
+    ]);
     assert_eq!(backup["hash"], hash_there.as_str());
     world.signal("TERM");
     assert!(world.wait());
@@ -189,7 +213,10 @@ fn a_played_world_moves_to_postgres_and_back_and_is_the_same() {
     let restore = report(&["restore", "--from", text(&back), "--store", &last.1]);
     assert_eq!(restore["hash"], hash_there.as_str());
     let world = World::start(&last.0);
-    assert_eq!(told(&["hash", "--server", &world.http]), hash_there);
+    assert_eq!(
+        told(&["hash", "--server", &world.operators, "--data", text(&world.data)]),
+        hash_there
+    );
     let (world, _) = play(world, 2);
     assert!(world.verify(&journal) > after);
 }
@@ -203,7 +230,15 @@ fn what_is_killed_in_the_middle_goes_on() {
     let world = World::start(&data);
     let mut bots = world.bots(50, 10, &path("journal"));
     let archive = path("archive");
-    let backup = ["backup", "--server", &world.http, "--into", text(&archive)];
+    let backup = [
+        "backup",
+        "--server",
+        &world.operators,
+        "--data",
+        text(&world.data),
+        "--into",
+        text(&archive),
+    ];
     let slowly = [&backup[..], &["--max-rate", "8"]].concat();
     for parts in 1..=2 {
         let mut seen = 0;
@@ -221,8 +256,16 @@ fn what_is_killed_in_the_middle_goes_on() {
     bots.wait().unwrap();
 
     let quiet = path("archive-quiet");
-    let made = report(&["backup", "--server", &world.http, "--into", text(&quiet)]);
-    let hash = told(&["hash", "--server", &world.http]);
+    let made = report(&[
+        "backup",
+        "--server",
+        &world.operators,
+        "--data",
+        text(&world.data),
+        "--into",
+        text(&quiet),
+    ]);
+    let hash = told(&["hash", "--server", &world.operators, "--data", text(&world.data)]);
     assert_eq!(made["hash"], hash.as_str());
     for archive in [&archive, &quiet] {
         let store_path = path(&format!("{}-store", text(archive)));
@@ -255,11 +298,11 @@ fn what_cannot_be_done_is_said_and_nothing_is_touched() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     let token = path("token");
-    std::fs::write(&token, "a token of operators").unwrap();
+    write_secret(&token, "a token of operators");
     let world = World::start_with(&path("data"), &["--admin-token-file", text(&token)]);
     let store = format!("embedded:{}", text(&path("data/store")));
     let (archive, home) = (path("archive"), path("home"));
-    let through = ["--server", &world.http, "--token-file", text(&token)];
+    let through = ["--server", &world.operators, "--token-file", text(&token)];
     report(&[&["backup", "--into", text(&archive)], &through[..]].concat());
     std::fs::create_dir(&home).unwrap();
     std::fs::write(home.join("letter"), "dear").unwrap();
@@ -271,7 +314,7 @@ fn what_cannot_be_done_is_said_and_nothing_is_touched() {
         (vec!["hash", "--store", "mysql://x"], "expected memory:"),
         (vec!["hash", "--server", "127.0.0.1:1"], "http://"),
         (vec!["hash", "--server", "http://127.0.0.1:1"], "127.0.0.1:1"),
-        (vec!["hash", "--server", &world.http], "401"),
+        (vec!["hash", "--server", &world.operators], "401"),
         (vec!["hash", "--archive", text(&home)], "manifest.json"),
         (vec!["backup", "--into", text(&archive), "--store", "memory:"], "no world"),
         ([&["backup", "--into", text(&archive)], &through[..]].concat(), "holds a whole archive"),

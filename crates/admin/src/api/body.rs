@@ -1,6 +1,6 @@
 //! Bodies of requests: JSON, short, and soon there.
 
-use super::problem;
+use crate::answer::problem;
 use axum::body::to_bytes;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};

@@ -1,7 +1,8 @@
 //! The books: `GET /api/v1/audit` for the totals of the world, `GET /api/v1/books/{name}` for an avatar's. They are what
 //! `pelago bots --verify` compares a journal with. Both read on a thread of their own, never in the way of play.
 
-use super::{App, problem};
+use super::App;
+use crate::answer::problem;
 use crate::books::{avatar_books, world_totals};
 use axum::Json;
 use axum::extract::{Path, State};

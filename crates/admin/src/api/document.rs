@@ -1,6 +1,7 @@
 //! One document, for operators: `GET` and `PATCH /api/v1/store/document/KEY`.
 
-use super::{App, body, problem};
+use super::{App, body};
+use crate::answer::problem;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;

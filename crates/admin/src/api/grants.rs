@@ -1,6 +1,7 @@
 //! Grants and audits: `POST /api/v1/grants`, `GET /api/v1/audit/{avatar}`.
 
-use super::{App, body, problem};
+use super::{App, body};
+use crate::answer::problem;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, Uri, header};

@@ -1,20 +1,26 @@
-//! What nodes tell of themselves: the cluster, its islands, its doors, whether it is ready.
+//! What nodes tell of themselves: the cluster, its islands, whether they live and are ready.
 
-use super::{App, problem};
+use super::App;
+use crate::answer::problem;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use pelago_model::NodeId;
-use pelago_runtime::TaskReport;
 use pelago_runtime::admin_calls::{AskError, IslandAnswer, Question, StatusAnswer, ask_all};
+use pelago_runtime::{Reason, ReasonCode, TaskReport};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
 
 /// Tasks that `/api/v1/cluster` names: the worst.
 const MAX_TASKS: usize = 100;
+/// How often it is looked whether a node that seems to be dead lives after all.
+const LOOKS: usize = 3;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 impl App {
     /// What all nodes answer. One that does not answer is an error of its own.
@@ -28,24 +34,57 @@ impl App {
         };
         answers.into_iter().map(read).collect()
     }
-}
 
-/// What the page needs to know of the nodes: where their doors are.
-pub(super) async fn doors(State(app): State<Arc<App>>) -> Json<Value> {
-    let answers = app.ask::<StatusAnswer>(&Question::Status).await;
-    let door = |status: StatusAnswer| json!({"id": status.id, "ws": status.ws});
-    let doors = answers.into_iter().filter_map(|(_, status)| status.ok().map(door));
-    Json(json!({"nodes": doors.collect::<Vec<_>>()}))
-}
-
-/// Whether players can be sent to all nodes of this process.
-pub(super) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
-    let answers = app.ask::<StatusAnswer>(&Question::Status).await;
-    if answers.iter().all(|(_, status)| status.as_ref().is_ok_and(|status| status.ready)) {
-        (StatusCode::OK, "streams flow\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "streams do not flow\n")
+    /// Why players cannot be sent to the nodes, of all of them.
+    async fn reasons(&self) -> Vec<(NodeId, Reason)> {
+        let answers = self.ask::<StatusAnswer>(&Question::Status).await;
+        let of_node = |(node, answer): (NodeId, Result<StatusAnswer, AskError>)| {
+            let reasons = match answer {
+                Ok(status) => status.readiness.reasons,
+                Err(error) => {
+                    let code = match error {
+                        AskError::Ended(_) => ReasonCode::Ended,
+                        _ => ReasonCode::Task,
+                    };
+                    vec![Reason { code, sentence: error.to_string() }]
+                }
+            };
+            reasons.into_iter().map(move |reason| (node, reason))
+        };
+        answers.into_iter().flat_map(of_node).collect()
     }
+}
+
+/// Whether players can be sent to all nodes of this process: 200, or 503 with the reasons.
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
+    let reasons = app.reasons().await;
+    let ready = reasons.is_empty();
+    (status(ready), Json(json!({"ready": ready, "reasons": told(&reasons)}))).into_response()
+}
+
+/// Whether all nodes of this process may come to themselves again without a restart: 200, or 503 with the reasons. A
+/// process that was stopped for a while has to look around first.
+pub(super) async fn alive(State(app): State<Arc<App>>) -> Response {
+    let mut deaths = Vec::new();
+    for _ in 0..LOOKS {
+        let is_death = |(_, reason): &(NodeId, Reason)| reason.code.is_death();
+        deaths = app.reasons().await.into_iter().filter(is_death).collect();
+        if deaths.is_empty() {
+            break;
+        }
+        sleep(BETWEEN_LOOKS).await;
+    }
+    let alive = deaths.is_empty();
+    (status(alive), Json(json!({"alive": alive, "reasons": told(&deaths)}))).into_response()
+}
+
+fn status(is_well: bool) -> StatusCode {
+    if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+fn told(reasons: &[(NodeId, Reason)]) -> Vec<Value> {
+    let told = |(node, Reason { code, sentence }): &(NodeId, Reason)| json!({"node": node, "code": code, "sentence": sentence});
+    reasons.iter().map(told).collect()
 }
 
 pub(super) async fn cluster(State(app): State<Arc<App>>) -> Json<Value> {
@@ -69,6 +108,7 @@ fn node(id: NodeId, status: &Result<StatusAnswer, AskError>) -> Value {
             "tcp": status.tcp,
             "ws": status.ws,
             "ready": status.ready,
+            "reasons": status.readiness.reasons,
             "alarms": status.alarms,
             "clock": status.world.clock,
             "lanes": status.lanes,

@@ -1,6 +1,7 @@
 //! Flight recordings: `POST /api/v1/record`.
 
-use super::{App, body, problem};
+use super::{App, body};
+use crate::answer::problem;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;

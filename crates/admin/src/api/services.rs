@@ -1,6 +1,7 @@
 //! Calls to the services of a studio: `POST /api/v1/services/{role}/{key}`.
 
-use super::{App, body, problem};
+use super::{App, body};
+use crate::answer::problem;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};

@@ -7,7 +7,7 @@
 
 mod hashing;
 
-use super::problem;
+use crate::answer::problem;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};

@@ -7,6 +7,7 @@ use crate::documents::avatar::{
 };
 use crate::documents::clock::{CLOCK_SCHEMA, ClockDocument};
 use crate::documents::mailbox::{MAILBOX_SCHEMA, MailboxDocument};
+use crate::documents::probe::{PROBE_SCHEMA, ProbeDocument};
 use crate::documents::room::{ROOM_SCHEMA, RoomDocument};
 use crate::documents::world::{WORLD_SCHEMA, WorldDocument};
 use pelago_game::IslandSpec;
@@ -38,6 +39,7 @@ stored! {
     MailboxDocument: "mailbox", MAILBOX_SCHEMA;
     NameDocument: "name", NAME_SCHEMA;
     PlaceDocument: "place", PLACE_SCHEMA;
+    ProbeDocument: "probe", PROBE_SCHEMA;
     RoomDocument: "room", ROOM_SCHEMA;
     SerialsDocument: "ids", SERIALS_SCHEMA;
     WorldDocument: "world", WORLD_SCHEMA;

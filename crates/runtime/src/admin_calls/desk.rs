@@ -211,7 +211,7 @@ impl Desk {
     fn status(&self) -> StatusAnswer {
         let status = &self.shared.status;
         let now = self.shared.clock.now();
-        let readiness = status.readiness(now);
+        let readiness = status.readiness();
         StatusAnswer {
             id: self.shared.node,
             tcp: self.tcp.clone(),

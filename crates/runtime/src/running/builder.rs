@@ -6,16 +6,18 @@ use crate::address_book::{AddressBook, InProcessBook};
 use crate::admin_calls::desk::{self, Desk};
 use crate::bootstrap::{NewWorld, OpenWorldError, World};
 use crate::clock;
+use crate::door::door;
 use crate::limits::NodeLimits;
 use crate::status::Status;
 use crate::store_probe;
 use crate::supervisor::Supervisor;
 use crate::tasks;
+use crate::watch;
 use pelago_cluster::Member;
 use pelago_game::Game;
 use pelago_model::{Incarnation, IslandClock, NodeId, Role};
 use pelago_net::listener::BindError;
-use pelago_net::{Listener, OpenFiles, ServerTls};
+use pelago_net::{AllowedHosts, Listener, OpenFiles, ServerTls, TrustedProxies};
 use pelago_node::NodeConfig;
 use pelago_node::placement::DEFAULT_SPREAD;
 use pelago_node::service::ServiceKind;
@@ -41,11 +43,22 @@ impl Listeners {
     /// # Errors
     /// If one cannot be listened on.
     pub fn bind(tcp: SocketAddr, links: IpAddr) -> Result<Self, BindError> {
-        let free = SocketAddr::new(tcp.ip(), 0);
+        Self::bind_at(tcp, SocketAddr::new(tcp.ip(), 0), SocketAddr::new(links, 0))
+    }
+
+    /// Listens for clients over TCP, for clients over WebSocket, and for nodes. Port 0 is a free one.
+    ///
+    /// # Errors
+    /// If one cannot be listened on.
+    pub fn bind_at(
+        tcp: SocketAddr,
+        websocket: SocketAddr,
+        links: SocketAddr,
+    ) -> Result<Self, BindError> {
         Ok(Self {
             tcp: Listener::bind(tcp)?,
-            websocket: Listener::bind(free)?,
-            links: Listener::bind(SocketAddr::new(links, 0))?,
+            websocket: Listener::bind(websocket)?,
+            links: Listener::bind(links)?,
         })
     }
 
@@ -70,6 +83,8 @@ pub struct NodeBuilder {
     spread: u8,
     limits: NodeLimits,
     tls: Option<ServerTls>,
+    hosts: AllowedHosts,
+    proxies: TrustedProxies,
     files: OpenFiles,
     services: u8,
     more_services: Vec<ServiceKind>,
@@ -112,6 +127,8 @@ impl Default for NodeBuilder {
             spread: DEFAULT_SPREAD,
             limits: NodeLimits::default(),
             tls: None,
+            hosts: AllowedHosts::default(),
+            proxies: TrustedProxies::default(),
             files: OpenFiles::new(None),
             services: 1,
             more_services: Vec::new(),
@@ -206,6 +223,20 @@ impl NodeBuilder {
         self
     }
 
+    /// The names by which clients may ask for its WebSocket, beside those of this machine.
+    #[must_use]
+    pub fn allowed_hosts(mut self, hosts: AllowedHosts) -> Self {
+        self.hosts = hosts;
+        self
+    }
+
+    /// The proxies through which clients come, and which say whose connections they make. By default none is believed.
+    #[must_use]
+    pub fn proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = proxies;
+        self
+    }
+
     /// The files that the connections of its clients share with those of other nodes.
     #[must_use]
     pub fn files(mut self, files: OpenFiles) -> Self {
@@ -291,6 +322,7 @@ impl NodeBuilder {
         clock.enter(&*store).await;
         let status = Arc::new(Status::new(self.lanes, self.files, clock.standing()));
         let mut supervisor = Supervisor::default();
+        let (door, visitors) = door(self.number);
         let start = tasks::Start {
             clock: clock.clone(),
             store: store.clone(),
@@ -298,14 +330,18 @@ impl NodeBuilder {
             connections: self.limits.connections,
             tls: self.tls,
             listeners: (tcp, websocket, links),
+            hosts: self.hosts,
+            proxies: self.proxies,
+            visitors,
             record_into: self.record_into,
         };
         let shared = tasks::start(start, &config, &mut supervisor);
 
         let meter = supervisor.meter("store_probe");
-        supervisor
-            .spawn(meter, store_probe::run(status.store.clone(), store.clone(), clock.clone()));
-
+        let (probe, probe_clock) = (status.store.clone(), status.probe_clock);
+        supervisor.spawn(meter, store_probe::run(probe, store.clone(), self.number.0, probe_clock));
+        let meter = supervisor.meter("watch");
+        supervisor.spawn(meter, watch::run(shared.clone(), clock.clone()));
         let meter = supervisor.meter("clock");
         supervisor.spawn(meter, clock::keep(clock, store));
 
@@ -338,6 +374,8 @@ impl NodeBuilder {
             lands: world.lands,
             clock: config.clock,
         };
+        // Nobody else has set them.
+        drop(status.meters.set(supervisor.meters()));
         supervisor.spawn(meter, desk::run(answering, questions));
 
         let hang_up = {
@@ -345,7 +383,7 @@ impl NodeBuilder {
             move || shared.hang_up()
         };
         let supervised = supervisor.watch(self.number, hang_up);
-        Ok(Node { member, addresses, shared, book: self.book, handle, supervised })
+        Ok(Node { member, addresses, shared, book: self.book, handle, door, supervised })
     }
 }
 

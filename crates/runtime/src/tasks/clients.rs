@@ -1,35 +1,54 @@
 //! Connections of clients.
 
 use super::{LaneOf, Shared, hand_on_panic};
+use crate::door::Visitor;
 use pelago_model::Bucket;
 use pelago_model::limits::MAX_CLIENT_MESSAGE_BYTES;
-use pelago_net::{Connection, Event, Listener, Malformed, ReceiveError, ServerTls, Transport};
+use pelago_net::{
+    Connection, Event, HostRule, Listener, Malformed, ReceiveError, ServerTls, Transport,
+    TrustedProxies,
+};
 use pelago_node::arrivals::ArrivalsInput;
 use pelago_node::{ClientEvent, MachineInput, ProtocolViolation};
 use pelago_world::ClientId;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// How long a client that is being closed may take to read why.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Takes connections until the node ends.
+/// How a listener receives clients.
+pub(super) struct Reception {
+    pub(super) transport: Transport,
+    pub(super) tls: Option<ServerTls>,
+    pub(super) hosts: HostRule,
+    pub(super) proxies: TrustedProxies,
+}
+
+/// Takes connections, and clients whose WebSocket is open already, until the node ends.
 pub(super) async fn listen(
     shared: Arc<Shared>,
     listener: Listener,
-    transport: Transport,
-    tls: Option<ServerTls>,
+    reception: Reception,
+    mut visitors: Option<mpsc::Receiver<Visitor>>,
 ) {
+    let reception = Arc::new(reception);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            (stream, _) = listener.accept() => {
+            accepted = listener.accept() => {
                 // Boxed: a handshake is large, and every connection's task has room for what it ever awaits.
-                let opened = Box::pin(open(shared.clone(), stream, transport, tls.clone()));
+                let opened = Box::pin(open(shared.clone(), accepted, reception.clone()));
+                connections.spawn(serve(shared.clone(), opened));
+            }
+            Some(visitor) = next(&mut visitors) => {
+                let opened = Box::pin(std::future::ready(let_in(&shared, visitor)));
                 connections.spawn(serve(shared.clone(), opened));
             }
             Some(ended) = connections.join_next() => hand_on_panic(ended),
@@ -37,31 +56,49 @@ pub(super) async fn listen(
     }
 }
 
-async fn open(
-    shared: Arc<Shared>,
-    stream: TcpStream,
-    transport: Transport,
-    tls: Option<ServerTls>,
-) -> Result<Connection, ReceiveError> {
-    let traffic = shared.status.traffic.clone();
-    let limit = MAX_CLIENT_MESSAGE_BYTES;
-    match (transport, &tls) {
-        (Transport::Tcp, None) => Ok(Connection::tcp(stream, limit, traffic)?),
-        (Transport::Tcp, Some(tls)) => Connection::tls(stream, limit, traffic, tls).await,
-        (Transport::WebSocket, None) => Connection::websocket(stream, limit, traffic).await,
-        (Transport::WebSocket, Some(tls)) => {
-            Connection::secure_websocket(stream, limit, traffic, tls).await
-        }
+async fn next(visitors: &mut Option<mpsc::Receiver<Visitor>>) -> Option<Visitor> {
+    match visitors {
+        Some(visitors) => visitors.recv().await,
+        None => None,
     }
 }
 
-async fn serve(
+/// A connection, and the address of the computer whose it is.
+type Opened = Result<(Connection, IpAddr), ReceiveError>;
+
+async fn open(
     shared: Arc<Shared>,
-    opening: Pin<Box<impl Future<Output = Result<Connection, ReceiveError>>>>,
-) {
+    (mut stream, peer): (TcpStream, SocketAddr),
+    reception: Arc<Reception>,
+) -> Opened {
+    let Reception { transport, tls, hosts, proxies } = &*reception;
+    let client = proxies.client_of(&mut stream, peer).await?.ip();
+    let traffic = shared.status.traffic.clone();
+    let limit = MAX_CLIENT_MESSAGE_BYTES;
+    let connection = match (transport, tls) {
+        (Transport::Tcp, None) => Connection::tcp(stream, limit, traffic)?,
+        (Transport::Tcp, Some(tls)) => Connection::tls(stream, limit, traffic, tls).await?,
+        (Transport::WebSocket, None) => {
+            Connection::websocket(stream, limit, traffic, hosts).await?
+        }
+        (Transport::WebSocket, Some(tls)) => {
+            Connection::secure_websocket(stream, limit, traffic, hosts, tls).await?
+        }
+    };
+    Ok((connection, client))
+}
+
+/// A client whose WebSocket is open already.
+fn let_in(shared: &Shared, Visitor { upgraded, address }: Visitor) -> Opened {
+    upgraded.set_send_buffer_bytes(shared.connections.send_buffer_bytes)?;
+    let traffic = shared.status.traffic.clone();
+    Ok((Connection::upgraded(upgraded, MAX_CLIENT_MESSAGE_BYTES, traffic)?, address))
+}
+
+async fn serve(shared: Arc<Shared>, opening: Pin<Box<impl Future<Output = Opened>>>) {
     let opened = opening.await;
-    let mut connection = match opened {
-        Ok(connection) => connection,
+    let (mut connection, address) = match opened {
+        Ok(opened) => opened,
         Err(error) => return tracing::debug!(%error, "a client did not connect"),
     };
     let Some(sender) = connection.sender() else { return };
@@ -69,6 +106,7 @@ async fn serve(
         return;
     }
     let client = ClientId(shared.next_connection());
+    tracing::debug!(client = client.0, %address, "a client has connected");
     let lane = shared.connected(client, sender);
     let tell = async |event| tell(&shared, &lane, client, event).await;
     tell(ClientEvent::Connected).await;
@@ -126,7 +164,7 @@ fn violation(error: &ReceiveError) -> Option<ProtocolViolation> {
         ReceiveError::Stalled => Some(ProtocolViolation::Stalled),
         ReceiveError::EmptyFrames => Some(ProtocolViolation::EmptyFrames),
         ReceiveError::Io(_)
-        | ReceiveError::Origin
+        | ReceiveError::Foreign(_)
         | ReceiveError::Handshake
         | ReceiveError::TooSlow => None,
     }

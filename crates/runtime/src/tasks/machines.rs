@@ -42,6 +42,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut machine: NodeMachine, rules: Op
             () = sleep_until(wake) => {}
             () = shared.post.came(id) => {}
         }
+        shared.post.note_turn(id);
         let now = shared.clock.now();
         let directory = shared.post.directory();
         let woken = machine.next_wake().is_some_and(|at| at <= now);
@@ -60,7 +61,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut machine: NodeMachine, rules: Op
                 machine.handle(now, &directory, input, &mut outputs);
             }
         }
-        shared.status.note(&machine, now, woken);
+        shared.status.note(&machine, woken);
         has_changed = now < look_at;
         if !has_changed {
             look_at = now.plus(LOOK_EVERY_MS);

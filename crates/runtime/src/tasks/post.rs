@@ -10,6 +10,7 @@ use pelago_model::{Size, WorldTime};
 use pelago_node::mailbox::{Full, MAX_CALLS, MAX_FRAMES, MAX_FROM_SOCKETS};
 use pelago_node::{Composer, MachineId, MachineInput, Mailbox, Output, ShellEffect};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -19,6 +20,8 @@ struct Slot {
     mailbox: Mutex<Mailbox<MachineInput>>,
     /// Something came.
     came: Notify,
+    /// The machine is asked to come round.
+    asked: AtomicBool,
     /// There is room for sockets again.
     room: Notify,
     meter: Arc<TaskMeter>,
@@ -43,7 +46,8 @@ impl Post {
         let empty = |(machine, meter): (MachineId, Arc<TaskMeter>)| {
             meter.set_limit(MAX_FROM_SOCKETS + MAX_FRAMES + MAX_CALLS);
             let mailbox = Mutex::new(Mailbox::new(machine));
-            (machine, Slot { mailbox, came: Notify::new(), room: Notify::new(), meter })
+            let (came, room, asked) = (Notify::new(), Notify::new(), AtomicBool::new(false));
+            (machine, Slot { mailbox, came, asked, room, meter })
         };
         let boxes = machines.into_iter().map(empty).collect();
         Self { clock, composer, directory: Mutex::default(), boxes }
@@ -100,12 +104,28 @@ impl Post {
         }
     }
 
-    /// Waits until something is in the mailbox of a machine.
+    /// Asks all machines to come round, so that it is seen whether they do.
+    pub(crate) fn ask_machines(&self) {
+        for mailbox in self.boxes.values() {
+            mailbox.asked.store(true, Ordering::Release);
+            mailbox.came.notify_one();
+        }
+    }
+
+    /// A machine has come round.
+    pub(crate) fn note_turn(&self, machine: MachineId) {
+        if let Some(mailbox) = self.boxes.get(&machine) {
+            mailbox.asked.store(false, Ordering::Release);
+            mailbox.meter.note_turn();
+        }
+    }
+
+    /// Waits until something is in the mailbox of a machine, or it is asked to come round.
     pub(crate) async fn came(&self, machine: MachineId) {
         let Some(mailbox) = self.boxes.get(&machine) else { return std::future::pending().await };
         loop {
             let came = mailbox.came.notified();
-            if !mailbox.lock().is_empty() {
+            if !mailbox.lock().is_empty() || mailbox.asked.load(Ordering::Acquire) {
                 return;
             }
             came.await;

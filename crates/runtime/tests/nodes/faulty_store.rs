@@ -1,10 +1,11 @@
 //! A store that is slow, refuses writes, or is gone. Who is there walks, sees and speaks on; what would last waits
 //! within a bound and is then refused with a public code; nothing that was acknowledged is lost; recovery is by itself.
 
-use crate::harness::{Cluster, verify};
+use crate::harness::{Cluster, until, verify};
 use crate::player::{PATIENCE, Player, goes_to};
 use pelago_bots::{Behavior, Plan};
 use pelago_model::{CommitOutcome, Key, Transaction};
+use pelago_runtime::{Node, ReasonCode};
 use pelago_store::{CommitDone, LoadDone, Memory, Store, StoreLayer};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -108,6 +109,12 @@ async fn durable(who: &mut Player) -> String {
     code
 }
 
+/// Whether a node says that it is not ready because of its store.
+fn is_without_store(node: &Node) -> bool {
+    let readiness = node.readiness();
+    readiness.is_alive() && readiness.reasons.iter().any(|it| it.code == ReasonCode::Store)
+}
+
 /// People play on while the store is in trouble for a while, then everything is as before.
 async fn outlasts(trouble: Trouble, time: Duration) {
     let store = FaultyStore::new();
@@ -147,7 +154,12 @@ async fn outlasts(trouble: Trouble, time: Duration) {
         assert!(error.is_some(), "nobody is let in without a document");
     }
 
+    let commits = || cluster.nodes.iter().all(|node| !is_without_store(node));
+    if matches!(trouble, Trouble::Gone | Trouble::ReadOnly) {
+        until("every node says what is wrong", || cluster.nodes.iter().all(is_without_store)).await;
+    }
     store.set(Trouble::None);
+    until("no node has anything to say of its store", commits).await;
     // By itself, and soon.
     let began = Instant::now();
     while durable(&mut bert).await != "nothing_held" {

@@ -7,6 +7,7 @@
 mod faulty_store;
 mod flight;
 mod harness;
+mod health;
 mod hostile_network;
 mod hostile_peers;
 mod hot_paths;

@@ -1,8 +1,9 @@
 //! `pelago bots`: bots that play, and the verification of their journal.
-#![allow(clippy::print_stdout, reason = "a command prints")]
 
 mod verify;
 
+use crate::ending::Ending;
+use crate::output::print;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use pelago_bots::{Behavior, Plan};
@@ -55,12 +56,16 @@ pub(super) struct BotsArguments {
     /// Do not play: compare this journal with the books of the world that --server runs
     #[arg(long, value_name = "FILE")]
     verify: Option<PathBuf>,
-    /// Where the API of the server is that runs the world; for --verify
+    /// The server that runs the world: its address for operators; for --verify
     #[arg(long, value_name = "URL", requires = "verify")]
     server: Option<String>,
-    /// A file with the server's admin token; without it, the environment's PELAGO_ADMIN_TOKEN
+    /// A file with the server's admin token; without it, the environment's PELAGO_ADMIN_TOKEN, otherwise the one that
+    /// the server keeps in --data
     #[arg(long, value_name = "FILE", requires = "server")]
     admin_token_file: Option<PathBuf>,
+    /// The server's --data, if it runs on this machine: for its admin token
+    #[arg(long, value_name = "DIRECTORY", default_value = "./data")]
+    data: PathBuf,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -94,7 +99,7 @@ fn trust(arguments: &BotsArguments) -> Result<Trust> {
 pub(super) async fn run(arguments: BotsArguments) -> Result<ExitCode> {
     if let Some(journal) = &arguments.verify {
         let verdict = verify::verify(journal, &arguments).await?;
-        println!("{}", serde_json::to_string_pretty(&verdict)?);
+        print(serde_json::to_string_pretty(&verdict)?)?;
         let well = verdict.objections.is_empty();
         return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
@@ -120,10 +125,11 @@ pub(super) async fn run(arguments: BotsArguments) -> Result<ExitCode> {
         ..Plan::new(arguments.connect, arguments.count, behavior)
     };
     let (stopping, stop) = watch::channel(false);
+    let mut ending = Ending::prepare()?;
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            stopping.send_replace(true);
-        }
+        ending.told().await;
+        ending.begin();
+        stopping.send_replace(true);
         // The sender lives until the bots have ended.
         std::future::pending::<()>().await;
     });
@@ -131,7 +137,7 @@ pub(super) async fn run(arguments: BotsArguments) -> Result<ExitCode> {
     match arguments.report {
         Some(path) => std::fs::write(&path, report + "\n")
             .with_context(|| format!("report {}", path.display()))?,
-        None => println!("{report}"),
+        None => print(&report)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,37 +1,42 @@
 //! `pelago dev`: a whole world in one process.
-#![allow(clippy::print_stdout, reason = "a command prints")]
 
+mod announcement;
 mod nodes;
 mod recording;
 
 use crate::certificate::Certificate;
 use crate::config::Config;
+use crate::ending::Ending;
+use announcement::Announcement;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use nodes::{MAX_NODES, Nodes, NodesSettings};
 use pelago_admin::api::ApiSettings;
-use pelago_admin::{MeasuredStore, Sink, api, metrics};
+use pelago_admin::players::{Content, PlayersSettings};
+use pelago_admin::token::AdminToken;
+use pelago_admin::{MeasuredStore, Serving, Sink, api, metrics, players, serve};
 use pelago_bots::{Behavior, Plan};
 use pelago_client::Transport;
 use pelago_game::Game;
-use pelago_net::{Listener, OpenFiles, ServerTls, Trust};
+use pelago_net::{AllowedHosts, Listener, OpenFiles, Trust};
 use pelago_runtime::bootstrap::NEW_ISLAND_SIZE;
 use pelago_runtime::service::ServiceKind;
 use pelago_runtime::{NewWorld, Node};
 use pelago_store::Store;
-use serde_json::json;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{AddrParseError, IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// How often it is looked whether the store has come to an end of its own.
 const LOOK_AT_STORE_EVERY: Duration = Duration::from_millis(250);
+
+/// How long the store may take to close: a disk or a database that is silent does not keep the program.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Args)]
 pub(super) struct DevArguments {
@@ -63,12 +68,24 @@ pub(super) struct DevArguments {
     /// Where the first node listens for clients over TCP; the other nodes take the ports that follow
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// Where the page and the API are served
-    #[arg(long, default_value = "127.0.0.1:8080")]
+    /// Where the first node listens for clients over WebSocket alone; the other nodes take the ports that follow. Without
+    /// it, free ports of the address of --listen. Players need none of them: --http has the WebSocket of each node
+    #[arg(long, value_name = "ADDR")]
+    listen_websocket: Option<SocketAddr>,
+    /// Where players are served over HTTP: the page, content, and at /ws/NODE the WebSocket of each node
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     http: SocketAddr,
-    /// Where nodes listen for each other. Links are not encrypted: only they and you may reach this address
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    listen_links: IpAddr,
+    /// Where operators are served over HTTP: health, metrics and the API. Players are not to reach it
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    operators: SocketAddr,
+    /// A name by which players or operators reach this server, without port, beside those of this machine; may be given
+    /// again. Requests for other names are refused
+    #[arg(long, value_name = "HOST")]
+    allowed_host: Vec<String>,
+    /// Where nodes listen for each other: IP, or IP:PORT for the first node, after which the others follow. Links are not
+    /// encrypted: only they and you may reach this address
+    #[arg(long, value_name = "IP[:PORT]", default_value = "127.0.0.1", value_parser = address)]
+    listen_links: SocketAddr,
     /// The server's certificates (PEM): clients and browsers have to speak TLS
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -78,11 +95,11 @@ pub(super) struct DevArguments {
     /// Speak TLS with a certificate made for development, kept in --data; its fingerprint is printed
     #[arg(long, conflicts_with = "tls_cert")]
     tls_self_made: bool,
-    /// Serve the page and the API without TLS all the same; on loopback only
+    /// Serve HTTP without TLS all the same, to players and operators; on loopback only
     #[arg(long)]
     plain_http: bool,
-    /// A file with the token for /api and /metrics; without it, the environment's PELAGO_ADMIN_TOKEN. On loopback
-    /// they are open if there is neither
+    /// A file with the token of operators, for its owner only; without it, the environment's PELAGO_ADMIN_TOKEN, otherwise
+    /// admin-token in --data, which is made at the first start
     #[arg(long, value_name = "FILE")]
     admin_token_file: Option<PathBuf>,
     /// From which a new world is made
@@ -110,7 +127,8 @@ pub(super) async fn run(
     game: Arc<dyn Game>,
     more_services: Vec<ServiceKind>,
 ) -> Result<ExitCode> {
-    let Config { store, mut limits, sink } = Config::read(arguments.config.as_deref())?;
+    let Config { store, mut limits, sink, http, proxies } =
+        Config::read(arguments.config.as_deref())?;
     limits.clients = arguments.max_clients.unwrap_or(limits.clients);
     let files = OpenFiles::new(pelago_net::raise_open_files());
     let address = match arguments.store.as_ref().or(store.address.as_ref()) {
@@ -125,55 +143,81 @@ pub(super) async fn run(
     if arguments.reset {
         reset(&arguments.data)?;
     }
-    let access = api::Access::choose(arguments.http, arguments.admin_token_file.as_deref())?;
-    if arguments.plain_http && !arguments.http.ip().is_loopback() {
-        bail!("--plain-http: --http {} is open to others", arguments.http);
+    let hosts = AllowedHosts::new([http.allowed_hosts, arguments.allowed_host.clone()].concat());
+    let hosts = hosts.context("--allowed-host and http.allowed_hosts")?;
+    let proxies = proxies.trusted()?;
+    let token = AdminToken::find(arguments.admin_token_file.as_deref(), &arguments.data)?;
+    for (flag, address) in [("--http", arguments.http), ("--operators", arguments.operators)] {
+        if arguments.plain_http && !address.ip().is_loopback() {
+            bail!("--plain-http: {flag} {address} is open to others");
+        }
     }
     let tls = certificate(&arguments).map(|certificate| certificate.load()).transpose()?;
-    if !arguments.listen_links.is_loopback() {
-        tracing::warn!(address = %arguments.listen_links, "links between nodes are not encrypted");
+    warn_of_what_is_open(&arguments, tls.is_some());
+    if hosts.is_empty() && !arguments.http.ip().is_loopback() {
+        tracing::warn!("--http is reached by its address only: allow names with --allowed-host");
     }
     let store = pelago_store::open(&address)?;
     let metrics = metrics::install()?;
+    let mut summing_up = tokio::spawn(metrics.sum_up());
     let sink = sink.map(|sink| Sink::new(sink, store.clone(), &arguments.data)).transpose()?;
     let store: Arc<dyn Store> = Arc::new(MeasuredStore::new(store));
-    let listener = Listener::bind(arguments.http).context("--http")?;
-    let http_address = listener.address();
+    let for_players = Listener::bind(arguments.http).context("--http")?;
+    let for_operators = Listener::bind(arguments.operators).context("--operators")?;
+    let announcement = Announcement {
+        http: for_players.address(),
+        operators: for_operators.address(),
+        encrypted: tls.is_some() && !arguments.plain_http,
+        fingerprint: tls.as_ref().map(|tls| tls.fingerprint().to_string()),
+        token_file: token.file,
+        made_token: token.made,
+    };
+    let listen_websocket =
+        arguments.listen_websocket.unwrap_or(SocketAddr::new(arguments.listen.ip(), 0));
     let settings = NodesSettings {
         nodes: arguments.nodes,
         lanes: arguments.lanes,
         services: arguments.services,
         more_services,
         spread: arguments.spread,
-        listen: arguments.listen,
-        links: arguments.listen_links,
+        listen: [arguments.listen, listen_websocket, arguments.listen_links],
+        hosts: hosts.clone(),
+        proxies: proxies.clone(),
         tls: tls.clone(),
         new_world: NewWorld { seed: arguments.seed, island_size: arguments.island_size },
         limits: limits.of_node(),
         files: files.clone(),
         record_into: arguments.data.join("flight"),
     };
-    let nodes = Nodes::start(settings, game.clone(), store.clone()).await?;
+    let mut nodes = Nodes::start(settings, game.clone(), store.clone()).await?;
     let engine = address.split(':').next().unwrap_or_default().to_owned();
     let router = api::router(ApiSettings {
         calls: nodes.calls.clone(),
         store: store.clone(),
         game,
         engine,
-        content: nodes.content.clone(),
         metrics,
-        access,
+        access: token.access,
+        hosts: hosts.at(announcement.operators),
     });
     let (stopping, stop) = watch::channel(false);
     let http_tls = tls.clone().filter(|_| !arguments.plain_http);
-    let (reserve, time) = (files.reserve(), api::CONNECTION_TIME);
-    let mut server = tokio::spawn(api::serve(listener, router, http_tls, reserve, time, stop));
+    let serving = Serving::operators(files.reserve(), http_tls.clone());
+    let mut operators = tokio::spawn(serve(for_operators, router, serving, stop.clone()));
+    let router = players::router(PlayersSettings {
+        calls: nodes.calls.clone(),
+        doors: nodes.nodes.iter().map(Node::door).collect(),
+        content: Content::new(std::mem::take(&mut nodes.content)),
+        hosts: hosts.at(announcement.http),
+        proxies: proxies.clone(),
+    });
+    let serving = Serving::players(files.reserve(), http_tls, proxies);
+    let mut server = tokio::spawn(serve(for_players, router, serving, stop));
     let mut sink = sink.map(|sink| tokio::spawn(sink.run(stopping.subscribe())));
     nodes.wait_until_ready().await?;
     // A program that reads the announcement may send a signal at once.
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    announce(&arguments, &nodes.nodes, http_address, tls.as_ref());
+    let mut ending = Ending::prepare()?;
+    announcement.make(&nodes.nodes, arguments.bots, arguments.json);
     let players = (arguments.bots > 0).then(|| {
         let addresses = nodes.nodes.iter().map(|node| node.addresses().tcp.to_string()).collect();
         let plan = Plan::new(addresses, arguments.bots, Behavior::Mixed);
@@ -184,20 +228,23 @@ pub(super) async fn run(
         let plan = Plan { seed: arguments.seed, transport, ..plan };
         anyhow::Ok(tokio::spawn(pelago_bots::run(plan, stopping.subscribe())))
     });
-    let players = players.transpose()?;
+    let mut players = players.transpose()?;
 
     let recording =
         arguments.record.map(|file| tokio::spawn(recording::record(nodes.calls.clone(), file)));
     let failure = tokio::select! {
-        _ = interrupt.recv() => None,
-        _ = terminate.recv() => None,
+        () = ending.told() => None,
         reason = broken(&*store) => {
             Some(format!("{reason}; start again to go on with what is on the disk"))
         }
         reason = nodes.failure() => Some(reason),
-        reason = unexpected("the HTTP server", Some(&mut server)) => Some(reason),
+        reason = unexpected("the HTTP server of players", Some(&mut server)) => Some(reason),
+        reason = unexpected("the HTTP server of operators", Some(&mut operators)) => Some(reason),
+        reason = unexpected("the summing up of metrics", Some(&mut summing_up)) => Some(reason),
         reason = unexpected("the sink", sink.as_mut()) => Some(reason),
+        reason = unexpected("the fleet of bots", players.as_mut()) => Some(reason),
     };
+    ending.begin();
     tracing::info!("stopping");
     stopping.send_replace(true);
     if let Some(recording) = recording {
@@ -205,12 +252,14 @@ pub(super) async fn run(
         drop(recording.await);
     }
     let others = async {
-        if let Some(players) = players {
+        // One that has ended already is the failure.
+        if let Some(players) = players.filter(|players| !players.is_finished()) {
             players.await.context("the bots")??;
         }
-        // One that has ended already is the failure.
-        if !server.is_finished() {
-            server.await.context("the HTTP server")?;
+        for server in [server, operators] {
+            if !server.is_finished() {
+                server.await.context("an HTTP server")?;
+            }
         }
         if let Some(sink) = sink.filter(|sink| !sink.is_finished()) {
             sink.await.context("the sink")?;
@@ -219,9 +268,16 @@ pub(super) async fn run(
     };
     let others = others.await;
     nodes.stop().await;
-    tokio::task::spawn_blocking(move || store.close()).await?;
+    let closing = tokio::task::spawn_blocking(move || store.close());
+    let closed = timeout(CLOSE_TIMEOUT, closing).await;
     if let Some(reason) = failure {
         bail!("{reason}");
+    }
+    if closed.is_err() {
+        bail!(
+            "the store did not close within {} s; what it had acknowledged is kept",
+            CLOSE_TIMEOUT.as_secs()
+        );
     }
     others?;
     tracing::info!("stopped; the world is kept");
@@ -229,11 +285,11 @@ pub(super) async fn run(
 }
 
 /// Waits until a task has ended that should not, and tells how; for ever if there is no such task.
-async fn unexpected(what: &str, task: Option<&mut JoinHandle<()>>) -> String {
+async fn unexpected<T>(what: &str, task: Option<&mut JoinHandle<T>>) -> String {
     match task {
         None => std::future::pending().await,
         Some(task) => match task.await {
-            Ok(()) => format!("{what} has ended"),
+            Ok(_) => format!("{what} has ended"),
             Err(error) => format!("{what} has ended: {error}"),
         },
     }
@@ -254,7 +310,7 @@ fn certificate(arguments: &DevArguments) -> Option<Certificate> {
         let (certificates, key) = (certificates.clone(), key.clone());
         return Some(Certificate::Files { certificates, key });
     }
-    let addresses = vec![arguments.listen.ip(), arguments.http.ip()];
+    let addresses = vec![arguments.listen.ip(), arguments.http.ip(), arguments.operators.ip()];
     arguments
         .tls_self_made
         .then(|| Certificate::SelfMade { data: arguments.data.clone(), addresses })
@@ -272,19 +328,26 @@ fn reset(data: &Path) -> Result<()> {
     std::fs::remove_dir_all(&store).with_context(|| format!("--reset: {}", store.display()))
 }
 
-fn announce(arguments: &DevArguments, nodes: &[Node], http: SocketAddr, tls: Option<&ServerTls>) {
-    let scheme = if tls.is_some() && !arguments.plain_http { "https" } else { "http" };
-    let fingerprint = tls.map(|tls| tls.fingerprint().to_string());
-    if arguments.json {
-        let tcp: Vec<String> = nodes.iter().map(|node| node.addresses().tcp.to_string()).collect();
-        let ws: Vec<String> = nodes.iter().map(|node| node.addresses().websocket_url()).collect();
-        let http = format!("{scheme}://{http}");
-        println!("{}", json!({"http": http, "tcp": tcp, "ws": ws, "fingerprint": fingerprint}));
-    } else {
-        println!("\n  The world is running: {scheme}://{http}/\n");
-        if let Some(fingerprint) = fingerprint {
-            println!("  SHA-256 of the certificate: {fingerprint}\n");
+/// `IP` or `IP:PORT`.
+fn address(text: &str) -> Result<SocketAddr, AddrParseError> {
+    text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0)))
+}
+
+/// What others can reach and read: operators may want it so, but are to know it.
+fn warn_of_what_is_open(arguments: &DevArguments, encrypted: bool) {
+    let DevArguments { listen, listen_websocket, listen_links, http, operators, .. } = arguments;
+    let is_open = |address: &SocketAddr| !address.ip().is_loopback();
+    for (flag, address, whose) in [
+        ("--listen", Some(listen), "players' tokens"),
+        ("--listen-websocket", listen_websocket.as_ref(), "players' tokens"),
+        ("--http", Some(http), "players' tokens"),
+        ("--operators", Some(operators), "the admin token"),
+    ] {
+        if let Some(address) = address.filter(|address| is_open(address) && !encrypted) {
+            tracing::warn!(%address, "{flag} beyond this machine without TLS: {whose} can be read on the way");
         }
-        println!("  {} nodes, {} bots; Ctrl-C stops it.\n", arguments.nodes, arguments.bots);
+    }
+    if is_open(listen_links) {
+        tracing::warn!(address = %listen_links, "links between nodes are not encrypted");
     }
 }

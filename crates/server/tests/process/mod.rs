@@ -5,20 +5,35 @@ pub(crate) mod player;
 
 use player::PATIENCE;
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub(crate) const PELAGO: &str = env!("CARGO_BIN_EXE_pelago");
 
+/// Writes a file that only its owner may read.
+pub(crate) fn write_secret(path: &Path, text: &str) {
+    let mut file = OpenOptions::new();
+    let mut file = file.write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
 /// A world in a process of its own. Whoever drops it kills it.
 pub(crate) struct World {
     pub(crate) process: Child,
     pub(crate) tcp: Vec<String>,
-    /// Where the page and the API are.
+    /// Where players are served over HTTP.
     pub(crate) http: String,
+    /// Where operators are.
+    pub(crate) operators: String,
+    /// What operators send.
+    pub(crate) token: String,
+    /// Its `--data`.
+    pub(crate) data: PathBuf,
 }
 
 impl World {
@@ -74,23 +89,47 @@ impl World {
         let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
         let tcp = ready["tcp"].as_array().unwrap();
         let tcp = tcp.iter().map(|address| address.as_str().unwrap().to_owned()).collect();
-        let http = ready["http"].as_str().unwrap().to_owned();
-        Self { process, tcp, http }
+        let [http, operators] =
+            ["http", "operators"].map(|name| ready[name].as_str().unwrap().to_owned());
+        // A world that was told another token has none of its own.
+        let token = std::fs::read_to_string(data.join("admin-token")).unwrap_or_default();
+        let token = token.trim().to_owned();
+        Self { process, tcp, http, operators, token, data: data.to_owned() }
     }
 
-    /// The status and the body of an answer of its HTTP server.
+    /// The `host:port` at which operators ask.
+    pub(crate) fn operators_host(&self) -> &str {
+        self.operators.split_once("://").unwrap().1
+    }
+
+    /// The status and the body of an answer to operators.
     pub(crate) fn get(&self, path: &str) -> (u16, Vec<u8>) {
-        let address = self.http.split_once("://").unwrap().1;
+        let (address, token) = (self.operators_host(), &self.token);
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         let head = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
         let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
         (status, answer.split_off(head + 4))
+    }
+
+    /// Waits until `/readyz` answers with this status, and returns the last answer.
+    pub(crate) fn until_ready_says(&self, status: u16) -> serde_json::Value {
+        let began = Instant::now();
+        loop {
+            let (found, body) = self.get("/readyz");
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            if found == status {
+                return body;
+            }
+            assert!(began.elapsed() < PATIENCE, "{found}: {body}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Sends a signal by its name.
@@ -126,8 +165,10 @@ impl World {
     /// Compares a journal with the books; returns how many commands were acknowledged.
     pub(crate) fn verify(&self, journal: &Path) -> u64 {
         let output = Command::new(PELAGO)
-            .args(["bots", "--server", &self.http, "--verify"])
+            .args(["bots", "--server", &self.operators, "--verify"])
             .arg(journal)
+            .arg("--data")
+            .arg(&self.data)
             .env_remove("PELAGO_ADMIN_TOKEN")
             .output()
             .unwrap();

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail};
 use axum::http::{Method, StatusCode};
 use bytes::Bytes;
 use pelago_admin::http_client::{HttpClient, Question, trust};
+use pelago_admin::token::bearer_of;
 use pelago_bots::{AvatarBooks, Journal, Totals, Verdict};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ pub(super) async fn verify(journal: &Path, arguments: &BotsArguments) -> Result<
     };
     let journal = Journal::read(journal)?;
     let token = arguments.admin_token_file.as_deref();
-    let authorization = pelago_admin::api::bearer_of("--admin-token-file", token)?;
+    let authorization = bearer_of("--admin-token-file", token, &arguments.data)?;
     let trust = trust(arguments.ca.as_deref(), arguments.fingerprint)?;
     let mut client = HttpClient::new(url, trust, authorization).context("--server")?;
     let mut books: BTreeMap<String, AvatarBooks> = BTreeMap::new();

@@ -1,8 +1,8 @@
 //! `pelago ctl backup` and `export`: a world into files.
-#![allow(clippy::print_stdout, reason = "a command prints")]
 
 use super::meter::MeterArguments;
 use super::origin::OriginArguments;
+use crate::output::print;
 use anyhow::Result;
 use clap::Args;
 use pelago_runtime::unix_ms;
@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  pelago ctl backup --server http://127.0.0.1:8080 --into backups/monday
+  pelago ctl backup --server http://127.0.0.1:8081 --into backups/monday
   pelago ctl backup --server https://world.example --ca ca.pem --token-file token --into backups/monday
   pelago ctl export --store embedded:data/store --into moving
 
@@ -58,6 +58,6 @@ pub(super) fn run(arguments: &BackupArguments, kind: Kind, runtime: &Handle) -> 
         "position": manifest.position,
         "hash": manifest.hash,
     });
-    println!("{report:#}");
+    print(format_args!("{report:#}"))?;
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! `pelago ctl get` and `pelago ctl edit`: one document.
-#![allow(clippy::print_stdout, reason = "a command prints")]
 
 use super::origin::{Origin, OriginArguments};
 use super::shown::Shown;
+use crate::output::print;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pelago_model::edit::Edit;
@@ -13,8 +13,8 @@ use tokio::runtime::Handle;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   pelago ctl get world --store embedded:data/store
-  pelago ctl get avatar/0000000000000c01 --server http://127.0.0.1:8080
-  pelago ctl edit avatar/0000000000000c01 --set /game/held/berry=3 --server http://127.0.0.1:8080
+  pelago ctl get avatar/0000000000000c01 --server http://127.0.0.1:8081
+  pelago ctl edit avatar/0000000000000c01 --set /game/held/berry=3 --server http://127.0.0.1:8081
   pelago ctl edit avatar/0000000000000c01 --remove /game/held/berry --revision 12 --store embedded:data/store
 
 Paths are JSON pointers (RFC 6901), values are JSON without fractions. An edit leaves no audit: to give something, use a grant.";
@@ -67,7 +67,7 @@ pub(super) fn get(arguments: &GetArguments, runtime: &Handle) -> Result<()> {
             Shown::of(key, found?.pop().unwrap_or(Document::ABSENT))?
         }
     };
-    print(&shown)
+    show(&shown)
 }
 
 pub(super) fn edit(arguments: &EditArguments, runtime: &Handle) -> Result<()> {
@@ -85,10 +85,9 @@ pub(super) fn edit(arguments: &EditArguments, runtime: &Handle) -> Result<()> {
             Shown::of(key, edited.with_context(|| key.to_string())?)?
         }
     };
-    print(&edited)
+    show(&edited)
 }
 
-fn print(shown: &Shown) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(shown)?);
-    Ok(())
+fn show(shown: &Shown) -> Result<()> {
+    print(serde_json::to_string_pretty(shown)?)
 }

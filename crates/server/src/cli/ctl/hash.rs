@@ -1,7 +1,7 @@
 //! `pelago ctl hash`: which world it is.
-#![allow(clippy::print_stdout, reason = "a command prints")]
 
 use super::origin::OriginArguments;
+use crate::output::print;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pelago_store::WorldHash;
@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   pelago ctl hash --store embedded:data/store
-  pelago ctl hash --server http://127.0.0.1:8080
+  pelago ctl hash --server http://127.0.0.1:8081
   pelago ctl hash --archive backups/monday
 
 The hash is of a world in which nobody plays: while documents change, the command says so and ends with an error.";
@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &HashArguments, runtime: &Handle) -> Result<()> {
         Some(directory) => of_archive(directory)?,
         None => arguments.origin.open(runtime)?.read(of_source)?,
     };
-    println!("{hash}");
+    print(hash)?;
     Ok(())
 }
 

@@ -1,8 +1,9 @@
 //! Progress on standard error, and a brake.
 
+use crate::output;
 use clap::Args;
 use pelago_store::archive::Progress;
-use std::io::{IsTerminal as _, Write as _, stderr};
+use std::io::{IsTerminal as _, stderr};
 use std::time::{Duration, Instant};
 
 /// How often progress is shown.
@@ -76,8 +77,7 @@ impl Meter {
     }
 
     fn write(&self, text: &str) {
-        // Nobody may be looking.
-        drop(stderr().write_all(text.as_bytes()));
+        output::stderr().write(text);
     }
 }
 

@@ -5,6 +5,7 @@ use crate::config::Config;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pelago_admin::http_client::{HttpClient, trust};
+use pelago_admin::token::bearer_of;
 use pelago_net::Fingerprint;
 use pelago_store::Store;
 use pelago_store::archive::Source;
@@ -26,12 +27,16 @@ pub(super) struct OriginArguments {
 /// The flags that name a server.
 #[derive(Args)]
 pub(super) struct ServerArguments {
-    /// The server that runs the world: where its API is
+    /// The server that runs the world: its address for operators
     #[arg(long, value_name = "URL")]
     server: Option<String>,
-    /// A file with the server's admin token; without it, the environment's PELAGO_ADMIN_TOKEN
+    /// A file with the server's admin token; without it, the environment's PELAGO_ADMIN_TOKEN, otherwise the one that
+    /// the server keeps in --data
     #[arg(long, value_name = "FILE", requires = "server")]
     token_file: Option<PathBuf>,
+    /// The server's --data, if it runs on this machine: for its admin token
+    #[arg(long, value_name = "DIRECTORY", default_value = "./data")]
+    data: PathBuf,
     /// Trust servers with these certificates, or with certificates from these (PEM); for https
     #[arg(long, value_name = "FILE", requires = "server")]
     ca: Option<PathBuf>,
@@ -59,8 +64,7 @@ impl ServerArguments {
     /// The way to the server, if one is named.
     pub(super) fn client(&self) -> Result<Option<HttpClient>> {
         let Some(url) = &self.server else { return Ok(None) };
-        let authorization =
-            pelago_admin::api::bearer_of("--token-file", self.token_file.as_deref())?;
+        let authorization = bearer_of("--token-file", self.token_file.as_deref(), &self.data)?;
         let trust = trust(self.ca.as_deref(), self.fingerprint)?;
         HttpClient::new(url, trust, authorization).context("--server").map(Some)
     }

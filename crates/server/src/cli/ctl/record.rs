@@ -1,7 +1,7 @@
 //! `pelago ctl record`: flight recordings of nodes that run.
-#![allow(clippy::print_stdout, reason = "a command prints")]
 
 use super::origin::ServerArguments;
+use crate::output::print;
 use anyhow::{Context, Result, bail};
 use axum::http::{Method, StatusCode};
 use clap::Args;
@@ -15,8 +15,8 @@ use tokio::runtime::Handle;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  pelago ctl record --server http://127.0.0.1:8080
-  pelago ctl record --server http://127.0.0.1:8080 --node 2
+  pelago ctl record --server http://127.0.0.1:8081
+  pelago ctl record --server http://127.0.0.1:8081 --node 2
 
 Each node writes one file for each of its machines, on its own disk, and the command prints where. Run one again with
 cargo xtask replay FILE.";
@@ -69,7 +69,7 @@ pub(super) fn run(arguments: &RecordArguments, runtime: &Handle) -> Result<()> {
     for OfNode { node, files, problem } in answered.nodes {
         for RecordedFile { file, inputs, whole, .. } in files {
             let from = if whole { "since its start" } else { "the last of them" };
-            println!("{file}  {inputs} inputs, {from}");
+            print(format_args!("{file}  {inputs} inputs, {from}"))?;
             if let Some(into) = &arguments.into {
                 copy(Path::new(&file), into).with_context(|| format!("--into: {file}"))?;
             }

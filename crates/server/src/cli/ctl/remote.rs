@@ -191,7 +191,7 @@ impl Source for Remote {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pelago_admin::api;
+    use pelago_admin::{Serving, api, serve as serve_http};
     use pelago_model::{CommitOutcome, Document, Revision};
     use pelago_net::Listener;
     use pelago_store::archive::{Event, Kind, Plan, backup};
@@ -230,7 +230,8 @@ mod tests {
         let url = format!("http://{}", listener.address());
         let routes = api::store_routes::routes(store.clone(), "memory".to_owned(), HASH_WAIT);
         let (served, stop) = watch::channel(false);
-        runtime.spawn(api::serve(listener, routes, None, 100, CONNECTION_TIME, stop));
+        let serving = Serving { time: CONNECTION_TIME, ..Serving::operators(100, None) };
+        runtime.spawn(serve_http(listener, routes, serving, stop));
         let client = HttpClient::new(&url, None, None).unwrap();
         Served { store, remote: Remote::new(client, runtime.clone()), _served: served }
     }

@@ -1,8 +1,8 @@
 //! `pelago ctl restore` and `import`: files into an empty store.
-#![allow(clippy::print_stdout, reason = "a command prints")]
 
 use super::meter::MeterArguments;
 use super::origin::address;
+use crate::output::print;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use pelago_model::{Document, Key};
@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &RestoreArguments, kind: Kind) -> Result<()> {
         "written": restored.written,
         "hash": restored.hash,
     });
-    println!("{report:#}");
+    print(format_args!("{report:#}"))?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use pelago_game::{ContentHash, Game};
 use pelago_model::NodeId;
-use pelago_net::{OpenFiles, ServerTls};
+use pelago_net::{AllowedHosts, OpenFiles, ServerTls, TrustedProxies};
 use pelago_runtime::admin_calls::{Question, StatusAnswer, ask_all};
 use pelago_runtime::service::ServiceKind;
 use pelago_runtime::{
@@ -13,7 +13,7 @@ use pelago_runtime::{
 };
 use pelago_store::Store;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,9 +35,13 @@ pub(super) struct NodesSettings {
     /// The services of the studio.
     pub(super) more_services: Vec<ServiceKind>,
     pub(super) spread: u8,
-    pub(super) listen: SocketAddr,
-    /// Where nodes listen for each other: links are not encrypted.
-    pub(super) links: IpAddr,
+    /// Where the first node listens for clients over TCP, for clients over WebSocket, and for other nodes: links are not
+    /// encrypted. The other nodes take the ports that follow.
+    pub(super) listen: [SocketAddr; 3],
+    /// The hosts by which clients may ask for WebSockets.
+    pub(super) hosts: AllowedHosts,
+    /// The proxies that say whose connections they make.
+    pub(super) proxies: TrustedProxies,
     /// Encrypts what passes between clients and nodes.
     pub(super) tls: Option<ServerTls>,
     pub(super) new_world: NewWorld,
@@ -72,13 +76,9 @@ impl Nodes {
         let book = Arc::new(InProcessBook::default());
         let mut nodes = Vec::new();
         for number in 0..settings.nodes {
-            // The first node has the port that was asked for, the others those that follow.
-            let port = match settings.listen.port() {
-                0 => 0,
-                first => first.saturating_add(number),
-            };
-            let listen = SocketAddr::new(settings.listen.ip(), port);
-            let listeners = Listeners::bind(listen, settings.links).context("--listen")?;
+            let [tcp, websocket, links] = settings.listen.map(|first| of_node(first, number));
+            let listeners = Listeners::bind_at(tcp, websocket, links)
+                .context("--listen, --listen-websocket and --listen-links")?;
             let node =
                 settings.more_services.iter().cloned().fold(Node::builder(), NodeBuilder::service);
             let node = node
@@ -91,6 +91,8 @@ impl Nodes {
                 .lanes(settings.lanes, settings.spread)
                 .limits(settings.limits.clone())
                 .tls(settings.tls.clone())
+                .allowed_hosts(settings.hosts.clone())
+                .proxies(settings.proxies.clone())
                 .files(settings.files.clone())
                 .services(settings.services)
                 .record_into(settings.record_into.clone());
@@ -111,10 +113,27 @@ impl Nodes {
             return Ok(());
         }
         if !self.are(|status, _| status.ready).await {
-            bail!("the nodes did not get ready");
+            let reasons = self.reasons().await;
+            bail!("the nodes did not get ready: {reasons}");
         }
         tracing::warn!("the nodes are ready, but not all of them reach each other");
         Ok(())
+    }
+
+    /// Why the nodes are not ready, in words.
+    async fn reasons(&self) -> String {
+        let answers = ask_all(&self.calls, &Question::Status).await;
+        let sentences = answers.into_iter().flat_map(|(node, answer)| {
+            let sentences = match answer.and_then(|answer| answer.read::<StatusAnswer>(node)) {
+                Ok(status) => {
+                    let reasons = status.readiness.reasons.into_iter();
+                    reasons.map(|reason| reason.sentence).collect()
+                }
+                Err(error) => vec![error.to_string()],
+            };
+            sentences.into_iter().map(move |sentence| format!("node {node}: {sentence}"))
+        });
+        sentences.collect::<Vec<_>>().join("; ")
     }
 
     async fn are(&self, so: impl Fn(&StatusAnswer, usize) -> bool) -> bool {
@@ -139,10 +158,21 @@ impl Nodes {
 
     /// Says goodbye to all players, keeps their places, and ends.
     pub(super) async fn stop(self) {
+        let mut stopping = JoinSet::new();
         for node in self.nodes {
-            node.stop().await;
+            stopping.spawn(node.stop());
         }
+        while stopping.join_next().await.is_some() {}
     }
+}
+
+/// The address of a node: the first has the port that was asked for, the others those that follow.
+fn of_node(first: SocketAddr, number: u16) -> SocketAddr {
+    let port = match first.port() {
+        0 => 0,
+        port => port.saturating_add(number),
+    };
+    SocketAddr::new(first.ip(), port)
 }
 
 fn is_well(status: &StatusAnswer, nodes: usize) -> bool {
