@@ -1,11 +1,11 @@
 //! Arrivals: the clients of a node from the opening of their connection until they have a lane.
 //!
-//! A client that has just come may fetch content and has to say hello within its time. By its hello it is logged in:
+//! A client that has just come has to say hello within its time. By its hello it is logged in:
 //! its name becomes an avatar, the avatar gets its next epoch, and the session that begins gets a lane. From then on
 //! the client is only counted here.
 //!
 //! Strangers cannot make this machine work or grow without bound: clients, logins and requests to the store are
-//! limited, what is fetched counts against an allowance, and a client that takes no bytes is not answered.
+//! limited, and what a client asks for before its hello, content, is no business of this machine.
 
 mod clients;
 mod interface;

@@ -22,8 +22,6 @@ pub struct ClientLimits {
     pub moves: Allowance,
     /// Pings; more are not answered.
     pub pings: Allowance,
-    /// KiB of content, a piece counting at least one; more is refused as `slow_down`.
-    pub fetches: Allowance,
 }
 
 impl Default for ClientLimits {
@@ -37,7 +35,6 @@ impl Default for ClientLimits {
             speech: Allowance::new(2, 5),
             moves: Allowance::new(10, 10),
             pings: Allowance::new(2, 10),
-            fetches: Allowance::new(512, 4096),
         }
     }
 }
@@ -50,7 +47,6 @@ pub(crate) struct RateLimits {
     pub(crate) speech: Bucket,
     pub(crate) moves: Bucket,
     pub(crate) pings: Bucket,
-    pub(crate) fetches: Bucket,
 }
 
 impl RateLimits {
@@ -62,7 +58,6 @@ impl RateLimits {
             speech: full(limits.speech),
             moves: full(limits.moves),
             pings: full(limits.pings),
-            fetches: full(limits.fetches),
         }
     }
 }

@@ -81,7 +81,6 @@ impl NodeConfig {
                 speech: pair(limits.speech),
                 moves: pair(limits.moves),
                 pings: pair(limits.pings),
-                fetches: pair(limits.fetches),
             },
             roles: self.service_kinds().iter().map(|kind| kind.role).collect(),
             machine: machine.number(),
@@ -152,7 +151,6 @@ fn limits_of(recorded: &RecordedLimits) -> ClientLimits {
         speech: allowance(recorded.speech),
         moves: allowance(recorded.moves),
         pings: allowance(recorded.pings),
-        fetches: allowance(recorded.fetches),
     }
 }
 

@@ -22,6 +22,8 @@ pub struct NodeLimits {
 pub struct ConnectionLimits {
     /// Messages; a client that sends more is closed as `flood`.
     pub messages: Allowance,
+    /// KiB of content, a piece counting at least one; more is refused as `slow_down`.
+    pub fetches: Allowance,
     /// How long a message may take; then the connection is closed as `stalled`.
     pub message_timeout: Duration,
     /// What the kernel keeps for a reader that lags.
@@ -43,6 +45,7 @@ impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             messages: Allowance::new(100, 400),
+            fetches: Allowance::new(512, 4096),
             message_timeout: pelago_net::connection::MESSAGE_TIMEOUT,
             // A second of a crowd, and less than what a game can be behind and still be played.
             send_buffer_bytes: 64 * 1024,

@@ -25,7 +25,7 @@ use pelago_game::Game;
 use pelago_model::{NodeId, Role};
 use pelago_net::{Listener, Sender, ServerTls, Transport};
 use pelago_node::lane::LaneInput;
-use pelago_node::{MachineId, MachineInput, NodeConfig, NodeMachine};
+use pelago_node::{MachineId, MachineInput, NodeConfig, NodeMachine, Shelf};
 use pelago_store::Store;
 use pelago_world::ClientId;
 use post::Post;
@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     /// The next number of a connection.
     next_connection: AtomicU64,
     connections: ConnectionLimits,
+    /// What clients fetch by hash.
+    content: Shelf,
     operator_calls: OperatorCalls,
     /// The services that operators may call.
     studio_roles: BTreeSet<Role>,
@@ -205,6 +207,7 @@ pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervis
         links: Mutex::default(),
         next_connection: AtomicU64::new(0),
         connections,
+        content: config.content(),
         operator_calls: OperatorCalls::default(),
         studio_roles: config.more_services.iter().map(|kind| kind.role).collect(),
         failed_loads: Throttle::default(),

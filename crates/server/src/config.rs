@@ -99,7 +99,7 @@ impl Default for LimitsConfig {
             speech: clients.speech.into(),
             moves: clients.moves.into(),
             pings: clients.pings.into(),
-            fetches: clients.fetches.into(),
+            fetches: connections.fetches.into(),
         }
     }
 }
@@ -166,10 +166,10 @@ impl LimitsConfig {
                 speech: self.speech.allowance(),
                 moves: self.moves.allowance(),
                 pings: self.pings.allowance(),
-                fetches: self.fetches.allowance(),
             },
             connections: ConnectionLimits {
                 messages: self.messages.allowance(),
+                fetches: self.fetches.allowance(),
                 message_timeout: Duration::from_millis(self.message_ms.into()),
                 send_buffer_bytes: self.send_buffer_bytes as usize,
             },

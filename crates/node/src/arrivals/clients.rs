@@ -1,13 +1,12 @@
-//! Connections of clients that have no lane yet: how long they may say nothing, what they may fetch, their hello.
+//! Connections of clients that have no lane yet: how long they may say nothing, and their hello.
 
 use super::Arrivals;
 use super::interface::ArrivalsEffect;
 use crate::client_event::ClientEvent;
-use crate::content::{content, too_much_content};
-use crate::rate_limits::{ProtocolViolation, kibibytes, not_understood};
+use crate::rate_limits::{ProtocolViolation, not_understood};
 use bytes::{Bytes, BytesMut};
 use pelago_game::{Arrival, Refusal};
-use pelago_model::{Bucket, Limit, Secret, WorldTime};
+use pelago_model::{Limit, Secret, WorldTime};
 use pelago_wire::client::{self, ClientMessage, ServerMessage, client_message, server_message};
 use pelago_wire::message::{Kind, decode_control, put_control};
 use pelago_wire::{PROTOCOL_NEWEST, PROTOCOL_OLDEST, negotiate};
@@ -23,7 +22,7 @@ pub(super) struct Client {
 /// How far a client has come.
 pub(super) enum Stage {
     /// It has not said hello, and has to until then.
-    New { until: WorldTime, fetches: Bucket },
+    New { until: WorldTime },
     /// It is logged in at present.
     Arriving,
     /// It has this lane, and is only counted here.
@@ -47,7 +46,7 @@ impl Arrivals {
         match event {
             ClientEvent::Connected => self.connected(now, client, effects),
             ClientEvent::Received { kind, payload } => {
-                self.received(now, client, kind, &payload, effects);
+                self.received(client, kind, &payload, effects);
             }
             ClientEvent::Violated(violation) => self.violated(client, violation, effects),
             ClientEvent::Blocked => self.set_blocked(client, true),
@@ -62,8 +61,7 @@ impl Arrivals {
             return self.refuse(client, &Refusal::new("full", "The server is full."), effects);
         }
         let until = now.plus(self.config.limits.hello_ms);
-        let fetches = Bucket::full(self.config.limits.fetches, now);
-        let stage = Stage::New { until, fetches };
+        let stage = Stage::New { until };
         self.clients.insert(client, Client { stage, is_blocked: false });
         self.silent.insert((until, client));
     }
@@ -76,14 +74,13 @@ impl Arrivals {
 
     fn received(
         &mut self,
-        now: WorldTime,
         client: ClientId,
         kind: u8,
         payload: &Bytes,
         effects: &mut Vec<ArrivalsEffect>,
     ) {
         match self.clients.get(&client).map(|known| &known.stage) {
-            Some(Stage::New { .. }) => self.received_of_new(now, client, kind, payload, effects),
+            Some(Stage::New { .. }) => self.received_of_new(client, kind, payload, effects),
             // A message between hello and welcome was sent too early.
             Some(Stage::Arriving) => {
                 self.malformed += 1;
@@ -96,7 +93,6 @@ impl Arrivals {
 
     fn received_of_new(
         &mut self,
-        now: WorldTime,
         client: ClientId,
         kind: u8,
         payload: &Bytes,
@@ -107,9 +103,8 @@ impl Arrivals {
             .flatten();
         match message.and_then(|message| message.body) {
             Some(client_message::Body::Hello(hello)) => self.hello(client, hello, effects),
-            Some(client_message::Body::Fetch(fetch)) => {
-                self.fetch(now, client, fetch.hash, effects);
-            }
+            // The connection has answered that.
+            Some(client_message::Body::Fetch(_)) => {}
             Some(client_message::Body::Bye(_)) => self.close(client, effects),
             _ => {
                 self.malformed += 1;
@@ -133,33 +128,6 @@ impl Arrivals {
             client::Arrival::Anywhere => Arrival::Anywhere,
         };
         self.begin_login(client, hello.name, &Secret::new(hello.token), arrival, effects);
-    }
-
-    /// Sends content, if the client takes bytes and what it may have is not used up. For a stranger that takes none
-    /// nothing is kept.
-    fn fetch(
-        &mut self,
-        now: WorldTime,
-        client: ClientId,
-        hash: Bytes,
-        effects: &mut Vec<ArrivalsEffect>,
-    ) {
-        let Some(known) = self.clients.get_mut(&client) else { return };
-        let Stage::New { fetches, .. } = &mut known.stage else { return };
-        if known.is_blocked {
-            self.limits.note(Limit::WaitingControl);
-            let refusal = Refusal::new("slow", "Your connection is too slow.");
-            return self.refuse(client, &refusal, effects);
-        }
-        let found = content(&self.config.content, hash);
-        let cost = kibibytes(found.data.len());
-        let answer = if fetches.take(now, self.config.limits.fetches, cost) {
-            found
-        } else {
-            self.limits.note(Limit::Fetches);
-            too_much_content(found.hash)
-        };
-        effects.push(send(client, server_message::Body::Content(answer)));
     }
 
     /// The connection of a client is no stream of messages, or too much of one.
@@ -212,7 +180,7 @@ impl Arrivals {
     }
 
     fn no_longer_silent(&mut self, client: ClientId) {
-        if let Some(Client { stage: Stage::New { until, .. }, .. }) = self.clients.get(&client) {
+        if let Some(Client { stage: Stage::New { until }, .. }) = self.clients.get(&client) {
             self.silent.remove(&(*until, client));
         }
     }

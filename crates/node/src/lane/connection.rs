@@ -51,7 +51,6 @@ impl Connection {
             Limit::Speech => (&mut left.speech, limits.speech),
             Limit::Moves => (&mut left.moves, limits.moves),
             Limit::Pings => (&mut left.pings, limits.pings),
-            Limit::Fetches => (&mut left.fetches, limits.fetches),
             _ => return true,
         };
         bucket.take(now, allowance, cost)

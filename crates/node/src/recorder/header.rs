@@ -58,5 +58,4 @@ pub struct RecordedLimits {
     pub speech: (u32, u32),
     pub moves: (u32, u32),
     pub pings: (u32, u32),
-    pub fetches: (u32, u32),
 }

@@ -1,11 +1,15 @@
 //! Connections of clients.
 
 use super::{LaneOf, Shared, hand_on_panic};
-use pelago_model::Bucket;
+use crate::limits::ConnectionLimits;
 use pelago_model::limits::MAX_CLIENT_MESSAGE_BYTES;
-use pelago_net::{Connection, Event, Listener, Malformed, ReceiveError, ServerTls, Transport};
+use pelago_model::{Bucket, Limit};
+use pelago_net::{
+    Connection, Event, Listener, Malformed, ReceiveError, SendOutcome, Sender, ServerTls, Transport,
+};
 use pelago_node::arrivals::ArrivalsInput;
-use pelago_node::{ClientEvent, MachineInput, ProtocolViolation};
+use pelago_node::{ClientEvent, MachineInput, Piece, ProtocolViolation};
+use pelago_wire::content::fetched_hash;
 use pelago_world::ClientId;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -65,6 +69,7 @@ async fn serve(
         Err(error) => return tracing::debug!(%error, "a client did not connect"),
     };
     let Some(sender) = connection.sender() else { return };
+    let writing = sender.clone();
     if shared.stopping.load(Ordering::Relaxed) {
         return;
     }
@@ -72,7 +77,7 @@ async fn serve(
     let lane = shared.connected(client, sender);
     let tell = async |event| tell(&shared, &lane, client, event).await;
     tell(ClientEvent::Connected).await;
-    if let Some(violation) = read(&shared, &mut connection, &lane, client).await {
+    if let Some(violation) = read(&shared, &mut connection, &writing, (&lane, client)).await {
         tell(ClientEvent::Violated(violation)).await;
         connection.closed(FAREWELL_TIMEOUT).await;
     }
@@ -85,31 +90,62 @@ async fn serve(
     connection.finish().await;
 }
 
-/// Hands on what a client sends, until the end or a violation.
+/// Hands on what a client sends, until the end or a violation. Content it is sent from here: no machine that others need
+/// works for that. As long as it does not read content that it has asked for, nothing more is read of it; and as long as
+/// it has no lane, the same holds for every answer.
 async fn read(
     shared: &Shared,
     connection: &mut Connection,
-    lane: &LaneOf,
-    client: ClientId,
+    sender: &Sender,
+    (lane, client): (&LaneOf, ClientId),
 ) -> Option<ProtocolViolation> {
-    let allowance = shared.connections.messages;
-    connection.set_message_timeout(shared.connections.message_timeout);
-    let mut messages = Bucket::full(allowance, shared.clock.now());
+    let ConnectionLimits { messages, fetches, message_timeout, .. } = shared.connections;
+    connection.set_message_timeout(message_timeout);
+    let mut messages_left = Bucket::full(messages, shared.clock.now());
+    let mut fetches_left = Bucket::full(fetches, shared.clock.now());
+    // A piece that could not be sent yet, because something else waits for the client.
+    let mut owed: Option<Piece> = None;
+    let mut has_unread_content = false;
     loop {
-        match connection.next().await {
+        let unread = has_unread_content || lane.get().is_none() && sender.is_blocked();
+        let event = if unread { connection.next_writable().await } else { connection.next().await };
+        match event {
             Ok(Some(Event::Message(kind, payload))) => {
-                if !messages.take(shared.clock.now(), allowance, 1) {
+                let now = shared.clock.now();
+                if !messages_left.take(now, messages, 1) {
                     return Some(ProtocolViolation::Flood);
                 }
-                tell(shared, lane, client, ClientEvent::Received { kind, payload }).await;
+                if let Ok(Some(hash)) = fetched_hash(kind, &payload) {
+                    let piece = shared.content.answer(now, hash, fetches, &mut fetches_left);
+                    if piece.is_too_much {
+                        shared.status.traffic.note(Limit::Fetches);
+                    }
+                    owed = Some(piece);
+                } else {
+                    tell(shared, lane, client, ClientEvent::Received { kind, payload }).await;
+                }
             }
             Ok(Some(Event::Writable)) => {
+                has_unread_content = false;
                 tell(shared, lane, client, ClientEvent::Writable).await;
             }
             Ok(None) => return None,
             Err(error) => {
                 tracing::debug!(client = client.0, %error, "a client's connection ended");
                 return violation(&error);
+            }
+        }
+        let Some(piece) = owed.take() else { continue };
+        match sender.send_shared(&piece.head, &piece.data) {
+            // A connection that is gone says so when it is read next.
+            SendOutcome::Written | SendOutcome::Closed => {}
+            SendOutcome::Blocked => {
+                has_unread_content = true;
+                tell(shared, lane, client, ClientEvent::Blocked).await;
+            }
+            SendOutcome::Refused => {
+                has_unread_content = true;
+                owed = Some(piece);
             }
         }
     }
