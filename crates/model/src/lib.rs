@@ -2,6 +2,7 @@
 //! and the limits on all of them. This crate knows no bytes on a wire, no game and no storage engine.
 
 pub mod allowance;
+pub mod budgets;
 pub mod chunk_page;
 pub mod clock;
 pub mod document;
@@ -15,15 +16,18 @@ pub mod limit_counts;
 pub mod limits;
 pub mod machine;
 pub mod numbers;
+pub mod origin;
 pub mod place;
 pub mod reader;
 pub mod role;
 pub mod secret;
 pub mod size;
+pub mod throttle;
 pub mod time;
 pub mod trajectory;
 
 pub use allowance::{Allowance, Bucket};
+pub use budgets::Budgets;
 pub use chunk_page::ChunkPage;
 pub use clock::SteadyClock;
 pub use document::{Check, CommitOutcome, Document, Transaction, Write};
@@ -36,10 +40,12 @@ pub use lane_set::{LaneSet, MAX_LANES};
 pub use limit_counts::{Limit, LimitCounts};
 pub use machine::Machine;
 pub use numbers::Numbers;
+pub use origin::{ByOrigin, Origin};
 pub use place::{Cell, ChannelId, ChunkId, Direction, Position, Rate};
 pub use reader::Reader;
 pub use role::{MalformedRole, Role};
 pub use secret::Secret;
 pub use size::Size;
+pub use throttle::Throttle;
 pub use time::{IslandClock, IslandTime, Tick, WorldTime};
 pub use trajectory::Trajectory;

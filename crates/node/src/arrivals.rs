@@ -5,8 +5,10 @@
 //! the client is only counted here.
 //!
 //! Strangers cannot make this machine work or grow without bound: clients, logins and requests to the store are
-//! limited, and what a client asks for before its hello, content, is no business of this machine.
+//! limited, and so is what one address may try. What a client asks for before its hello, content, is no business of this
+//! machine.
 
+mod budgets;
 mod clients;
 mod interface;
 mod login;
@@ -19,6 +21,7 @@ pub use login::MAX_LOGINS;
 pub use serials::SERIAL_LEASE;
 
 use crate::store_request::{RequestId, Requests, StoreAnswer};
+use budgets::LoginBudgets;
 use clients::Client;
 use login::Login;
 use pelago_model::{LimitCounts, Machine, WorldTime};
@@ -43,6 +46,7 @@ pub struct Arrivals {
     logins: BTreeMap<ClientId, Login>,
     requests: Requests<Request>,
     serials: Serials,
+    budgets: LoginBudgets,
     /// In a replay tokens have been replaced by their hashes.
     tokens_are_hashes: bool,
     /// Players who were given a lane so far.
@@ -61,6 +65,7 @@ impl Arrivals {
             logins: BTreeMap::new(),
             requests: Requests::default(),
             serials: Serials::default(),
+            budgets: LoginBudgets::new(),
             tokens_are_hashes: false,
             placed: 0,
             malformed: 0,

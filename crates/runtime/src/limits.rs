@@ -1,6 +1,7 @@
 //! The limits of a node, as its operators set them.
 
-use pelago_model::Allowance;
+use pelago_model::{Allowance, ByOrigin};
+use pelago_net::CrowdLimits;
 use pelago_node::{ClientLimits, MAX_BATCH_TURNS};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ pub struct NodeLimits {
     pub clients: ClientLimits,
     /// What each connection of a client may do.
     pub connections: ConnectionLimits,
+    /// What the connections of one address may be. Nodes of one process share [`Origins`](pelago_net::Origins) instead.
+    pub crowd: ByOrigin<CrowdLimits>,
 }
 
 /// The limits on each connection of a client.
@@ -37,6 +40,7 @@ impl Default for NodeLimits {
             batch_turns: MAX_BATCH_TURNS,
             clients: ClientLimits::default(),
             connections: ConnectionLimits::default(),
+            crowd: ByOrigin { loopback: CrowdLimits::LOOPBACK, others: CrowdLimits::OTHERS },
         }
     }
 }

@@ -4,12 +4,15 @@ mod bots;
 mod ctl;
 mod dev;
 
+use crate::log_throttle::LogThrottle;
 use clap::{Parser, Subcommand};
 use pelago_game::Game;
 use pelago_runtime::service::ServiceKind;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// A persistent, seamless, single-channel world.
 #[derive(Parser)]
@@ -58,7 +61,11 @@ impl Server {
         let arguments = Arguments::parse();
         let filter =
             EnvFilter::try_from_env("PELAGO_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        tracing_subscriber::registry()
+            .with(filter)
+            .with(LogThrottle::new())
+            .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
+            .init();
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {

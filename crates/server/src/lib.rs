@@ -5,5 +5,6 @@
 mod certificate;
 mod cli;
 mod config;
+mod log_throttle;
 
 pub use cli::{Server, run};

@@ -53,7 +53,7 @@ const LATE_MS = 1000;
 const RETRY_FIRST_MS = 300;
 const RETRY_LAST_MS = 5000;
 /** Codes of refusals after which another attempt may succeed; any other one, known or not, is final. */
-const RETRIED_REFUSALS = ["busy", "full", "unavailable", "shutdown", "idle", "stalled", "flood"];
+const RETRIED_REFUSALS = ["busy", "full", "unavailable", "slow_down", "shutdown", "idle", "stalled", "flood"];
 /** Codes of closings that are final; after any other one, known or not, the session comes again. */
 const FINAL_CLOSINGS = ["superseded", "token", "name", "version"];
 

@@ -6,7 +6,7 @@ use crate::client_event::ClientEvent;
 use crate::rate_limits::{ProtocolViolation, not_understood};
 use bytes::{Bytes, BytesMut};
 use pelago_game::{Arrival, Refusal};
-use pelago_model::{Limit, Secret, WorldTime};
+use pelago_model::{Limit, Origin, Secret, WorldTime};
 use pelago_wire::client::{self, ClientMessage, ServerMessage, client_message, server_message};
 use pelago_wire::message::{Kind, decode_control, put_control};
 use pelago_wire::{PROTOCOL_NEWEST, PROTOCOL_OLDEST, negotiate};
@@ -15,6 +15,8 @@ use pelago_world::ClientId;
 /// A client of the node.
 pub(super) struct Client {
     pub(super) stage: Stage,
+    /// Where it comes from.
+    pub(super) origin: Origin,
     /// Whether it takes no bytes for now. Only known of one that has no lane.
     pub(super) is_blocked: bool,
 }
@@ -44,9 +46,9 @@ impl Arrivals {
             return effects.push(ArrivalsEffect::Forward { lane, client, event });
         }
         match event {
-            ClientEvent::Connected => self.connected(now, client, effects),
+            ClientEvent::Connected { origin } => self.connected(now, client, origin, effects),
             ClientEvent::Received { kind, payload } => {
-                self.received(client, kind, &payload, effects);
+                self.received(now, client, kind, &payload, effects);
             }
             ClientEvent::Violated(violation) => self.violated(client, violation, effects),
             ClientEvent::Blocked => self.set_blocked(client, true),
@@ -55,14 +57,20 @@ impl Arrivals {
         }
     }
 
-    fn connected(&mut self, now: WorldTime, client: ClientId, effects: &mut Vec<ArrivalsEffect>) {
+    fn connected(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        origin: Origin,
+        effects: &mut Vec<ArrivalsEffect>,
+    ) {
         if self.clients.len() >= self.config.max_clients {
             self.limits.note(Limit::Clients);
             return self.refuse(client, &Refusal::new("full", "The server is full."), effects);
         }
         let until = now.plus(self.config.limits.hello_ms);
         let stage = Stage::New { until };
-        self.clients.insert(client, Client { stage, is_blocked: false });
+        self.clients.insert(client, Client { stage, origin, is_blocked: false });
         self.silent.insert((until, client));
     }
 
@@ -74,13 +82,14 @@ impl Arrivals {
 
     fn received(
         &mut self,
+        now: WorldTime,
         client: ClientId,
         kind: u8,
         payload: &Bytes,
         effects: &mut Vec<ArrivalsEffect>,
     ) {
         match self.clients.get(&client).map(|known| &known.stage) {
-            Some(Stage::New { .. }) => self.received_of_new(client, kind, payload, effects),
+            Some(Stage::New { .. }) => self.received_of_new(now, client, kind, payload, effects),
             // A message between hello and welcome was sent too early.
             Some(Stage::Arriving) => {
                 self.malformed += 1;
@@ -93,6 +102,7 @@ impl Arrivals {
 
     fn received_of_new(
         &mut self,
+        now: WorldTime,
         client: ClientId,
         kind: u8,
         payload: &Bytes,
@@ -102,7 +112,7 @@ impl Arrivals {
             .then(|| decode_control::<ClientMessage>(payload).ok())
             .flatten();
         match message.and_then(|message| message.body) {
-            Some(client_message::Body::Hello(hello)) => self.hello(client, hello, effects),
+            Some(client_message::Body::Hello(hello)) => self.hello(now, client, hello, effects),
             // The connection has answered that.
             Some(client_message::Body::Fetch(_)) => {}
             Some(client_message::Body::Bye(_)) => self.close(client, effects),
@@ -113,15 +123,25 @@ impl Arrivals {
         }
     }
 
-    fn hello(&mut self, client: ClientId, hello: client::Hello, effects: &mut Vec<ArrivalsEffect>) {
+    fn hello(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        hello: client::Hello,
+        effects: &mut Vec<ArrivalsEffect>,
+    ) {
         let versions = (hello.oldest_version, hello.newest_version);
         if negotiate(versions, (PROTOCOL_OLDEST, PROTOCOL_NEWEST)).is_none() {
             let refusal = Refusal::new("version", "This client is too old or too new.");
             return self.refuse(client, &refusal, effects);
         }
         self.no_longer_silent(client);
-        if let Some(known) = self.clients.get_mut(&client) {
-            known.stage = Stage::Arriving;
+        let Some(known) = self.clients.get_mut(&client) else { return };
+        known.stage = Stage::Arriving;
+        let origin = known.origin;
+        if let Err((limit, refusal)) = self.budgets.login(now, &self.config.limits, origin) {
+            self.limits.note(limit);
+            return self.refuse(client, &refusal, effects);
         }
         let arrival = match hello.arrival() {
             client::Arrival::Home => Arrival::Home,

@@ -45,7 +45,7 @@ impl Lane {
             }
             ClientEvent::Violated(_) => {}
             ClientEvent::Blocked => self.blocked(now, client),
-            ClientEvent::Writable => self.writable(client),
+            ClientEvent::Writable => self.writable(now, client),
             ClientEvent::Disconnected => self.remove_with_checkpoint(now, client, effects),
         }
     }

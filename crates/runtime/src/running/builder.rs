@@ -15,7 +15,7 @@ use pelago_cluster::Member;
 use pelago_game::Game;
 use pelago_model::{Incarnation, IslandClock, NodeId, Role};
 use pelago_net::listener::BindError;
-use pelago_net::{Listener, OpenFiles, ServerTls};
+use pelago_net::{Listener, OpenFiles, Origins, ServerTls};
 use pelago_node::NodeConfig;
 use pelago_node::placement::DEFAULT_SPREAD;
 use pelago_node::service::ServiceKind;
@@ -71,6 +71,7 @@ pub struct NodeBuilder {
     limits: NodeLimits,
     tls: Option<ServerTls>,
     files: OpenFiles,
+    origins: Option<Origins>,
     services: u8,
     more_services: Vec<ServiceKind>,
     record_into: Option<PathBuf>,
@@ -113,6 +114,7 @@ impl Default for NodeBuilder {
             limits: NodeLimits::default(),
             tls: None,
             files: OpenFiles::new(None),
+            origins: None,
             services: 1,
             more_services: Vec::new(),
             record_into: None,
@@ -213,6 +215,14 @@ impl NodeBuilder {
         self
     }
 
+    /// Where connections come from, which it shares with other nodes and listeners of the process. By default its own
+    /// clients count.
+    #[must_use]
+    pub fn origins(mut self, origins: Origins) -> Self {
+        self.origins = Some(origins);
+        self
+    }
+
     /// Over how many tasks durable turns and other services are spread by key, at least one.
     #[must_use]
     pub fn services(mut self, services: u8) -> Self {
@@ -295,6 +305,7 @@ impl NodeBuilder {
             store: store.clone(),
             status: status.clone(),
             connections: self.limits.connections,
+            origins: self.origins.unwrap_or_else(|| Origins::new(self.limits.crowd)),
             tls: self.tls,
             listeners: (tcp, websocket, links),
             record_into: self.record_into,

@@ -3,14 +3,16 @@
 use super::{LaneOf, Shared, hand_on_panic};
 use crate::limits::ConnectionLimits;
 use pelago_model::limits::MAX_CLIENT_MESSAGE_BYTES;
-use pelago_model::{Bucket, Limit};
+use pelago_model::{Bucket, Limit, Origin};
 use pelago_net::{
-    Connection, Event, Listener, Malformed, ReceiveError, SendOutcome, Sender, ServerTls, Transport,
+    Admitted, Connection, Counted, Event, Listener, Malformed, ReceiveError, SendOutcome, Sender,
+    ServerTls, Transport,
 };
 use pelago_node::arrivals::ArrivalsInput;
 use pelago_node::{ClientEvent, MachineInput, Piece, ProtocolViolation};
 use pelago_wire::content::fetched_hash;
 use pelago_world::ClientId;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,14 +33,35 @@ pub(super) async fn listen(
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            (stream, _) = listener.accept() => {
+            (stream, peer) = listener.accept() => {
+                let Some(guest) = admit(&shared, peer) else { continue };
                 // Boxed: a handshake is large, and every connection's task has room for what it ever awaits.
                 let opened = Box::pin(open(shared.clone(), stream, transport, tls.clone()));
-                connections.spawn(serve(shared.clone(), opened));
+                connections.spawn(serve(shared.clone(), opened, guest));
             }
             Some(ended) = connections.join_next() => hand_on_panic(ended),
         }
     }
+}
+
+/// A connection that counts for its address, and that nobody is logged in on.
+struct Guest {
+    origin: Origin,
+    stranger: Admitted,
+    /// Counts the connection for as long as it is there.
+    _connection: Admitted,
+}
+
+/// Admits a connection, if its address may have one more. A listener behind a proxy that names its clients is told their
+/// addresses; to all others the peer's is that of the client.
+fn admit(shared: &Shared, peer: SocketAddr) -> Option<Guest> {
+    let origins = &shared.origins;
+    let origin = origins.of(peer.ip());
+    let admitted = origins.admit(origin, Counted::Connection).and_then(|connection| {
+        let stranger = origins.count(origin, Counted::Stranger)?;
+        Ok(Guest { origin, stranger, _connection: connection })
+    });
+    admitted.map_err(|limit| shared.status.traffic.note(limit)).ok()
 }
 
 async fn open(
@@ -62,7 +85,9 @@ async fn open(
 async fn serve(
     shared: Arc<Shared>,
     opening: Pin<Box<impl Future<Output = Result<Connection, ReceiveError>>>>,
+    guest: Guest,
 ) {
+    let Guest { origin, stranger, _connection } = guest;
     let opened = opening.await;
     let mut connection = match opened {
         Ok(connection) => connection,
@@ -74,9 +99,9 @@ async fn serve(
         return;
     }
     let client = ClientId(shared.next_connection());
-    let lane = shared.connected(client, sender);
+    let lane = shared.connected(client, sender, stranger);
     let tell = async |event| tell(&shared, &lane, client, event).await;
-    tell(ClientEvent::Connected).await;
+    tell(ClientEvent::Connected { origin }).await;
     if let Some(violation) = read(&shared, &mut connection, &writing, (&lane, client)).await {
         tell(ClientEvent::Violated(violation)).await;
         connection.closed(FAREWELL_TIMEOUT).await;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use pelago_game::{ContentHash, Game};
 use pelago_model::NodeId;
-use pelago_net::{OpenFiles, ServerTls};
+use pelago_net::{OpenFiles, Origins, ServerTls};
 use pelago_runtime::admin_calls::{Question, StatusAnswer, ask_all};
 use pelago_runtime::service::ServiceKind;
 use pelago_runtime::{
@@ -70,6 +70,7 @@ impl Nodes {
             tokio::task::spawn_blocking(move || World::open(&*store, &*game, new)).await??
         };
         let book = Arc::new(InProcessBook::default());
+        let origins = Origins::new(settings.limits.crowd);
         let mut nodes = Vec::new();
         for number in 0..settings.nodes {
             // The first node has the port that was asked for, the others those that follow.
@@ -92,6 +93,7 @@ impl Nodes {
                 .limits(settings.limits.clone())
                 .tls(settings.tls.clone())
                 .files(settings.files.clone())
+                .origins(origins.clone())
                 .services(settings.services)
                 .record_into(settings.record_into.clone());
             nodes.push(node.start().await?);
