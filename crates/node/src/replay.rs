@@ -10,7 +10,7 @@ use crate::service::{ServiceInput, ServiceKind};
 use crate::store_request::RequestId;
 use pelago_cluster::Directory;
 use pelago_game::{Game, Land};
-use pelago_model::{Allowance, Role, WorldNumber, WorldTime};
+use pelago_model::{Allowance, ByOrigin, Role, WorldNumber, WorldTime};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

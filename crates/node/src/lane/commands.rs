@@ -27,7 +27,7 @@ impl Lane {
     ) {
         match event {
             // It was connected before it came to this lane.
-            ClientEvent::Connected => {}
+            ClientEvent::Connected { .. } => {}
             ClientEvent::Received { kind, payload } => {
                 self.received(now, client, kind, &payload, effects);
             }

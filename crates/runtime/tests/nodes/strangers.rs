@@ -9,7 +9,6 @@ use pelago_runtime::{InProcessBook, NewWorld, World};
 use pelago_wire::client::{ClientMessage, FetchContent, client_message};
 use pelago_wire::message::put_control;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
