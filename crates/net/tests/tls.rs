@@ -200,12 +200,15 @@ async fn what_many_are_sent_is_sealed_as_far_as_it_is_read() {
         timeout(PATIENCE, async { tokio::join!(reading, writing) }).await.unwrap();
         assert!(body.is_unique(), "it is still kept");
         // What is sent behind it comes behind it.
+        let mut sent = 1;
         while sender.send_shared(head, &body) == SendOutcome::Written {
-            assert_eq!(client.next_message().await.unwrap().unwrap().0, 3);
+            sent += 1;
         }
         assert_eq!(sender.send(&message(4, b"behind")), SendOutcome::Blocked);
         let reading = async {
-            assert_eq!(client.next_message().await.unwrap().unwrap().0, 3);
+            for _ in 0..sent {
+                assert_eq!(client.next_message().await.unwrap().unwrap().0, 3);
+            }
             assert_eq!(client.next_message().await.unwrap(), Some((4, Bytes::from("behind"))));
         };
         let writing = async { drop(server.next_writable().await) };
