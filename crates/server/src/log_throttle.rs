@@ -122,7 +122,8 @@ mod tests {
     fn a_place_that_writes_too_often_is_left_out_and_others_are_not() {
         let written = Written::default();
         let writer = written.clone();
-        let lines = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
+        let lines = tracing_subscriber::fmt::layer().with_ansi(false);
+        let lines = lines.with_writer(move || writer.clone());
         let subscriber = tracing_subscriber::registry().with(LogThrottle::new()).with(lines);
         tracing::subscriber::with_default(subscriber, || {
             for machine in ["arrivals", "lane-0"] {
