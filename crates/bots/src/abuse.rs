@@ -23,7 +23,7 @@ pub enum Abuse {
     FallsSilent,
     /// Sends a message byte by byte.
     Drips,
-    /// Reads nothing, and asks for much.
+    /// Asks for much, and reads nothing for a while.
     ReadsNothing,
     /// Sends bytes that are no messages.
     SendsGarbage,
@@ -171,7 +171,6 @@ impl Abuse {
             Self::SaysNothing | Self::FetchesUnread => refused("idle"),
             Self::FallsSilent => closed("idle"),
             Self::Drips => closed("stalled"),
-            Self::ReadsNothing => closed("slow"),
             Self::SendsGarbage | Self::ActsEarly => refused("malformed"),
             Self::SendsGarbageLater
             | Self::SendsTooLong
@@ -183,6 +182,7 @@ impl Abuse {
             | Self::TurnsTooOften
             | Self::PingsTooOften
             | Self::MakesNames
+            | Self::ReadsNothing
             | Self::RepeatsItself => Answer::Served,
             Self::SpeaksAnotherVersion => refused("version"),
             Self::HasALongName => refused("name"),
