@@ -75,7 +75,10 @@ pub(crate) async fn run(
 
     println!("  beside {} abusive guests of each kind", guests.of_each);
     let of_each = guests.of_each.to_string();
-    let rude = Guests::send(&addresses.tcp, scratch, &["--of-each", &of_each])?;
+    let http = addresses.http.split_once("://").map_or("", |(_, host)| host);
+    let idle_http = guests.idle_http.to_string();
+    let arguments = ["--of-each", &of_each, "--http", http, "--idle-http", &idle_http];
+    let rude = Guests::send(&addresses.tcp, scratch, &arguments)?;
     sleep(SETTLE).await;
     let guests_before = rude.usage()?;
     let disturbed = part(&fleet, &process, time).await?;

@@ -10,6 +10,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
@@ -35,6 +37,12 @@ pub(crate) struct GuestsArguments {
     /// Abusive guests of each kind
     #[arg(long, default_value_t = 0)]
     of_each: usize,
+    /// An HTTP server, HOST:PORT
+    #[arg(long)]
+    http: Option<String>,
+    /// Connections to it that ask for nothing
+    #[arg(long, default_value_t = 0, requires = "http")]
+    idle_http: usize,
     /// Readers that read nothing
     #[arg(long, default_value_t = 0)]
     blocked: usize,
@@ -129,6 +137,9 @@ pub(crate) fn run(arguments: &GuestsArguments) -> Result<()> {
             let resume = arguments.resume;
             tokio::spawn(read_nothing(visits.clone(), address, number, (resume, wait)));
         }
+        for _ in 0..arguments.idle_http {
+            tokio::spawn(ask_nothing(arguments.http.clone().unwrap_or_default()));
+        }
         println!("coming");
         tokio::select! {
             _ = end.recv() => {}
@@ -167,6 +178,16 @@ async fn visit_again(
             Err(VisitError::NoPlace) => visits.placeless += 1,
             Err(error) => *visits.wrong.entry(format!("{kind:?}: {error}")).or_default() += 1,
         });
+        sleep(PAUSE).await;
+    }
+}
+
+/// One HTTP connection of an address that has many, which asks for nothing and comes again when it is closed.
+async fn ask_nothing(address: String) {
+    loop {
+        if let Ok(mut stream) = TcpStream::connect(&address).await {
+            drop(stream.read(&mut [0]).await);
+        }
         sleep(PAUSE).await;
     }
 }

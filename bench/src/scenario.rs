@@ -142,6 +142,8 @@ pub(crate) struct GuestsPart {
     pub(crate) of_each: usize,
     /// Readers that read nothing.
     pub(crate) blocked: usize,
+    /// HTTP connections of one address that ask for nothing.
+    pub(crate) idle_http: usize,
     /// The bots' staleness p99 with guests over that without.
     pub(crate) staleness_ratio: f64,
 }

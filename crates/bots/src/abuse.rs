@@ -6,6 +6,7 @@ mod bytes;
 mod commands;
 mod guest;
 mod silence;
+mod strangers;
 
 pub use guest::VisitError;
 pub use silence::Blocked;
@@ -22,7 +23,7 @@ pub enum Abuse {
     FallsSilent,
     /// Sends a message byte by byte.
     Drips,
-    /// Reads nothing, and asks for much.
+    /// Asks for much, and reads nothing for a while.
     ReadsNothing,
     /// Sends bytes that are no messages.
     SendsGarbage,
@@ -86,6 +87,14 @@ pub enum Abuse {
     RepeatsItself,
     /// Acts in a session whose avatar has a newer one.
     ActsWithAnOldEpoch,
+    /// Asks for much content before its hello, and does not read it.
+    FetchesUnread,
+    /// Logs in again and again, to do each time what it may do at once.
+    ComesAgain,
+    /// Makes new names.
+    MakesNames,
+    /// Tries tokens for somebody else's name.
+    GuessesTokens,
 }
 
 /// What a node does about it.
@@ -105,7 +114,7 @@ pub enum Answer {
 
 impl Abuse {
     /// All kinds.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 39] = [
         Self::SaysNothing,
         Self::FallsSilent,
         Self::Drips,
@@ -141,6 +150,10 @@ impl Abuse {
         Self::SkipsNumbers,
         Self::RepeatsItself,
         Self::ActsWithAnOldEpoch,
+        Self::FetchesUnread,
+        Self::ComesAgain,
+        Self::MakesNames,
+        Self::GuessesTokens,
     ];
 
     /// What a node answers: the table of `docs/limits.md`.
@@ -155,10 +168,9 @@ impl Abuse {
             Answer::Declined(Cow::Borrowed(code))
         }
         match self {
-            Self::SaysNothing => refused("idle"),
+            Self::SaysNothing | Self::FetchesUnread => refused("idle"),
             Self::FallsSilent => closed("idle"),
             Self::Drips => closed("stalled"),
-            Self::ReadsNothing => closed("slow"),
             Self::SendsGarbage | Self::ActsEarly => refused("malformed"),
             Self::SendsGarbageLater
             | Self::SendsTooLong
@@ -169,15 +181,18 @@ impl Abuse {
             | Self::SendsUnknownBody
             | Self::TurnsTooOften
             | Self::PingsTooOften
+            | Self::MakesNames
+            | Self::ReadsNothing
             | Self::RepeatsItself => Answer::Served,
             Self::SpeaksAnotherVersion => refused("version"),
             Self::HasALongName => refused("name"),
-            Self::TakesAnothersName => refused("token"),
+            Self::TakesAnothersName | Self::GuessesTokens => refused("token"),
             Self::Floods => closed("flood"),
             Self::ActsTooOften
             | Self::WavesTooOften
             | Self::TalksTooMuch
-            | Self::FetchesTooMuch => declined("slow_down"),
+            | Self::FetchesTooMuch
+            | Self::ComesAgain => declined("slow_down"),
             Self::WalksThroughWalls => declined("blocked"),
             Self::WalksTooFast => declined("too_fast"),
             Self::WalksInThePast => declined("late"),
@@ -239,6 +254,10 @@ pub async fn visit(
         | Abuse::SkipsNumbers => commands::acts(host, name, abuse).await,
         Abuse::RepeatsItself => commands::repeats_itself(host, name).await,
         Abuse::ActsWithAnOldEpoch => commands::acts_with_an_old_epoch(host, name).await,
+        Abuse::FetchesUnread => strangers::fetches_unread(host, name).await,
+        Abuse::ComesAgain => strangers::comes_again(host, name).await,
+        Abuse::MakesNames => strangers::makes_names(host, name).await,
+        Abuse::GuessesTokens => strangers::guesses_tokens(host, name).await,
     }
 }
 

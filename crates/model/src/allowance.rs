@@ -16,6 +16,14 @@ impl Allowance {
     pub const fn new(per_second: u32, burst: u32) -> Self {
         Self { per_second, burst }
     }
+
+    /// An allowance of so many per minute, and so many at once, if each is taken at [`Self::MINUTE_COST`].
+    pub const fn per_minute(count: u32, burst: u32) -> Self {
+        Self::new(count, burst.saturating_mul(Self::MINUTE_COST))
+    }
+
+    /// What something costs of which so many a minute are allowed.
+    pub const MINUTE_COST: u32 = 60;
 }
 
 /// What is left of an allowance.
@@ -32,13 +40,31 @@ impl Bucket {
         Self { left_milli: u64::from(allowance.burst) * 1000, at: now }
     }
 
+    /// What has come together in so many ms, from nothing.
+    pub fn filled_for(allowance: Allowance, now: WorldTime, ms: i64) -> Self {
+        let mut bucket = Self { left_milli: 0, at: now };
+        bucket.gain(ms, allowance);
+        bucket
+    }
+
+    /// When it will be full, if nothing is taken.
+    pub fn full_at(&self, allowance: Allowance) -> WorldTime {
+        let missing = (u64::from(allowance.burst) * 1000).saturating_sub(self.left_milli);
+        let ms = missing.div_ceil(u64::from(allowance.per_second).max(1));
+        self.at.plus(i64::try_from(ms).unwrap_or(i64::MAX))
+    }
+
+    fn gain(&mut self, ms: i64, allowance: Allowance) {
+        let most = u64::from(allowance.burst) * 1000;
+        // A clock that steps back gains nobody anything.
+        let gained = u64::try_from(ms).unwrap_or(0).saturating_mul(allowance.per_second.into());
+        self.left_milli = self.left_milli.saturating_add(gained).min(most);
+    }
+
     /// Takes `cost` if there is that much, or everything if `cost` is more than there can ever be.
     pub fn take(&mut self, now: WorldTime, allowance: Allowance, cost: u32) -> bool {
         let most = u64::from(allowance.burst) * 1000;
-        // A clock that steps back gains nobody anything.
-        let gained = u64::try_from(now.since(self.at)).unwrap_or(0);
-        let gained = gained.saturating_mul(allowance.per_second.into());
-        self.left_milli = self.left_milli.saturating_add(gained).min(most);
+        self.gain(now.since(self.at), allowance);
         self.at = self.at.max(now);
         let cost = (u64::from(cost) * 1000).min(most);
         let is_left = self.left_milli >= cost;

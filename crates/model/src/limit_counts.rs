@@ -9,6 +9,20 @@ pub enum Limit {
     Clients,
     /// Connections of a node at once, those that have said nothing included.
     Connections,
+    /// Connections of one address at once.
+    AddressConnections,
+    /// Connections of one address that are not logged in.
+    AddressStrangers,
+    /// New connections of one address, by rate.
+    AddressConnects,
+    /// Logins of one address, by rate.
+    AddressLogins,
+    /// New names of one address, by rate.
+    AddressNames,
+    /// Wrong tokens of one address, by rate.
+    AddressTokens,
+    /// Logins of one avatar, by rate.
+    AccountLogins,
     /// Files that the connections of a process may take.
     OpenFiles,
     /// WebSocket handshakes at once.
@@ -97,9 +111,16 @@ pub enum Limit {
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 51] = [
         Self::Clients,
         Self::Connections,
+        Self::AddressConnections,
+        Self::AddressStrangers,
+        Self::AddressConnects,
+        Self::AddressLogins,
+        Self::AddressNames,
+        Self::AddressTokens,
+        Self::AccountLogins,
         Self::OpenFiles,
         Self::Handshakes,
         Self::HandshakeTime,
@@ -149,6 +170,13 @@ impl Limit {
         match self {
             Self::Clients => "clients",
             Self::Connections => "connections",
+            Self::AddressConnections => "address_connections",
+            Self::AddressStrangers => "address_strangers",
+            Self::AddressConnects => "address_connects",
+            Self::AddressLogins => "address_logins",
+            Self::AddressNames => "address_names",
+            Self::AddressTokens => "address_tokens",
+            Self::AccountLogins => "account_logins",
             Self::OpenFiles => "open_files",
             Self::Handshakes => "handshakes",
             Self::HandshakeTime => "handshake_time",

@@ -425,6 +425,20 @@ impl Connection {
         }
     }
 
+    /// Waits until the other side has read what waits for it, and reads nothing of it meanwhile: [`Event::Writable`], or
+    /// `None` at the end. Safe to cancel. To be called only while its [`Sender::is_blocked`].
+    ///
+    /// # Errors
+    /// [`ReceiveError::TooSlow`]; nothing more can be received.
+    pub async fn next_writable(&mut self) -> Result<Option<Event>, ReceiveError> {
+        let Some(sender) = &self.sender else { return Ok(Some(Event::Writable)) };
+        match sender.drained().await {
+            Drained::Writable => Ok(Some(Event::Writable)),
+            Drained::TooSlow => Err(ReceiveError::TooSlow),
+            Drained::Finished | Drained::Broken => Ok(None),
+        }
+    }
+
     /// A client that sends a message byte by byte takes a connection that others could have.
     fn check_progress(&mut self, incomplete_bytes: usize) -> Result<(), ReceiveError> {
         if incomplete_bytes == 0 {

@@ -2,7 +2,8 @@
 //!
 //! Bytes that the kernel does not take at once stay as one remainder. While there is one, the connection is blocked and
 //! its owner sends nothing more: it knows better than a queue what to leave out. Under TLS the same holds for records:
-//! what is sealed is written once, and the rest is the remainder.
+//! what is sealed is written once, and the rest is the remainder. Of what many connections send, each keeps its remainder
+//! by reference, so that a reader that does not read it costs nothing.
 
 use crate::tls::TlsSession;
 use crate::traffic::Traffic;
@@ -23,6 +24,8 @@ pub const MAX_PENDING_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of answers to pings that wait for one connection; beyond that the connection is closed, since a client that
 /// pings has to read.
 const MAX_PENDING_CONTROL_BYTES: usize = 64 * 1024;
+/// Shared bytes that are sealed at once under TLS: a record has at most as many (RFC 8446, section 5.1).
+const SEALED_AT_ONCE_BYTES: usize = 16 * 1024;
 /// How long the other side may take to read the remainder once we have closed; then the rest is dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -61,6 +64,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Pending {
     bytes: BytesMut,
+    /// What comes behind them and others hold, too: plaintext, also under TLS.
+    shared: Bytes,
     /// How many of the bytes that waited since the last drain are control frames.
     control_bytes: usize,
     /// Seals what is sent, if the connection is encrypted.
@@ -88,10 +93,39 @@ impl Pending {
     fn fail(&mut self, end: Drained) {
         self.end = Some(end);
         self.bytes = BytesMut::new();
+        self.shared = Bytes::new();
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.shared.is_empty()
+    }
+
+    /// Puts shared bytes that wait, at most so many, behind the remainder as they go over the wire.
+    fn unshare(&mut self, most: usize) {
+        let length = most.min(self.shared.len());
+        let part = self.shared.split_to(length);
+        if let Some(tls) = &mut self.tls {
+            if tls.seal(&[IoSlice::new(&part)]).is_err() {
+                return self.fail(Drained::Broken);
+            }
+            tls.move_to(&mut self.bytes);
+        } else {
+            self.bytes.extend_from_slice(&part);
+        }
+        if self.shared.is_empty() {
+            // An empty slice would keep what it is a slice of.
+            self.shared = Bytes::new();
+        }
     }
 
     /// Puts slices behind the remainder, without their first `skip` bytes. Under TLS nothing can be skipped.
     fn append(&mut self, slices: &[IoSlice<'_>], mut skip: usize) -> SendOutcome {
+        if !self.shared.is_empty() {
+            self.unshare(usize::MAX);
+        }
+        if self.end.is_some() {
+            return SendOutcome::Closed;
+        }
         if let Some(tls) = &mut self.tls {
             if tls.seal(slices).is_err() {
                 self.fail(Drained::Broken);
@@ -146,7 +180,7 @@ impl Sender {
         if pending.closing.is_some() || pending.end.is_some() {
             return SendOutcome::Closed;
         }
-        if pending.bytes.is_empty() {
+        if pending.is_empty() {
             return self.write(&mut pending, slices);
         }
         let outcome = pending.append(slices, 0);
@@ -169,13 +203,50 @@ impl Sender {
         let mut pending = self.pending();
         if pending.closing.is_some() || pending.end.is_some() {
             SendOutcome::Closed
-        } else if !pending.bytes.is_empty() {
+        } else if !pending.is_empty() {
             SendOutcome::Refused
         } else if total == 0 {
             SendOutcome::Written
         } else {
             self.write(&mut pending, &parts)
         }
+    }
+
+    /// Writes a message whose end many connections send, as one WebSocket message if it is one. What the kernel does not
+    /// take of that end is kept by reference. While something waits already, nothing is taken.
+    pub fn send_shared(&self, head: &[u8], body: &Bytes) -> SendOutcome {
+        let total = head.len() + body.len();
+        let mut header = [0; 10];
+        let header = self.header(total, &mut header);
+        let mut pending = self.pending();
+        if pending.closing.is_some() || pending.end.is_some() {
+            return SendOutcome::Closed;
+        }
+        if !pending.is_empty() {
+            return SendOutcome::Refused;
+        }
+        self.shared.traffic.writes.fetch_add(1, Ordering::Relaxed);
+        self.shared.traffic.recorder.note(self.shared.number, header.len() + total, false);
+        if pending.append(&[IoSlice::new(header), IoSlice::new(head)], 0) != SendOutcome::Closed {
+            pending.shared = body.clone();
+            self.write_remainder(&mut pending);
+        }
+        if pending.end.is_some() {
+            self.shared.changed.notify_one();
+            return SendOutcome::Closed;
+        }
+        if pending.is_empty() {
+            (pending.bytes, pending.shared) = (BytesMut::new(), Bytes::new());
+            return SendOutcome::Written;
+        }
+        self.shared.traffic.blocked.fetch_add(1, Ordering::Relaxed);
+        self.shared.changed.notify_one();
+        SendOutcome::Blocked
+    }
+
+    /// Whether something waits because the other side does not read.
+    pub fn is_blocked(&self) -> bool {
+        !self.pending().is_empty()
     }
 
     /// Writes bytes that are control frames already, in their turn.
@@ -185,7 +256,7 @@ impl Sender {
             return;
         }
         let slices = [IoSlice::new(bytes)];
-        if pending.bytes.is_empty() {
+        if pending.is_empty() {
             self.write(&mut pending, &slices);
             return;
         }
@@ -223,7 +294,7 @@ impl Sender {
         let opened = tls.open(received, plaintext);
         // TLS itself may have something to say: a change of keys, an alert.
         if tls.has_records() && pending.end.is_none() {
-            if pending.bytes.is_empty() {
+            if pending.is_empty() {
                 self.write_records(&mut pending);
             } else {
                 let Pending { tls, bytes, .. } = &mut *pending;
@@ -310,14 +381,15 @@ impl Sender {
         loop {
             let (blocked, deadline) = {
                 let mut pending = self.pending();
-                let had = !pending.bytes.is_empty();
+                let had = !pending.is_empty();
                 self.write_remainder(&mut pending);
                 if let Some(end) = pending.end {
                     return end;
                 }
-                let blocked = !pending.bytes.is_empty();
+                let blocked = !pending.is_empty();
                 if !blocked {
                     pending.bytes = BytesMut::new();
+                    pending.shared = Bytes::new();
                     pending.control_bytes = 0;
                     if pending.closing.is_some() {
                         return Drained::Finished;
@@ -348,11 +420,20 @@ impl Sender {
     }
 
     fn write_remainder(&self, pending: &mut Pending) {
-        while !pending.bytes.is_empty() {
-            match self.shared.stream.try_write(&pending.bytes) {
+        while !pending.is_empty() {
+            if pending.bytes.is_empty() && pending.tls.is_some() {
+                pending.unshare(SEALED_AT_ONCE_BYTES);
+            }
+            let slices = match pending.tls {
+                Some(_) => [IoSlice::new(&pending.bytes), IoSlice::new(&[])],
+                None => [IoSlice::new(&pending.bytes), IoSlice::new(&pending.shared)],
+            };
+            match self.shared.stream.try_write_vectored(&slices) {
                 Ok(written) => {
                     self.shared.traffic.sent.fetch_add(written as u64, Ordering::Relaxed);
-                    pending.bytes.advance(written);
+                    let of_bytes = written.min(pending.bytes.len());
+                    pending.bytes.advance(of_bytes);
+                    pending.shared.advance(written - of_bytes);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(_) => pending.fail(Drained::Broken),
@@ -364,7 +445,7 @@ impl Sender {
     pub(crate) fn shut_down(&self) {
         let mut pending = self.pending();
         // Behind a remainder that nobody has read it would be garbage.
-        if pending.bytes.is_empty()
+        if pending.is_empty()
             && let Some(tls) = &mut pending.tls
         {
             tls.say_goodbye();

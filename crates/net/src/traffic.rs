@@ -81,7 +81,7 @@ impl Traffic {
     }
 
     /// A limit was met.
-    pub(crate) fn note(&self, limit: Limit) {
+    pub fn note(&self, limit: Limit) {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner).note(limit);
     }
 

@@ -105,6 +105,56 @@ async fn a_reader_that_stops_blocks_and_the_stream_stays_whole() {
 }
 
 #[tokio::test]
+async fn what_many_are_sent_is_kept_once_however_many_do_not_read_it() {
+    for transport in BOTH {
+        let (mut server, mut client) = pair(transport).await;
+        let sender = server.sender().unwrap();
+        let body = Bytes::from(vec![7; 900_000]);
+        let whole = message(3, &body);
+        let head = &whole[..whole.len() - body.len()];
+        let mut sent = 0;
+        while sender.send_shared(head, &body) == SendOutcome::Written {
+            sent += 1;
+        }
+        sent += 1;
+        assert!(sender.is_blocked() && !body.is_unique(), "{transport:?}: it is not shared");
+        assert_eq!(sender.send_shared(head, &body), SendOutcome::Refused);
+        assert_eq!(sender.try_send(&[message(1, b"no")]), SendOutcome::Refused);
+        let writing = tokio::spawn(async move { (server.next_writable().await.unwrap(), server) });
+        for _ in 0..sent {
+            let (kind, payload) = client.next_message().await.unwrap().unwrap();
+            assert!((kind, &payload) == (3, &body), "{transport:?}: not whole");
+        }
+        let (event, _server) = writing.await.unwrap();
+        assert_eq!(event, Some(Event::Writable));
+        assert!(body.is_unique(), "{transport:?}: it is still kept");
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_behind_it_comes_behind_it() {
+    for transport in BOTH {
+        let (mut server, mut client) = pair(transport).await;
+        let sender = server.sender().unwrap();
+        let body = Bytes::from(vec![7; 900_000]);
+        let whole = message(3, &body);
+        let head = &whole[..whole.len() - body.len()];
+        let mut sent = 1;
+        while sender.send_shared(head, &body) == SendOutcome::Written {
+            sent += 1;
+        }
+        assert_eq!(sender.send(&message(4, b"behind")), SendOutcome::Blocked);
+        let writing = tokio::spawn(async move { (server.next_writable().await.unwrap(), server) });
+        for _ in 0..sent {
+            assert_eq!(client.next_message().await.unwrap().unwrap().0, 3);
+        }
+        let behind = client.next_message().await.unwrap().unwrap();
+        assert_eq!(behind, (4, Bytes::from("behind")), "{transport:?}");
+        drop(writing.await.unwrap());
+    }
+}
+
+#[tokio::test]
 async fn slices_are_one_write_and_are_refused_while_blocked() {
     for transport in BOTH {
         let (mut server, mut client) = pair(transport).await;

@@ -180,6 +180,48 @@ async fn a_blocked_reader_gets_the_remainder_and_then_what_comes_later() {
 }
 
 #[tokio::test]
+async fn what_many_are_sent_is_sealed_as_far_as_it_is_read() {
+    for websocket in [false, true] {
+        let place = place();
+        let (mut server, mut client) = place.pair(websocket).await;
+        let sender = server.sender().unwrap();
+        let body = Bytes::from(vec![7; 900_000]);
+        let whole = message(3, &body);
+        let head = &whole[..whole.len() - body.len()];
+        let mut sent = 1;
+        while sender.send_shared(head, &body) == SendOutcome::Written {
+            sent += 1;
+        }
+        assert!(sender.is_blocked() && !body.is_unique(), "it is not shared");
+        assert_eq!(sender.send_shared(head, &body), SendOutcome::Refused);
+        let reading = async {
+            for _ in 0..sent {
+                let (kind, payload) = client.next_message().await.unwrap().unwrap();
+                assert!((kind, &payload) == (3, &body), "not whole");
+            }
+        };
+        let writing =
+            async { assert_eq!(server.next_writable().await.unwrap(), Some(Event::Writable)) };
+        timeout(PATIENCE, async { tokio::join!(reading, writing) }).await.unwrap();
+        assert!(body.is_unique(), "it is still kept");
+        // What is sent behind it comes behind it.
+        let mut sent = 1;
+        while sender.send_shared(head, &body) == SendOutcome::Written {
+            sent += 1;
+        }
+        assert_eq!(sender.send(&message(4, b"behind")), SendOutcome::Blocked);
+        let reading = async {
+            for _ in 0..sent {
+                assert_eq!(client.next_message().await.unwrap().unwrap().0, 3);
+            }
+            assert_eq!(client.next_message().await.unwrap(), Some((4, Bytes::from("behind"))));
+        };
+        let writing = async { drop(server.next_writable().await) };
+        timeout(PATIENCE, async { tokio::join!(reading, writing) }).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_reader_that_never_reads_is_cut_off_at_the_limit() {
     let place = place();
     let (mut server, _client) = place.pair(false).await;

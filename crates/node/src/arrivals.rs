@@ -1,12 +1,14 @@
 //! Arrivals: the clients of a node from the opening of their connection until they have a lane.
 //!
-//! A client that has just come may fetch content and has to say hello within its time. By its hello it is logged in:
+//! A client that has just come has to say hello within its time. By its hello it is logged in:
 //! its name becomes an avatar, the avatar gets its next epoch, and the session that begins gets a lane. From then on
 //! the client is only counted here.
 //!
 //! Strangers cannot make this machine work or grow without bound: clients, logins and requests to the store are
-//! limited, what is fetched counts against an allowance, and a client that takes no bytes is not answered.
+//! limited, and so is what one address may try. What a client asks for before its hello, content, is no business of this
+//! machine.
 
+mod budgets;
 mod clients;
 mod interface;
 mod login;
@@ -19,6 +21,7 @@ pub use login::MAX_LOGINS;
 pub use serials::SERIAL_LEASE;
 
 use crate::store_request::{RequestId, Requests, StoreAnswer};
+use budgets::LoginBudgets;
 use clients::Client;
 use login::Login;
 use pelago_model::{Attendance, LimitCounts, Machine, WorldTime};
@@ -43,6 +46,7 @@ pub struct Arrivals {
     logins: BTreeMap<ClientId, Login>,
     requests: Requests<Request>,
     serials: Serials,
+    budgets: LoginBudgets,
     /// In a replay tokens have been replaced by their hashes.
     tokens_are_hashes: bool,
     attendance: Attendance,
@@ -62,6 +66,7 @@ impl Arrivals {
             logins: BTreeMap::new(),
             requests: Requests::default(),
             serials: Serials::default(),
+            budgets: LoginBudgets::new(),
             tokens_are_hashes: false,
             attendance: Attendance::default(),
             placed: 0,

@@ -2,12 +2,16 @@
 
 use crate::rate_limits::ProtocolViolation;
 use bytes::Bytes;
+use pelago_model::Origin;
 
 /// Something that happened on the connection of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientEvent {
     /// It was opened.
-    Connected,
+    Connected {
+        /// Where it comes from.
+        origin: Origin,
+    },
     /// A message came.
     Received {
         /// Its kind.

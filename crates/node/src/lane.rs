@@ -29,11 +29,10 @@ pub use near::{SPEAKER_KNOWN_MS, SPEAKER_PATIENCE_MS};
 
 use crate::rate_limits::ClientLimits;
 use crate::store_request::{RequestId, Requests, StoreAnswer};
-use bytes::Bytes;
 use chat::Room;
 use connection::Connection;
 use introductions::Introductions;
-use pelago_game::{ContentHash, Game, Land};
+use pelago_game::{Game, Land};
 use pelago_model::{
     Attendance, ChannelId, Document, EntityId, Epoch, IslandClock, IslandId, Limit, LimitCounts,
     Machine, NodeId, PublisherId, WorldTime,
@@ -69,8 +68,6 @@ pub struct LaneConfig {
     pub game: Arc<dyn Game>,
     /// Island time.
     pub clock: IslandClock,
-    /// The content that clients may fetch by hash.
-    pub content: Arc<BTreeMap<ContentHash, Bytes>>,
     /// The rates and times of clients.
     pub limits: ClientLimits,
 }

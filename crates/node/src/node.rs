@@ -12,12 +12,12 @@ pub use whole::Node;
 use crate::arrivals::{Arrivals, ArrivalsConfig};
 use crate::chat::{self, ChatSabotage};
 use crate::composer::Composer;
+use crate::content::Shelf;
 use crate::lane::{Lane, LaneConfig};
 use crate::machine_id::MachineId;
 use crate::rate_limits::ClientLimits;
 use crate::service::{ServiceHost, ServiceKind, ServiceSeat};
 use crate::steward::{self, StewardSabotage};
-use bytes::Bytes;
 use pelago_cluster::{Links, LinksConfig, LinksInput, LinksSabotage};
 use pelago_game::{ContentHash, Game, Land};
 use pelago_model::{
@@ -107,10 +107,11 @@ impl NodeConfig {
         services.chain([Role::lane()]).collect()
     }
 
-    fn content(&self) -> Arc<BTreeMap<ContentHash, Bytes>> {
+    /// The content that clients may fetch by hash.
+    pub fn content(&self) -> Shelf {
         let game = self.game.content();
         let tiles = self.lands.values().flat_map(|land| land.content());
-        Arc::new(tiles.chain([(ContentHash::of(&game), game.clone())]).collect())
+        Shelf::new(tiles.chain([(ContentHash::of(&game), game.clone())]))
     }
 
     /// The links of this node.
@@ -145,7 +146,6 @@ impl NodeConfig {
             clock: self.clock,
             max_clients: self.max_clients,
             limits: self.limits.clone(),
-            content: self.content(),
         }
     }
 
@@ -159,7 +159,6 @@ impl NodeConfig {
             lands: self.lands.clone(),
             game: self.game.clone(),
             clock: self.clock,
-            content: self.content(),
             limits: self.limits.clone(),
         })
     }

@@ -1,7 +1,7 @@
 //! What clients may do, how often, and for how long they may do nothing.
 
 use pelago_game::Refusal;
-use pelago_model::{Allowance, Bucket, WorldTime};
+use pelago_model::{Allowance, Bucket, ByOrigin, WorldTime};
 
 /// The limits on each client that operators may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,10 @@ pub struct ClientLimits {
     pub idle_ms: i64,
     /// How long a client may be blocked without a pause, in ms; then its session is closed as `slow`.
     pub blocked_ms: i64,
+    /// Logins of one avatar; more are refused as `slow_down`.
+    pub account_logins: Allowance,
+    /// What the clients of one address may do before they play.
+    pub of_address: ByOrigin<AddressLimits>,
     /// Durable commands; more are refused as `slow_down`.
     pub durable: Allowance,
     /// Live commands; more are refused as `slow_down`.
@@ -22,8 +26,6 @@ pub struct ClientLimits {
     pub moves: Allowance,
     /// Pings; more are not answered.
     pub pings: Allowance,
-    /// KiB of content, a piece counting at least one; more is refused as `slow_down`.
-    pub fetches: Allowance,
 }
 
 impl Default for ClientLimits {
@@ -32,14 +34,45 @@ impl Default for ClientLimits {
             hello_ms: 10_000,
             idle_ms: 120_000,
             blocked_ms: 60_000,
+            account_logins: Allowance::new(1, 10),
+            of_address: ByOrigin {
+                loopback: AddressLimits::LOOPBACK,
+                others: AddressLimits::OTHERS,
+            },
             durable: Allowance::new(10, 20),
             live: Allowance::new(10, 20),
             speech: Allowance::new(2, 5),
             moves: Allowance::new(10, 10),
             pings: Allowance::new(2, 10),
-            fetches: Allowance::new(512, 4096),
         }
     }
+}
+
+/// The limits on what the clients of one address may do before they play.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressLimits {
+    /// Logins; more are refused as `slow_down`.
+    pub logins: Allowance,
+    /// New names, by the minute: [`Allowance::per_minute`]. More are refused as `new_names`.
+    pub names: Allowance,
+    /// Wrong tokens, by the minute. Once they are used up, logins are refused as `slow_down`.
+    pub wrong_tokens: Allowance,
+}
+
+impl AddressLimits {
+    /// For an address that may be a household, a school or a village.
+    pub const OTHERS: Self = Self {
+        logins: Allowance::new(5, 200),
+        names: Allowance::per_minute(2, 30),
+        wrong_tokens: Allowance::per_minute(10, 30),
+    };
+
+    /// For addresses of this machine: bots and benchmarks come from there.
+    pub const LOOPBACK: Self = Self {
+        logins: Allowance::new(10_000, 100_000),
+        names: Allowance::per_minute(60_000, 100_000),
+        wrong_tokens: Allowance::per_minute(6000, 10_000),
+    };
 }
 
 /// What a client has left of its allowances.
@@ -50,19 +83,22 @@ pub(crate) struct RateLimits {
     pub(crate) speech: Bucket,
     pub(crate) moves: Bucket,
     pub(crate) pings: Bucket,
-    pub(crate) fetches: Bucket,
 }
 
 impl RateLimits {
-    pub(crate) fn new(limits: &ClientLimits, now: WorldTime) -> Self {
-        let full = |allowance| Bucket::full(allowance, now);
+    /// Of an avatar that has used nothing for so many ms: no more than has come together meanwhile, and one thing of each
+    /// kind, so that a session begins without a pause.
+    pub(crate) fn new(limits: &ClientLimits, now: WorldTime, quiet_ms: i64) -> Self {
+        let filled = |allowance: Allowance| {
+            let one_ms = 1000_u32.div_ceil(allowance.per_second.max(1));
+            Bucket::filled_for(allowance, now, quiet_ms.max(one_ms.into()))
+        };
         Self {
-            durable: full(limits.durable),
-            live: full(limits.live),
-            speech: full(limits.speech),
-            moves: full(limits.moves),
-            pings: full(limits.pings),
-            fetches: full(limits.fetches),
+            durable: filled(limits.durable),
+            live: filled(limits.live),
+            speech: filled(limits.speech),
+            moves: filled(limits.moves),
+            pings: filled(limits.pings),
         }
     }
 }

@@ -16,6 +16,7 @@ mod redaction;
 mod ring;
 mod words;
 
+pub(crate) use header::pair;
 pub use header::{FlightHeader, RecordedLimits};
 pub use recording::{Entries, Entry, MalformedRecording, Recording};
 pub use ring::{FLIGHT_BYTES, FLIGHT_MS, Recorder, RecorderLimits, SharedRecorder};

@@ -3,14 +3,14 @@
 use crate::composer::{MachineInput, Output, ShellEffect};
 use crate::machine_id::MachineId;
 use crate::node::{NodeConfig, NodeMachine, Sabotage};
-use crate::rate_limits::ClientLimits;
-use crate::recorder::{Entry, FlightHeader, RecordedLimits, Recording};
+use crate::rate_limits::{AddressLimits, ClientLimits};
+use crate::recorder::{Entry, FlightHeader, RecordedLimits, Recording, pair};
 use crate::rule_run::RuleRun;
 use crate::service::{ServiceInput, ServiceKind};
 use crate::store_request::RequestId;
 use pelago_cluster::Directory;
 use pelago_game::{Game, Land};
-use pelago_model::{Allowance, Role, WorldNumber, WorldTime};
+use pelago_model::{Allowance, ByOrigin, Role, WorldNumber, WorldTime};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -57,7 +57,6 @@ impl NodeConfig {
     /// What a replay of a machine has to know of the node.
     pub fn flight_header(&self, machine: MachineId) -> FlightHeader {
         let limits = &self.limits;
-        let pair = |allowance: Allowance| (allowance.per_second, allowance.burst);
         FlightHeader {
             build: self.build.clone(),
             game: self.game.name().to_owned(),
@@ -76,12 +75,13 @@ impl NodeConfig {
                 hello_ms: limits.hello_ms,
                 idle_ms: limits.idle_ms,
                 blocked_ms: limits.blocked_ms,
+                account_logins: pair(limits.account_logins),
+                of_address: RecordedLimits::recorded_of_address(&limits.of_address),
                 durable: pair(limits.durable),
                 live: pair(limits.live),
                 speech: pair(limits.speech),
                 moves: pair(limits.moves),
                 pings: pair(limits.pings),
-                fetches: pair(limits.fetches),
             },
             roles: self.service_kinds().iter().map(|kind| kind.role).collect(),
             machine: machine.number(),
@@ -143,7 +143,15 @@ const MAX_SIZE: u16 = 1024;
 
 fn limits_of(recorded: &RecordedLimits) -> ClientLimits {
     let allowance = |(per_second, burst)| Allowance::new(per_second, burst);
+    let of_address = |[logins, names, wrong_tokens]: [(u32, u32); 3]| AddressLimits {
+        logins: allowance(logins),
+        names: allowance(names),
+        wrong_tokens: allowance(wrong_tokens),
+    };
+    let [loopback, others] = recorded.of_address.map(of_address);
     ClientLimits {
+        account_logins: allowance(recorded.account_logins),
+        of_address: ByOrigin { loopback, others },
         hello_ms: recorded.hello_ms,
         idle_ms: recorded.idle_ms,
         blocked_ms: recorded.blocked_ms,
@@ -152,7 +160,6 @@ fn limits_of(recorded: &RecordedLimits) -> ClientLimits {
         speech: allowance(recorded.speech),
         moves: allowance(recorded.moves),
         pings: allowance(recorded.pings),
-        fetches: allowance(recorded.fetches),
     }
 }
 

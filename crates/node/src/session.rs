@@ -27,4 +27,6 @@ pub struct NewSession {
     pub place: Place,
     /// The revision of its place document.
     pub place_revision: Revision,
+    /// For how long the avatar is known to have done nothing, in ms: what it may do has come together meanwhile.
+    pub quiet_ms: i64,
 }

@@ -76,7 +76,6 @@ impl Rig {
             lands: Arc::new(BTreeMap::from([(ISLAND, land.clone())])),
             game: Arc::new(Frontier),
             clock: IslandClock::IDENTITY,
-            content: Arc::default(),
             limits: pelago_node::ClientLimits::default(),
         });
         let now = WorldTime(1_000_000);
@@ -99,6 +98,7 @@ impl Rig {
             state: Bytes::new(),
             place: Place { island: ISLAND, position, at: IslandTime(self.now.0) },
             place_revision: Revision(1),
+            quiet_ms: i64::MAX,
         };
         self.inputs.push(LaneInput::Join(Box::new(session)));
     }

@@ -75,7 +75,12 @@ fn documents_of_every_build_are_read() {
     };
     avatar.record(br#"{"eat":{"item":"berry"}}"#, r#"{"held":{"berry":1}}"#.into());
     means("avatar-1.json", 1, &avatar);
-    means("place-1.json", 1, &PlaceDocument { epoch: Epoch(3), place: place() });
+    means("place-1.json", 1, &PlaceDocument { epoch: Epoch(3), place: place(), has_left: false });
+    means(
+        "place-1-left.json",
+        1,
+        &PlaceDocument { epoch: Epoch(3), place: place(), has_left: true },
+    );
     means("probe-1.json", 1, &ProbeDocument { count: 7 });
     means("name-1.json", 1, &NameDocument { avatar: ANNA, token: None });
     let token = TokenHash::of("Åsa", &Secret::new(&b"Anna's own token"[..]));

@@ -5,7 +5,7 @@ mod players;
 
 use bytes::Bytes;
 use pelago_frontier::Frontier;
-use pelago_game::{Arrival, ContentHash, Game, IslandSpec, Land};
+use pelago_game::{Arrival, Game, IslandSpec, Land};
 use pelago_model::{
     Allowance, EntityId, Epoch, Incarnation, IslandClock, IslandId, Limit, Machine, NodeId,
     Position, PublisherId, Revision, Sequence, WorldNumber, WorldTime,
@@ -15,7 +15,7 @@ use pelago_node::{
     ClientEvent, ClientLimits, Lane, LaneConfig, LaneEffect, LaneInput, NewSession,
     ProtocolViolation,
 };
-use pelago_wire::client::{Act, FetchContent, Move, Ping, Say, client_message, server_message};
+use pelago_wire::client::{Act, Move, Ping, Say, client_message, server_message};
 use pelago_world::ClientId;
 use players::{controls, says};
 use std::collections::BTreeMap;
@@ -37,12 +37,16 @@ struct Stage {
 
 impl Stage {
     fn new(limits: ClientLimits) -> Self {
+        Self::of_avatar(limits, i64::MAX)
+    }
+
+    /// The avatar has used nothing for so many ms.
+    fn of_avatar(limits: ClientLimits, quiet_ms: i64) -> Self {
         let world = WorldNumber::new(1).unwrap();
         let home = IslandId::new(world, 1);
         let spec = IslandSpec { id: home, seed: 7, size: 8, generator: 1 };
         let land = Arc::new(Land::new(&Frontier, spec));
         let here = Frontier.spawn(&land, Arrival::Home, 1);
-        let content = Bytes::from(vec![7; 3000]);
         let lane = Lane::new(LaneConfig {
             node: NodeId(1),
             lane: 0,
@@ -51,7 +55,6 @@ impl Stage {
             lands: Arc::new(BTreeMap::from([(home, land)])),
             game: Arc::new(Frontier),
             clock: IslandClock::IDENTITY,
-            content: Arc::new(BTreeMap::from([(ContentHash::of(&content), content)])),
             limits,
         });
         let mut stage = Self { lane, now: BEGIN, here, told: Vec::new(), closed: false };
@@ -66,6 +69,7 @@ impl Stage {
             state: Bytes::new(),
             place: Place { island: home, position: here, at },
             place_revision: Revision(1),
+            quiet_ms,
         })));
         stage.told.clear();
         stage
@@ -179,15 +183,14 @@ fn who_reads_again_in_time_stays() {
 fn more_control_messages_than_may_wait_close_a_blocked_client_as_slow() {
     let mut stage = Stage::new(ClientLimits::default());
     stage.event(ClientEvent::Blocked);
-    let mut fetches = 0;
+    let mut answered = 0;
     while !stage.closed {
-        let hash = ContentHash::of(&Bytes::from(vec![7; 3000])).0;
-        let hash = Bytes::copy_from_slice(&hash);
-        stage.say(client_message::Body::Fetch(FetchContent { hash }));
-        fetches += 1;
+        let payload = Bytes::from_static(b"?");
+        stage.say(client_message::Body::Act(Act { sequence: 0, number: 1, payload }));
+        answered += 1;
+        assert!(answered < 65_536, "more waits than may");
     }
     assert_eq!(stage.closing(), Some("slow"));
-    assert_eq!(fetches, 65536 / 3000 + 1);
     assert_eq!(stage.met(Limit::WaitingControl), 1);
 }
 
@@ -216,18 +219,15 @@ fn what_comes_too_often_is_refused_and_is_allowed_again_later() {
         live: Allowance::new(1, 1),
         speech: Allowance::new(1, 1),
         pings: Allowance::new(1, 1),
-        fetches: Allowance::new(1, 3),
         ..ClientLimits::default()
     };
     let mut stage = Stage::new(limits);
-    let hash = Bytes::copy_from_slice(&ContentHash::of(&Bytes::from(vec![7; 3000])).0);
     let act = |sequence, number| Act { sequence, number, payload: Bytes::from_static(b"?") };
     let all = [
         client_message::Body::Act(act(1, 0)),
         client_message::Body::Act(act(0, 1)),
         client_message::Body::Say(Say { text: "Hello".into(), ..Say::default() }),
         client_message::Body::Ping(Ping { client_ms: 1 }),
-        client_message::Body::Fetch(FetchContent { hash }),
     ];
     for round in 0..3 {
         stage.told.clear();
@@ -239,20 +239,31 @@ fn what_comes_too_often_is_refused_and_is_allowed_again_later() {
             .iter()
             .map(|body| match body {
                 server_message::Body::Outcome(outcome) => outcome.code.as_str(),
-                server_message::Body::Content(content) => content.code.as_str(),
                 _ => "other",
             })
             .collect();
         let expected = match round {
             // Speech that is said is not answered, and a ping that is not counts as one.
-            0 | 2 => vec!["malformed", "malformed", "other", ""],
-            _ => vec!["slow_down"; 4],
+            0 | 2 => vec!["malformed", "malformed", "other"],
+            _ => vec!["slow_down"; 3],
         };
         assert_eq!(codes, expected, "round {round}");
         stage.pass(if round == 1 { 3000 } else { 0 });
     }
-    for limit in [Limit::Durable, Limit::Live, Limit::Speech, Limit::Pings, Limit::Fetches] {
+    for limit in [Limit::Durable, Limit::Live, Limit::Speech, Limit::Pings] {
         assert_eq!(stage.met(limit), 1, "{limit:?}");
+    }
+}
+
+#[test]
+fn a_session_begins_with_what_has_come_together_since_the_last_one() {
+    for (quiet_ms, expected) in [(i64::MAX, 20), (2000, 20), (700, 7), (0, 1), (-5, 1)] {
+        let mut stage = Stage::of_avatar(ClientLimits::default(), quiet_ms);
+        for _ in 0..30 {
+            let payload = Bytes::from_static(b"?");
+            stage.say(client_message::Body::Act(Act { sequence: 1, number: 0, payload }));
+        }
+        assert_eq!(30 - stage.met(Limit::Durable), expected, "after {quiet_ms} ms");
     }
 }
 

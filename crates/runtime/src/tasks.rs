@@ -11,7 +11,6 @@ mod operator_calls;
 mod post;
 mod rules;
 mod service_calls;
-mod throttle;
 
 use crate::clock::WorldClock;
 use crate::door::Visitor;
@@ -25,9 +24,11 @@ use operator_calls::OperatorCalls;
 use pelago_cluster::{LinkId, Member};
 use pelago_game::Game;
 use pelago_model::{NodeId, Role};
-use pelago_net::{AllowedHosts, Listener, Sender, ServerTls, Transport, TrustedProxies};
+use pelago_net::{
+    Admitted, AllowedHosts, Listener, Origins, Sender, ServerTls, Transport, TrustedProxies,
+};
 use pelago_node::lane::LaneInput;
-use pelago_node::{MachineId, MachineInput, NodeConfig, NodeMachine};
+use pelago_node::{MachineId, MachineInput, NodeConfig, NodeMachine, Shelf};
 use pelago_store::Store;
 use pelago_world::ClientId;
 use post::Post;
@@ -37,7 +38,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use throttle::Throttle;
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
 
@@ -67,11 +67,13 @@ pub(crate) struct Shared {
     /// The next number of a connection.
     next_connection: AtomicU64,
     connections: ConnectionLimits,
+    /// Where connections come from, of all nodes of this process.
+    origins: Origins,
+    /// What clients fetch by hash.
+    content: Shelf,
     operator_calls: OperatorCalls,
     /// The services that operators may call.
     studio_roles: BTreeSet<Role>,
-    /// While the store is gone, every load fails.
-    failed_loads: Throttle,
     stopping: AtomicBool,
     /// Nodes to be dialled, for the task that owns all links.
     dials: mpsc::Sender<Dial>,
@@ -104,6 +106,8 @@ impl LaneOf {
 struct Client {
     sender: Sender,
     lane: LaneOf,
+    /// Counts it as one that is not logged in, until it is.
+    stranger: Option<Admitted>,
 }
 
 impl Shared {
@@ -121,9 +125,10 @@ impl Shared {
     }
 
     /// A client has connected: nobody has it but the arrivals.
-    fn connected(&self, client: ClientId, sender: Sender) -> LaneOf {
+    fn connected(&self, client: ClientId, sender: Sender, stranger: Admitted) -> LaneOf {
         let lane = LaneOf::none();
-        self.clients().insert(client, Client { sender, lane: lane.clone() });
+        let known = Client { sender, lane: lane.clone(), stranger: Some(stranger) };
+        self.clients().insert(client, known);
         lane
     }
 
@@ -133,8 +138,10 @@ impl Shared {
 
     /// From now on a client's connection is for a lane, or for none any more.
     fn set_lane(&self, client: ClientId, lane: Option<u8>) {
-        if let Some(client) = self.clients().get(&client) {
+        let mut clients = self.clients();
+        if let Some(client) = clients.get_mut(&client) {
             client.lane.set(lane);
+            client.stranger = None;
         }
     }
 
@@ -190,6 +197,8 @@ pub(crate) struct Start {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) status: Arc<Status>,
     pub(crate) connections: ConnectionLimits,
+    /// Where connections come from.
+    pub(crate) origins: Origins,
     /// Encrypts what passes between the node and its clients.
     pub(crate) tls: Option<ServerTls>,
     /// For clients over TCP, for clients over WebSocket, and for other nodes.
@@ -207,7 +216,7 @@ pub(crate) struct Start {
 /// Starts the tasks of the machines and of the sockets.
 pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervisor) -> Arc<Shared> {
     let Start { clock, store, status, connections, tls, listeners, record_into, .. } = start;
-    let Start { hosts, proxies, visitors, .. } = start;
+    let Start { hosts, proxies, visitors, origins, .. } = start;
     let meters: BTreeMap<MachineId, Arc<TaskMeter>> =
         config.machines().map(|id| (id, supervisor.meter(name_of(id)))).collect();
     let metered = meters.iter().map(|(id, meter)| (*id, meter.clone()));
@@ -224,9 +233,10 @@ pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervis
         links: Mutex::default(),
         next_connection: AtomicU64::new(0),
         connections,
+        origins,
+        content: config.content(),
         operator_calls: OperatorCalls::default(),
         studio_roles: config.more_services.iter().map(|kind| kind.role).collect(),
-        failed_loads: Throttle::default(),
         stopping: AtomicBool::new(false),
         dials,
         flight: Arc::new(Flight::new(config, record_into)),

@@ -4,6 +4,7 @@ mod bots;
 mod ctl;
 mod dev;
 
+use crate::log_throttle::LogThrottle;
 use crate::output;
 use clap::{Parser, Subcommand};
 use pelago_game::Game;
@@ -13,6 +14,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// How long what still waits for a disk or a database may hold up the end of the program.
 const STRAGGLERS_TIME: Duration = Duration::from_secs(1);
@@ -64,12 +67,15 @@ impl Server {
         let arguments = Arguments::parse();
         let filter =
             EnvFilter::try_from_env("PELAGO_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
+        let lines = tracing_subscriber::fmt::layer()
             .with_writer(output::stderr())
             // A line that cannot be written is lost, and nothing is said of it where nothing can be said.
             .log_internal_errors(false)
-            .with_ansi(std::io::stderr().is_terminal())
+            .with_ansi(std::io::stderr().is_terminal());
+        tracing_subscriber::registry()
+            .with(filter)
+            .with(LogThrottle::new())
+            .with(lines)
             .init();
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => runtime,

@@ -6,9 +6,9 @@ use anyhow::{Context, Result, bail};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use pelago_admin::SinkConfig;
-use pelago_model::Allowance;
-use pelago_net::TrustedProxies;
-use pelago_node::{ClientLimits, MAX_BATCH_TURNS};
+use pelago_model::{Allowance, ByOrigin};
+use pelago_net::{CrowdLimits, TrustedProxies};
+use pelago_node::{AddressLimits, ClientLimits, MAX_BATCH_TURNS};
 use pelago_runtime::{ConnectionLimits, NodeLimits};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -90,6 +90,15 @@ pub(crate) struct LimitsConfig {
     moves: Rate,
     pings: Rate,
     fetches: Rate,
+    account_logins: Rate,
+    address_connections: usize,
+    address_strangers: usize,
+    address_connects: Rate,
+    address_logins: Rate,
+    address_names: MinuteRate,
+    address_tokens: MinuteRate,
+    /// Whether addresses of this machine may do far more.
+    wide_loopback: bool,
 }
 
 /// How often something may happen.
@@ -106,6 +115,32 @@ impl Rate {
     }
 }
 
+/// How often something may happen that happens seldom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct MinuteRate {
+    per_minute: u32,
+    burst: u32,
+}
+
+impl MinuteRate {
+    const fn allowance(self) -> Allowance {
+        Allowance::per_minute(self.per_minute, self.burst)
+    }
+}
+
+impl From<Allowance> for MinuteRate {
+    fn from(Allowance { per_second, burst }: Allowance) -> Self {
+        Self { per_minute: per_second, burst: burst / Allowance::MINUTE_COST }
+    }
+}
+
+impl From<MinuteRate> for Rate {
+    fn from(MinuteRate { per_minute, burst }: MinuteRate) -> Self {
+        Self { per_second: per_minute, burst }
+    }
+}
+
 impl From<Allowance> for Rate {
     fn from(Allowance { per_second, burst }: Allowance) -> Self {
         Self { per_second, burst }
@@ -114,7 +149,9 @@ impl From<Allowance> for Rate {
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        let NodeLimits { max_clients, batch_turns, clients, connections } = NodeLimits::default();
+        let NodeLimits { max_clients, batch_turns, clients, connections, crowd } =
+            NodeLimits::default();
+        let (of_address, crowd) = (clients.of_address.others, crowd.others);
         let ms = |ms: i64| u32::try_from(ms).unwrap_or(u32::MAX);
         Self {
             clients: max_clients,
@@ -130,7 +167,15 @@ impl Default for LimitsConfig {
             speech: clients.speech.into(),
             moves: clients.moves.into(),
             pings: clients.pings.into(),
-            fetches: clients.fetches.into(),
+            fetches: connections.fetches.into(),
+            account_logins: clients.account_logins.into(),
+            address_connections: crowd.connections,
+            address_strangers: crowd.strangers,
+            address_connects: crowd.connects.into(),
+            address_logins: of_address.logins.into(),
+            address_names: of_address.names.into(),
+            address_tokens: of_address.wrong_tokens.into(),
+            wide_loopback: true,
         }
     }
 }
@@ -171,11 +216,24 @@ impl LimitsConfig {
             ("moves", self.moves),
             ("pings", self.pings),
             ("fetches", self.fetches),
+            ("account_logins", self.account_logins),
+            ("address_connects", self.address_connects),
+            ("address_logins", self.address_logins),
+            ("address_names", self.address_names.into()),
+            ("address_tokens", self.address_tokens.into()),
         ] {
             if rate.per_second == 0 || rate.burst == 0 {
                 bail!(
                     "the configuration: limits.{key} allows nothing: both numbers are at least 1"
                 );
+            }
+        }
+        for (key, most) in [
+            ("address_connections", self.address_connections),
+            ("address_strangers", self.address_strangers),
+        ] {
+            if most == 0 {
+                bail!("the configuration: limits.{key} lets nobody in: it is at least 1");
             }
         }
         if !(1..=MAX_BATCH_TURNS).contains(&(self.batch_turns as usize)) {
@@ -186,6 +244,17 @@ impl LimitsConfig {
 
     /// Those of a node.
     pub(crate) fn of_node(&self) -> NodeLimits {
+        let of_address = AddressLimits {
+            logins: self.address_logins.allowance(),
+            names: self.address_names.allowance(),
+            wrong_tokens: self.address_tokens.allowance(),
+        };
+        let crowd = CrowdLimits {
+            connections: self.address_connections,
+            strangers: self.address_strangers,
+            connects: self.address_connects.allowance(),
+        };
+        let wide = self.wide_loopback;
         NodeLimits {
             max_clients: self.clients,
             batch_turns: self.batch_turns as usize,
@@ -198,10 +267,19 @@ impl LimitsConfig {
                 speech: self.speech.allowance(),
                 moves: self.moves.allowance(),
                 pings: self.pings.allowance(),
-                fetches: self.fetches.allowance(),
+                account_logins: self.account_logins.allowance(),
+                of_address: ByOrigin {
+                    loopback: if wide { AddressLimits::LOOPBACK } else { of_address },
+                    others: of_address,
+                },
+            },
+            crowd: ByOrigin {
+                loopback: if wide { CrowdLimits::LOOPBACK } else { crowd },
+                others: crowd,
             },
             connections: ConnectionLimits {
                 messages: self.messages.allowance(),
+                fetches: self.fetches.allowance(),
                 message_timeout: Duration::from_millis(self.message_ms.into()),
                 send_buffer_bytes: self.send_buffer_bytes as usize,
             },
@@ -231,12 +309,26 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_this_machine_may_do_more_unless_told_otherwise() {
+        let text = "[limits]\naddress_names = { per_minute = 1, burst = 2 }\n";
+        let of = |text: &str| read(text).unwrap().limits.of_node();
+        let limits = of(text).clients.of_address;
+        assert_eq!(limits.loopback, AddressLimits::LOOPBACK);
+        assert_eq!(limits.others.names, Allowance::per_minute(1, 2));
+        let narrow = of(&format!("{text}wide_loopback = false\n"));
+        assert_eq!(narrow.clients.of_address.loopback.names, Allowance::per_minute(1, 2));
+        assert_eq!(narrow.crowd.loopback, CrowdLimits::OTHERS);
+    }
+
+    #[test]
     fn an_error_names_the_key_and_the_file() {
         for (text, expected) in [
             ("[limits]\nidle_mss = 5\n", "idle_mss"),
             ("[limits]\nidle_ms = \"long\"\n", "limits.idle_ms"),
             ("[limits.moves]\nburst = -1\n", "limits.moves.burst"),
             ("[limits.speech]\nburst = 0\n", "limits.speech"),
+            ("[limits.address_names]\nper_minute = 0\n", "limits.address_names"),
+            ("[limits]\naddress_strangers = 0\n", "limits.address_strangers"),
             ("[limits]\nbatch_turns = 0\n", "limits.batch_turns"),
             ("[limits]\nbatch_turns = 32\n", "limits.batch_turns"),
             ("[limit]\n", "limit"),
@@ -250,8 +342,8 @@ mod tests {
         ] {
             let error = format!("{:#}", read(text).unwrap_err());
             assert!(error.contains(expected), "{text:?}: {error}");
-            if !["speech", "sink", "batch", "proxies"].iter().any(|later| expected.contains(later))
-            {
+            let later = ["speech", "sink", "batch", "proxies", "address"];
+            if !later.iter().any(|later| expected.contains(later)) {
                 assert!(error.contains(".toml"), "{text:?}: {error}");
             }
         }
@@ -291,6 +383,11 @@ mod tests {
                     vec![format!("{} KiB", bytes / 1024)]
                 }
                 (Some(number), _) => vec![with_commas(number)],
+                (None, "wide_loopback") => vec!["true".to_owned()],
+                (None, _) if !value["per_minute"].is_null() => vec![
+                    format!("{} in a minute", value["per_minute"]),
+                    format!("{} at once", value["burst"]),
+                ],
                 (None, "fetches") => vec!["512 KiB".to_owned(), "4 MiB".to_owned()],
                 (None, _) => vec![
                     format!("{} in a second", value["per_second"]),

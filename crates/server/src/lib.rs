@@ -6,6 +6,7 @@ mod certificate;
 mod cli;
 mod config;
 mod ending;
+mod log_throttle;
 mod output;
 
 pub use cli::{Server, run};

@@ -186,7 +186,6 @@ async fn every_abusive_guest_gets_its_answer_and_honest_players_are_served() {
         "message_time",
         "message_bytes",
         "messages",
-        "waiting_control",
         "durable",
         "live",
         "speech",

@@ -4,6 +4,7 @@
 //! allocation beyond what the bytes themselves hold. This crate knows no sockets and no game.
 
 pub mod client_stream;
+pub mod content;
 mod convert;
 pub mod frame;
 pub mod message;

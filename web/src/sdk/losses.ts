@@ -1,5 +1,5 @@
 /** Codes of refusals after which another attempt may succeed; any other one, known or not, is final. */
-const RETRIED_REFUSALS = ["busy", "full", "unavailable", "shutdown", "idle", "stalled", "flood"];
+const RETRIED_REFUSALS = ["busy", "full", "unavailable", "slow_down", "shutdown", "idle", "stalled", "flood"];
 /** Codes of closings that are final; after any other one, known or not, the session comes again. */
 const FINAL_CLOSINGS = ["superseded", "token", "name", "version"];
 

@@ -221,7 +221,7 @@ pub(super) async fn acts_with_an_old_epoch(
     answer
 }
 
-fn durable(sequence: u64, payload: &str) -> client_message::Body {
+pub(super) fn durable(sequence: u64, payload: &str) -> client_message::Body {
     let payload = Bytes::copy_from_slice(payload.as_bytes());
     client_message::Body::Act(Act { sequence, payload, number: 0 })
 }
@@ -261,7 +261,7 @@ fn declined(code: &str) -> Answer {
     Answer::Declined(code.to_owned().into())
 }
 
-fn slow_down(body: &server_message::Body) -> Option<Answer> {
+pub(super) fn slow_down(body: &server_message::Body) -> Option<Answer> {
     let code = &outcome(body)?.code;
     (code == "slow_down").then(|| declined(code))
 }

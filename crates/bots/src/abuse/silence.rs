@@ -1,9 +1,9 @@
 //! Guests that do too little: say nothing, say it slowly, or do not listen.
 
-use super::guest::{Guest, VisitError, encode, ping};
+use super::guest::{Guest, VisitError, encode};
 use super::{Answer, Host};
 use bytes::Bytes;
-use pelago_wire::client::{Arrival, FetchContent, client_message};
+use pelago_wire::client::{Arrival, FetchContent, client_message, server_message};
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -42,23 +42,23 @@ pub(super) async fn drips(host: Host<'_>, name: &str) -> Result<Answer, VisitErr
     }
 }
 
-/// Asks for so much that more control messages wait than may, and reads only when it is too late.
+/// Asks for much, and reads only after a while: then it gets all of it, for nothing more was read of it meanwhile.
 pub(super) async fn reads_nothing(host: Host<'_>, name: &str) -> Result<Answer, VisitError> {
-    let (mut guest, welcome) = Guest::arrive(host, name, Arrival::Home).await?;
-    let fetch = client_message::Body::Fetch(FetchContent { hash: welcome.manifest });
-    let fetch = encode(fetch);
+    let narrow = Guest::connect_narrowly(host).await?;
+    let (mut guest, welcome) = narrow.greet(name, Arrival::Home).await?;
+    let fetch = encode(client_message::Body::Fetch(FetchContent { hash: welcome.manifest }));
     let until = Instant::now() + ASKING;
     while Instant::now() < until {
-        // An answer cannot be read, so that only a broken connection ends it.
-        if guest.send(fetch.clone()).await.is_err() {
-            break;
-        }
+        guest.send(fetch.clone()).await?;
         sleep(ASK_EVERY).await;
-        if guest.say(ping(0)).await.is_err() {
-            break;
-        }
     }
-    guest.end().await
+    let last = Bytes::from_static(b"the last one");
+    guest.say(client_message::Body::Fetch(FetchContent { hash: last.clone() })).await?;
+    let mut meaning = |body: &server_message::Body| match body {
+        server_message::Body::Content(content) if content.hash == last => Some(Answer::Served),
+        _ => None,
+    };
+    guest.answer(&mut meaning).await
 }
 
 /// What a blocked reader has the node send, in bytes: more than the kernel keeps for it, but little more.

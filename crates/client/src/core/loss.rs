@@ -3,8 +3,8 @@
 use pelago_wire::Malformed;
 
 /// Codes of refusals after which another attempt may succeed. Any other one, known or not, is final.
-const RETRIED_REFUSALS: [&str; 7] =
-    ["busy", "full", "unavailable", "shutdown", "idle", "stalled", "flood"];
+const RETRIED_REFUSALS: [&str; 8] =
+    ["busy", "full", "unavailable", "slow_down", "shutdown", "idle", "stalled", "flood"];
 /// Codes of closings after which no attempt would succeed, or one would throw out somebody else. After any other one,
 /// known or not, the client comes again.
 const FINAL_CLOSINGS: [&str; 4] = ["superseded", "token", "name", "version"];

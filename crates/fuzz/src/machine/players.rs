@@ -5,7 +5,7 @@ use crate::input::Input;
 use bytes::Bytes;
 use pelago_client::core::{self, ConnectionNumber, LocalTime};
 use pelago_client::{Client, Event, Identity, Loss, Settings};
-use pelago_model::{Secret, WorldTime};
+use pelago_model::{Origin, Secret, WorldTime};
 use pelago_net::Deframer;
 use pelago_node::ClientEvent;
 use pelago_wire::client::{
@@ -154,7 +154,7 @@ impl World {
         let client = ClientId(self.next_connection);
         self.next_connection += 1;
         self.players[player].connection = Some(client);
-        self.of_client(client, ClientEvent::Connected);
+        self.of_client(client, ClientEvent::Connected { origin: Origin::LOOPBACK });
         let connection = self.players[player].number;
         let said = self.players[player].input(self.now, core::Input::Opened { connection });
         self.tell_all(said);

@@ -30,7 +30,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         format!(r#"{{"slots":{{"1":{{"stock":{stock}}}}},"taken":{{"berry":1}}}}"#);
     let documents: Vec<(u8, Bytes)> = vec![
         (1, written(&avatar)),
-        (2, written(&PlaceDocument { epoch: Epoch(1), place })),
+        (2, written(&PlaceDocument { epoch: Epoch(1), place, has_left: true })),
         (3, written(&NameDocument { avatar: FIRST_AVATAR, token: None })),
         (3, format!(r#"{{"avatar":"{FIRST_AVATAR}","token":"{}"}}"#, "07".repeat(32)).into()),
         (4, written(&SerialsDocument { next: 257 })),

@@ -1,13 +1,12 @@
-//! Connections of clients that have no lane yet: how long they may say nothing, what they may fetch, their hello.
+//! Connections of clients that have no lane yet: how long they may say nothing, and their hello.
 
 use super::Arrivals;
 use super::interface::ArrivalsEffect;
 use crate::client_event::ClientEvent;
-use crate::content::{content, too_much_content};
-use crate::rate_limits::{ProtocolViolation, kibibytes, not_understood};
+use crate::rate_limits::{ProtocolViolation, not_understood};
 use bytes::{Bytes, BytesMut};
 use pelago_game::{Arrival, Refusal};
-use pelago_model::{Bucket, Limit, Secret, WorldTime};
+use pelago_model::{Limit, Origin, Secret, WorldTime};
 use pelago_wire::client::{self, ClientMessage, ServerMessage, client_message, server_message};
 use pelago_wire::message::{Kind, decode_control, put_control};
 use pelago_wire::{PROTOCOL_NEWEST, PROTOCOL_OLDEST, negotiate};
@@ -16,6 +15,8 @@ use pelago_world::ClientId;
 /// A client of the node.
 pub(super) struct Client {
     pub(super) stage: Stage,
+    /// Where it comes from.
+    pub(super) origin: Origin,
     /// Whether it takes no bytes for now. Only known of one that has no lane.
     pub(super) is_blocked: bool,
 }
@@ -23,7 +24,7 @@ pub(super) struct Client {
 /// How far a client has come.
 pub(super) enum Stage {
     /// It has not said hello, and has to until then.
-    New { until: WorldTime, fetches: Bucket },
+    New { until: WorldTime },
     /// It is logged in at present.
     Arriving,
     /// It has this lane, and is only counted here.
@@ -45,7 +46,7 @@ impl Arrivals {
             return effects.push(ArrivalsEffect::Forward { lane, client, event });
         }
         match event {
-            ClientEvent::Connected => self.connected(now, client, effects),
+            ClientEvent::Connected { origin } => self.connected(now, client, origin, effects),
             ClientEvent::Received { kind, payload } => {
                 self.received(now, client, kind, &payload, effects);
             }
@@ -56,15 +57,20 @@ impl Arrivals {
         }
     }
 
-    fn connected(&mut self, now: WorldTime, client: ClientId, effects: &mut Vec<ArrivalsEffect>) {
+    fn connected(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        origin: Origin,
+        effects: &mut Vec<ArrivalsEffect>,
+    ) {
         if self.clients.len() >= self.config.max_clients {
             self.limits.note(Limit::Clients);
             return self.refuse(client, &Refusal::new("full", "The server is full."), effects);
         }
         let until = now.plus(self.config.limits.hello_ms);
-        let fetches = Bucket::full(self.config.limits.fetches, now);
-        let stage = Stage::New { until, fetches };
-        self.clients.insert(client, Client { stage, is_blocked: false });
+        let stage = Stage::New { until };
+        self.clients.insert(client, Client { stage, origin, is_blocked: false });
         self.silent.insert((until, client));
     }
 
@@ -106,10 +112,9 @@ impl Arrivals {
             .then(|| decode_control::<ClientMessage>(payload).ok())
             .flatten();
         match message.and_then(|message| message.body) {
-            Some(client_message::Body::Hello(hello)) => self.hello(client, hello, effects),
-            Some(client_message::Body::Fetch(fetch)) => {
-                self.fetch(now, client, fetch.hash, effects);
-            }
+            Some(client_message::Body::Hello(hello)) => self.hello(now, client, hello, effects),
+            // The connection has answered that.
+            Some(client_message::Body::Fetch(_)) => {}
             Some(client_message::Body::Bye(_)) => self.close(client, effects),
             _ => {
                 self.malformed += 1;
@@ -118,48 +123,31 @@ impl Arrivals {
         }
     }
 
-    fn hello(&mut self, client: ClientId, hello: client::Hello, effects: &mut Vec<ArrivalsEffect>) {
+    fn hello(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        hello: client::Hello,
+        effects: &mut Vec<ArrivalsEffect>,
+    ) {
         let versions = (hello.oldest_version, hello.newest_version);
         if negotiate(versions, (PROTOCOL_OLDEST, PROTOCOL_NEWEST)).is_none() {
             let refusal = Refusal::new("version", "This client is too old or too new.");
             return self.refuse(client, &refusal, effects);
         }
         self.no_longer_silent(client);
-        if let Some(known) = self.clients.get_mut(&client) {
-            known.stage = Stage::Arriving;
+        let Some(known) = self.clients.get_mut(&client) else { return };
+        known.stage = Stage::Arriving;
+        let origin = known.origin;
+        if let Err((limit, refusal)) = self.budgets.login(now, &self.config.limits, origin) {
+            self.limits.note(limit);
+            return self.refuse(client, &refusal, effects);
         }
         let arrival = match hello.arrival() {
             client::Arrival::Home => Arrival::Home,
             client::Arrival::Anywhere => Arrival::Anywhere,
         };
         self.begin_login(client, hello.name, &Secret::new(hello.token), arrival, effects);
-    }
-
-    /// Sends content, if the client takes bytes and what it may have is not used up. For a stranger that takes none
-    /// nothing is kept.
-    fn fetch(
-        &mut self,
-        now: WorldTime,
-        client: ClientId,
-        hash: Bytes,
-        effects: &mut Vec<ArrivalsEffect>,
-    ) {
-        let Some(known) = self.clients.get_mut(&client) else { return };
-        let Stage::New { fetches, .. } = &mut known.stage else { return };
-        if known.is_blocked {
-            self.limits.note(Limit::WaitingControl);
-            let refusal = Refusal::new("slow", "Your connection is too slow.");
-            return self.refuse(client, &refusal, effects);
-        }
-        let found = content(&self.config.content, hash);
-        let cost = kibibytes(found.data.len());
-        let answer = if fetches.take(now, self.config.limits.fetches, cost) {
-            found
-        } else {
-            self.limits.note(Limit::Fetches);
-            too_much_content(found.hash)
-        };
-        effects.push(send(client, server_message::Body::Content(answer)));
     }
 
     /// The connection of a client is no stream of messages, or too much of one.
@@ -212,7 +200,7 @@ impl Arrivals {
     }
 
     fn no_longer_silent(&mut self, client: ClientId) {
-        if let Some(Client { stage: Stage::New { until, .. }, .. }) = self.clients.get(&client) {
+        if let Some(Client { stage: Stage::New { until }, .. }) = self.clients.get(&client) {
             self.silent.remove(&(*until, client));
         }
     }

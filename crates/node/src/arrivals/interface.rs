@@ -6,7 +6,7 @@ use crate::rate_limits::ClientLimits;
 use crate::session::NewSession;
 use crate::store_request::{RequestId, StoreAnswer};
 use bytes::Bytes;
-use pelago_game::{ContentHash, Game, Land};
+use pelago_game::{Game, Land};
 use pelago_model::{EntityId, Epoch, IslandClock, IslandId, Key, NodeId, Transaction, WorldNumber};
 use pelago_world::ClientId;
 use std::collections::BTreeMap;
@@ -34,8 +34,6 @@ pub struct ArrivalsConfig {
     pub max_clients: usize,
     /// The rates and times of each client.
     pub limits: ClientLimits,
-    /// The content that clients may fetch by hash.
-    pub content: Arc<BTreeMap<ContentHash, Bytes>>,
 }
 
 /// Inputs of the arrivals.

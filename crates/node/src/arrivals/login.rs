@@ -3,6 +3,7 @@
 //! The login that takes the epoch in the avatar's document owns the avatar; the lane that held it before finds out at
 //! its next write, or is told. A name belongs to the token that it was first used with.
 
+use super::budgets::UsedUp;
 use super::clients::Stage;
 use super::interface::ArrivalsEffect;
 use super::opening::{Applicant, Opening};
@@ -178,13 +179,31 @@ impl Arrivals {
         match NameDocument::read(document) {
             Ok(Some(name)) => {
                 if name.token.is_some_and(|token| !token.is(&login.applicant.token)) {
-                    return self.foreign(client, effects);
+                    return self.foreign(now, client, effects);
                 }
+                let is_first = login.attempts == 1;
+                // Only somebody who has the token can use up the budget of an avatar.
+                if is_first
+                    && let Err(used_up) =
+                        self.budgets.account(now, &self.config.limits, name.avatar)
+                {
+                    return self.used_up(client, used_up, effects);
+                }
+                let Some(login) = self.logins.get_mut(&client) else { return };
                 let unbound = name.token.is_none().then_some(document.revision);
                 login.step = Step::ReadAvatar { avatar: name.avatar, unbound };
                 self.load(Request::Login(client), Opening::keys(name.avatar), effects);
             }
             Ok(None) => {
+                let is_first = login.attempts == 1;
+                if is_first
+                    && let Some(known) = self.clients.get(&client)
+                    && let Err(used_up) =
+                        self.budgets.new_name(now, &self.config.limits, known.origin)
+                {
+                    return self.used_up(client, used_up, effects);
+                }
+                let Some(login) = self.logins.get_mut(&client) else { return };
                 login.step = Step::AwaitSerial;
                 self.serials.wait(client);
                 self.give_serials(now, effects);
@@ -194,10 +213,24 @@ impl Arrivals {
     }
 
     /// The name is somebody else's.
-    fn foreign(&mut self, client: ClientId, effects: &mut Vec<ArrivalsEffect>) {
+    fn foreign(&mut self, now: WorldTime, client: ClientId, effects: &mut Vec<ArrivalsEffect>) {
+        if let Some(known) = self.clients.get(&client) {
+            self.budgets.wrong_token(now, &self.config.limits, known.origin);
+        }
         let text = "login refused: the name is bound to another token".to_owned();
         let refusal = Refusal::new("token", "That name belongs to somebody else.");
         self.end_login(client, Level::Info, text, &refusal, effects);
+    }
+
+    fn used_up(
+        &mut self,
+        client: ClientId,
+        (limit, refusal): UsedUp,
+        effects: &mut Vec<ArrivalsEffect>,
+    ) {
+        self.limits.note(limit);
+        let text = format!("login refused: {} is used up", limit.name());
+        self.end_login(client, Level::Debug, text, &refusal, effects);
     }
 
     fn avatar_read(

@@ -61,6 +61,10 @@ impl Opening {
             Revisions { avatar: avatar_document.revision, place: place_document.revision };
         let mut opening =
             Self::new(config, now, (applicant.client, id), (avatar, place), revisions)?;
+        // A session that may still be there, or that ended nobody knows when, may have used everything up to now.
+        opening.session.quiet_ms = checkpoint
+            .filter(|checkpoint| checkpoint.has_left)
+            .map_or(0, |checkpoint| config.clock.at(now).since(checkpoint.place.at));
         if let Some(expected) = unbound {
             opening.writes.push(applicant.bind_name(id, expected)?);
         }
@@ -103,7 +107,7 @@ impl Opening {
         avatar.owner = config.node;
         let place = Place { at: config.clock.at(now), ..place };
         avatar.place = place;
-        let checkpoint = PlaceDocument { epoch: avatar.epoch, place };
+        let checkpoint = PlaceDocument { epoch: avatar.epoch, place, has_left: false };
         let encoded = |value: Result<Bytes, json::EncodeError>| value.map_err(|e| e.to_string());
         let writes = vec![
             Write {
@@ -129,6 +133,8 @@ impl Opening {
             state: config.game.player_view(&avatar.game),
             place,
             place_revision: revisions.place.next(),
+            // A newcomer has not done anything yet.
+            quiet_ms: i64::MAX,
         };
         Ok(Self { session, writes })
     }

@@ -11,12 +11,14 @@ impl Arrivals {
     /// How full everything is that can grow.
     pub fn sizes(&self) -> Vec<Size> {
         let limit = self.config.max_clients;
-        vec![
+        let mut sizes = vec![
             Size::table("clients of a node", self.clients.len(), limit, limit),
             Size::queue("clients that have not said hello", self.silent.len(), limit),
             Size::queue("logins", self.logins.len(), MAX_LOGINS),
             Size::queue("logins that wait for a serial", self.serials.waiting(), MAX_LOGINS),
             Size::queue("requests of logins", self.requests.len(), MAX_LOGINS + SERIAL_REQUESTS),
-        ]
+        ];
+        sizes.extend(self.budgets.sizes());
+        sizes
     }
 }

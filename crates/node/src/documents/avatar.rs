@@ -71,6 +71,9 @@ pub struct PlaceDocument {
     pub epoch: Epoch,
     /// The place.
     pub place: Place,
+    /// Whether the session had ended by then. Otherwise nobody knows for how long the avatar did something.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_left: bool,
 }
 
 /// The document of a name.

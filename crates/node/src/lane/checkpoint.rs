@@ -34,10 +34,26 @@ impl Lane {
     }
 
     /// Writes the place of a client's avatar, if it has moved since the last time.
-    pub(super) fn write_place(
+    fn write_place(&mut self, now: WorldTime, client: ClientId, effects: &mut Vec<LaneEffect>) {
+        self.write(now, client, false, effects);
+    }
+
+    /// Writes the place of a client's avatar whose session ends: the next session finds out from when on it has done
+    /// nothing. If a checkpoint is still under way, or this one comes to nothing, that session has to begin with less.
+    pub(super) fn write_last_place(
         &mut self,
         now: WorldTime,
         client: ClientId,
+        effects: &mut Vec<LaneEffect>,
+    ) {
+        self.write(now, client, true, effects);
+    }
+
+    fn write(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        has_left: bool,
         effects: &mut Vec<LaneEffect>,
     ) {
         let Some(connection) = self.connections.get(&client) else { return };
@@ -50,7 +66,7 @@ impl Lane {
         let island_now = self.config.clock.at(now);
         let unmoved = checkpoint.last == shown.trajectory
             && shown.trajectory.end_time().plus(CHECKPOINT_MS) <= island_now;
-        if unmoved || checkpoint.under_way {
+        if unmoved && !has_left || checkpoint.under_way {
             return;
         }
         let place = Place {
@@ -58,7 +74,7 @@ impl Lane {
             position: shown.trajectory.position_at(island_now),
             at: island_now,
         };
-        let Ok(value) = json::encode(&PlaceDocument { epoch, place }) else { return };
+        let Ok(value) = json::encode(&PlaceDocument { epoch, place, has_left }) else { return };
         let write = Write {
             key: Key::place(avatar),
             expected: checkpoint.revision,

@@ -5,9 +5,8 @@ use super::{CALL_DEADLINE_MS, CallKind, Lane, LaneEffect, PendingCall};
 use crate::call::{CallError, CallResult, CallTarget, OutgoingCall};
 use crate::chat_call::chat_result;
 use crate::client_event::ClientEvent;
-use crate::content::{content, too_much_content};
 use crate::lane_call::{LiveCommand, live_result};
-use crate::rate_limits::{ProtocolViolation, kibibytes, not_understood, slow_down};
+use crate::rate_limits::{ProtocolViolation, not_understood, slow_down};
 use crate::turn::{DurableCommand, DurableResult, StewardCall, unavailable};
 use bytes::Bytes;
 use pelago_game::{Actor, Refusal, Route};
@@ -28,7 +27,7 @@ impl Lane {
     ) {
         match event {
             // It was connected before it came to this lane.
-            ClientEvent::Connected => {}
+            ClientEvent::Connected { .. } => {}
             ClientEvent::Received { kind, payload } => {
                 self.received(now, client, kind, &payload, effects);
             }
@@ -46,7 +45,7 @@ impl Lane {
             }
             ClientEvent::Violated(_) => {}
             ClientEvent::Blocked => self.blocked(now, client),
-            ClientEvent::Writable => self.writable(client),
+            ClientEvent::Writable => self.writable(now, client),
             ClientEvent::Disconnected => self.remove_with_checkpoint(now, client, effects),
         }
     }
@@ -87,13 +86,8 @@ impl Lane {
                 let pong = client::Pong { client_ms: ping.client_ms, world_time_ms: now.0 };
                 self.send(client, server_message::Body::Pong(pong), effects);
             }
-            client_message::Body::Fetch(fetch) => {
-                let mut content = content(&self.config.content, fetch.hash);
-                if !self.may(now, client, Limit::Fetches, kibibytes(content.data.len())) {
-                    content = too_much_content(content.hash);
-                }
-                self.send(client, server_message::Body::Content(content), effects);
-            }
+            // The connection has answered that.
+            client_message::Body::Fetch(_) => {}
             client_message::Body::Bye(_) => {
                 self.remove_with_checkpoint(now, client, effects);
                 effects.push(LaneEffect::Close { client });

@@ -23,12 +23,17 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// The connection of a client that has just come.
-    pub(super) fn new(avatar: EntityId, limits: &ClientLimits, now: WorldTime) -> Self {
+    /// The connection of a client that has just come, whose avatar has used nothing for so many ms.
+    pub(super) fn new(
+        avatar: EntityId,
+        limits: &ClientLimits,
+        now: WorldTime,
+        quiet_ms: i64,
+    ) -> Self {
         Self {
             avatar,
             sight: Sight::default(),
-            rate_limits: RateLimits::new(limits, now),
+            rate_limits: RateLimits::new(limits, now, quiet_ms),
             held_move: None,
             heard: now,
             blocked: None,
@@ -51,7 +56,6 @@ impl Connection {
             Limit::Speech => (&mut left.speech, limits.speech),
             Limit::Moves => (&mut left.moves, limits.moves),
             Limit::Pings => (&mut left.pings, limits.pings),
-            Limit::Fetches => (&mut left.fetches, limits.fetches),
             _ => return true,
         };
         bucket.take(now, allowance, cost)
@@ -59,8 +63,9 @@ impl Connection {
 
     /// The limit in time that the client has met, if any: it has read nothing, or said nothing, for too long.
     pub(super) fn overdue(&self, now: WorldTime, limits: &ClientLimits) -> Option<Limit> {
-        if self.blocked.is_some_and(|since| now.since(since) >= limits.blocked_ms) {
-            return Some(Limit::BlockedTime);
+        if let Some(since) = self.blocked {
+            // What it says may not be read until it reads.
+            return (now.since(since) >= limits.blocked_ms).then_some(Limit::BlockedTime);
         }
         (now.since(self.heard) >= limits.idle_ms).then_some(Limit::IdleTime)
     }
@@ -73,12 +78,12 @@ impl Connection {
 
     /// When it is to be looked at next. A move that is held is due at `next_tick`.
     pub(super) fn next_look(&self, limits: &ClientLimits, next_tick: WorldTime) -> WorldTime {
-        let others = [
-            self.blocked.map(|since| since.plus(limits.blocked_ms)),
-            self.held_move.as_ref().map(|_| next_tick),
-            self.sight.next_release(),
-        ];
-        others.into_iter().flatten().fold(self.heard.plus(limits.idle_ms), WorldTime::min)
+        let overdue = match self.blocked {
+            Some(since) => since.plus(limits.blocked_ms),
+            None => self.heard.plus(limits.idle_ms),
+        };
+        let others = [self.held_move.as_ref().map(|_| next_tick), self.sight.next_release()];
+        others.into_iter().flatten().fold(overdue, WorldTime::min)
     }
 }
 
@@ -92,7 +97,7 @@ mod tests {
     fn a_connection_is_looked_at_when_the_first_of_its_times_is_over() {
         let limits = ClientLimits { idle_ms: 5000, blocked_ms: 3000, ..ClientLimits::default() };
         let next_tick = NOW.plus(40);
-        let mut connection = Connection::new(EntityId(1), &limits, NOW);
+        let mut connection = Connection::new(EntityId(1), &limits, NOW, 0);
         assert_eq!(connection.next_look(&limits, next_tick), NOW.plus(5000));
         connection.blocked = Some(NOW.plus(100));
         assert_eq!(connection.next_look(&limits, next_tick), NOW.plus(3100));

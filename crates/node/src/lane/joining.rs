@@ -50,7 +50,7 @@ impl Lane {
         let (talk, near) = (Talk::default(), NearSpeech::default());
         let played = Session { epoch, client, pending: None, checkpoint, talk, near };
         self.sessions.insert(avatar, played);
-        let connection = Connection::new(avatar, &self.config.limits, now);
+        let connection = Connection::new(avatar, &self.config.limits, now, session.quiet_ms);
         self.connections.insert(client, connection);
         self.delivery.join(client, tick);
         self.welcome(now, session, &trajectory, effects);
@@ -131,7 +131,7 @@ impl Lane {
         client: ClientId,
         effects: &mut Vec<LaneEffect>,
     ) {
-        self.write_place(now, client, effects);
+        self.write_last_place(now, client, effects);
         self.remove(client, effects);
     }
 
@@ -145,7 +145,7 @@ impl Lane {
         effects: &mut Vec<LaneEffect>,
     ) {
         if self.connections.contains_key(&client) {
-            self.write_place(now, client, effects);
+            self.write_last_place(now, client, effects);
             self.close(client, code, sentence, effects);
         }
     }
@@ -161,7 +161,7 @@ impl Lane {
         let Some(limit) = connection.overdue(now, &self.config.limits) else { return false };
         self.counters.limits.note(limit);
         if limit == Limit::BlockedTime {
-            self.write_place(now, client, effects);
+            self.write_last_place(now, client, effects);
             self.close_slow(client, effects);
         } else {
             let sentence = "Nothing was heard of you for too long.";
@@ -180,10 +180,12 @@ impl Lane {
     }
 
     /// A client takes bytes again.
-    pub(super) fn writable(&mut self, client: ClientId) {
+    pub(super) fn writable(&mut self, now: WorldTime, client: ClientId) {
         self.delivery.unblock(client);
         if let Some(connection) = self.connections.get_mut(&client) {
             connection.blocked = None;
+            // What it said meanwhile may not have been read.
+            connection.heard = now;
         }
     }
 }

@@ -90,7 +90,10 @@ impl Code for RuleEnd {
 impl Code for ClientEvent {
     fn put(&self, out: &mut BytesMut) {
         match self {
-            Self::Connected => out.put_u8(0),
+            Self::Connected { origin } => {
+                out.put_u8(0);
+                origin.put(out);
+            }
             Self::Received { kind, payload } => {
                 out.put_u8(1);
                 kind.put(out);
@@ -108,7 +111,7 @@ impl Code for ClientEvent {
 
     fn take(from: &mut Reader<'_>, clock: &IslandClock) -> Result<Self, Malformed> {
         Ok(match from.u8()? {
-            0 => Self::Connected,
+            0 => Self::Connected { origin: Code::take(from, clock)? },
             1 => {
                 Self::Received { kind: Code::take(from, clock)?, payload: Code::take(from, clock)? }
             }

@@ -13,8 +13,8 @@ use pelago_cluster::{CallError, CallTarget, Directory, IncomingCall, LinkId, Mem
 use pelago_model::place::{Cell, Rate};
 use pelago_model::{
     ChannelId, ChunkId, CommitOutcome, Document, EntityId, Epoch, Incarnation, IslandClock,
-    IslandId, IslandTime, Key, NodeId, Position, PublisherId, Reader as ChannelReader, Revision,
-    Role, Sequence, Tick,
+    IslandId, IslandTime, Key, NodeId, Origin, Position, PublisherId, Reader as ChannelReader,
+    Revision, Role, Sequence, Tick,
 };
 use pelago_wire::Malformed;
 use pelago_wire::frame::{Frame, Snapshot, StreamKind};
@@ -42,6 +42,7 @@ coded_newtype!(
     Tick
 );
 coded_struct!(ChunkId { x, y });
+coded_struct!(Origin { number, is_loopback });
 coded_struct!(Position { x, y });
 coded_struct!(Place { island, position, at });
 coded_struct!(Document { schema, revision, value });
@@ -56,7 +57,8 @@ coded_struct!(NewSession {
     chain,
     state,
     place,
-    place_revision
+    place_revision,
+    quiet_ms
 });
 coded_enum!(ChannelReader { 0 => Lane(lane), 1 => Node(node), });
 coded_enum!(StreamKind { 0 => Entities, 1 => Objects, });

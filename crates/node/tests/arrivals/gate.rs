@@ -2,9 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 use pelago_frontier::Frontier;
-use pelago_game::{ContentHash, IslandSpec, Land};
+use pelago_game::{IslandSpec, Land};
 use pelago_model::{
-    CommitOutcome, EntityId, Epoch, IslandClock, IslandId, Key, Limit, Machine, NodeId,
+    CommitOutcome, EntityId, Epoch, IslandClock, IslandId, Key, Limit, Machine, NodeId, Origin,
     Transaction, WorldNumber, WorldTime,
 };
 use pelago_node::{
@@ -51,6 +51,8 @@ pub(crate) struct Gate {
     pub(crate) closed: Vec<ClientId>,
     pub(crate) for_lanes: Vec<ForLanes>,
     pub(crate) log: Vec<String>,
+    /// For how long the avatars of the sessions so far had done nothing, in ms.
+    pub(crate) quiet_ms: Vec<i64>,
 }
 
 /// Lanes of the node.
@@ -61,7 +63,6 @@ const MAX_CLIENTS: usize = 10_000;
 pub(crate) fn config() -> ArrivalsConfig {
     let home = IslandId::new(WorldNumber::new(1).unwrap(), 1);
     let spec = IslandSpec { id: home, seed: 7, size: 8, generator: 1 };
-    let content = some_content();
     ArrivalsConfig {
         node: NodeId(1),
         world: WorldNumber::new(1).unwrap(),
@@ -73,13 +74,7 @@ pub(crate) fn config() -> ArrivalsConfig {
         clock: IslandClock::IDENTITY,
         max_clients: MAX_CLIENTS,
         limits: ClientLimits::default(),
-        content: Arc::new(BTreeMap::from([(ContentHash::of(&content), content)])),
     }
-}
-
-/// The only content there is.
-pub(crate) fn some_content() -> Bytes {
-    Bytes::from(vec![7; 3000])
 }
 
 impl Gate {
@@ -94,6 +89,7 @@ impl Gate {
             closed: Vec::new(),
             for_lanes: Vec::new(),
             log: Vec::new(),
+            quiet_ms: Vec::new(),
         }
     }
 
@@ -112,6 +108,7 @@ impl Gate {
             ArrivalsEffect::Close { client } => self.closed.push(client),
             ArrivalsEffect::Place { lane, session } => {
                 let (client, avatar, epoch) = (session.client, session.avatar, session.epoch);
+                self.quiet_ms.push(session.quiet_ms);
                 self.for_lanes.push(ForLanes::Placed(lane, client, avatar, epoch));
             }
             ArrivalsEffect::Forward { lane, client, event } => {
@@ -134,11 +131,16 @@ impl Gate {
         self.tell(ArrivalsInput::Client { client, event });
     }
 
-    /// A client that has connected.
+    /// A client that has connected, from this machine.
     pub(crate) fn client(&mut self) -> ClientId {
+        self.client_of(Origin::LOOPBACK)
+    }
+
+    /// A client that has connected, from elsewhere.
+    pub(crate) fn client_of(&mut self, origin: Origin) -> ClientId {
         self.clients += 1;
         let client = ClientId(self.clients);
-        self.happens(client, ClientEvent::Connected);
+        self.happens(client, ClientEvent::Connected { origin });
         client
     }
 

@@ -37,7 +37,6 @@ pub(crate) fn lane(number: u8, land: &Arc<Land>) -> Lane {
         lands: Arc::new(BTreeMap::from([(home(), land.clone())])),
         game: Arc::new(Frontier),
         clock: IslandClock::IDENTITY,
-        content: Arc::default(),
         limits: ClientLimits::default(),
     })
 }
@@ -54,6 +53,7 @@ pub(crate) fn join(number: u64, position: Position, now: WorldTime) -> LaneInput
         state: Bytes::new(),
         place: Place { island: home(), position, at: IslandTime(now.0) },
         place_revision: Revision(1),
+        quiet_ms: i64::MAX,
     }))
 }
 

@@ -17,7 +17,7 @@ use pelago_cluster::Member;
 use pelago_game::Game;
 use pelago_model::{Incarnation, IslandClock, NodeId, Role};
 use pelago_net::listener::BindError;
-use pelago_net::{AllowedHosts, Listener, OpenFiles, ServerTls, TrustedProxies};
+use pelago_net::{AllowedHosts, Listener, OpenFiles, Origins, ServerTls, TrustedProxies};
 use pelago_node::NodeConfig;
 use pelago_node::placement::DEFAULT_SPREAD;
 use pelago_node::service::ServiceKind;
@@ -86,6 +86,7 @@ pub struct NodeBuilder {
     hosts: AllowedHosts,
     proxies: TrustedProxies,
     files: OpenFiles,
+    origins: Option<Origins>,
     services: u8,
     more_services: Vec<ServiceKind>,
     record_into: Option<PathBuf>,
@@ -130,6 +131,7 @@ impl Default for NodeBuilder {
             hosts: AllowedHosts::default(),
             proxies: TrustedProxies::default(),
             files: OpenFiles::new(None),
+            origins: None,
             services: 1,
             more_services: Vec::new(),
             record_into: None,
@@ -244,6 +246,14 @@ impl NodeBuilder {
         self
     }
 
+    /// Where connections come from, which it shares with other nodes and listeners of the process. By default its own
+    /// clients count.
+    #[must_use]
+    pub fn origins(mut self, origins: Origins) -> Self {
+        self.origins = Some(origins);
+        self
+    }
+
     /// Over how many tasks durable turns and other services are spread by key, at least one.
     #[must_use]
     pub fn services(mut self, services: u8) -> Self {
@@ -328,6 +338,7 @@ impl NodeBuilder {
             store: store.clone(),
             status: status.clone(),
             connections: self.limits.connections,
+            origins: self.origins.unwrap_or_else(|| Origins::new(self.limits.crowd)),
             tls: self.tls,
             listeners: (tcp, websocket, links),
             hosts: self.hosts,

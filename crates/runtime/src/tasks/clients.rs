@@ -2,14 +2,16 @@
 
 use super::{LaneOf, Shared, hand_on_panic};
 use crate::door::Visitor;
-use pelago_model::Bucket;
+use crate::limits::ConnectionLimits;
 use pelago_model::limits::MAX_CLIENT_MESSAGE_BYTES;
+use pelago_model::{Bucket, Limit, Origin};
 use pelago_net::{
-    Connection, Event, HostRule, Listener, Malformed, ReceiveError, ServerTls, Transport,
-    TrustedProxies,
+    Admitted, Connection, Counted, Event, HostRule, Listener, Malformed, ReceiveError, SendOutcome,
+    Sender, ServerTls, Transport, TrustedProxies,
 };
 use pelago_node::arrivals::ArrivalsInput;
-use pelago_node::{ClientEvent, MachineInput, ProtocolViolation};
+use pelago_node::{ClientEvent, MachineInput, Piece, ProtocolViolation};
+use pelago_wire::content::fetched_hash;
 use pelago_world::ClientId;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -63,9 +65,29 @@ async fn next(visitors: &mut Option<mpsc::Receiver<Visitor>>) -> Option<Visitor>
     }
 }
 
-/// A connection, and the address of the computer whose it is.
-type Opened = Result<(Connection, IpAddr), ReceiveError>;
+/// A connection that counts for its address, and that nobody is logged in on.
+struct Guest {
+    origin: Origin,
+    stranger: Admitted,
+    /// Counts the connection for as long as it is there.
+    _connection: Admitted,
+}
 
+/// A connection and whose it is; `None` if its address may not have one more.
+type Opened = Result<Option<(Connection, Guest)>, ReceiveError>;
+
+/// Admits a connection of a computer, if that may have one more.
+fn admit(shared: &Shared, address: IpAddr) -> Option<Guest> {
+    let origins = &shared.origins;
+    let origin = origins.of(address);
+    let admitted = origins.admit(origin, Counted::Connection).and_then(|connection| {
+        let stranger = origins.count(origin, Counted::Stranger)?;
+        Ok(Guest { origin, stranger, _connection: connection })
+    });
+    admitted.map_err(|limit| shared.status.traffic.note(limit)).ok()
+}
+
+/// A listener behind a proxy that names its clients is told their addresses; to all others the peer's is the client's.
 async fn open(
     shared: Arc<Shared>,
     (mut stream, peer): (TcpStream, SocketAddr),
@@ -73,6 +95,7 @@ async fn open(
 ) -> Opened {
     let Reception { transport, tls, hosts, proxies } = &*reception;
     let client = proxies.client_of(&mut stream, peer).await?.ip();
+    let Some(guest) = admit(&shared, client) else { return Ok(None) };
     let traffic = shared.status.traffic.clone();
     let limit = MAX_CLIENT_MESSAGE_BYTES;
     let connection = match (transport, tls) {
@@ -85,32 +108,36 @@ async fn open(
             Connection::secure_websocket(stream, limit, traffic, hosts, tls).await?
         }
     };
-    Ok((connection, client))
+    Ok(Some((connection, guest)))
 }
 
 /// A client whose WebSocket is open already.
 fn let_in(shared: &Shared, Visitor { upgraded, address }: Visitor) -> Opened {
+    let Some(guest) = admit(shared, address) else { return Ok(None) };
     upgraded.set_send_buffer_bytes(shared.connections.send_buffer_bytes)?;
     let traffic = shared.status.traffic.clone();
-    Ok((Connection::upgraded(upgraded, MAX_CLIENT_MESSAGE_BYTES, traffic)?, address))
+    let connection = Connection::upgraded(upgraded, MAX_CLIENT_MESSAGE_BYTES, traffic)?;
+    Ok(Some((connection, guest)))
 }
 
 async fn serve(shared: Arc<Shared>, opening: Pin<Box<impl Future<Output = Opened>>>) {
     let opened = opening.await;
-    let (mut connection, address) = match opened {
-        Ok(opened) => opened,
+    let (mut connection, guest) = match opened {
+        Ok(Some(opened)) => opened,
+        Ok(None) => return,
         Err(error) => return tracing::debug!(%error, "a client did not connect"),
     };
+    let Guest { origin, stranger, _connection } = guest;
     let Some(sender) = connection.sender() else { return };
+    let writing = sender.clone();
     if shared.stopping.load(Ordering::Relaxed) {
         return;
     }
     let client = ClientId(shared.next_connection());
-    tracing::debug!(client = client.0, %address, "a client has connected");
-    let lane = shared.connected(client, sender);
+    let lane = shared.connected(client, sender, stranger);
     let tell = async |event| tell(&shared, &lane, client, event).await;
-    tell(ClientEvent::Connected).await;
-    if let Some(violation) = read(&shared, &mut connection, &lane, client).await {
+    tell(ClientEvent::Connected { origin }).await;
+    if let Some(violation) = read(&shared, &mut connection, &writing, (&lane, client)).await {
         tell(ClientEvent::Violated(violation)).await;
         connection.closed(FAREWELL_TIMEOUT).await;
     }
@@ -123,31 +150,62 @@ async fn serve(shared: Arc<Shared>, opening: Pin<Box<impl Future<Output = Opened
     connection.finish().await;
 }
 
-/// Hands on what a client sends, until the end or a violation.
+/// Hands on what a client sends, until the end or a violation. Content it is sent from here: no machine that others need
+/// works for that. As long as it does not read content that it has asked for, nothing more is read of it; and as long as
+/// it has no lane, the same holds for every answer.
 async fn read(
     shared: &Shared,
     connection: &mut Connection,
-    lane: &LaneOf,
-    client: ClientId,
+    sender: &Sender,
+    (lane, client): (&LaneOf, ClientId),
 ) -> Option<ProtocolViolation> {
-    let allowance = shared.connections.messages;
-    connection.set_message_timeout(shared.connections.message_timeout);
-    let mut messages = Bucket::full(allowance, shared.clock.now());
+    let ConnectionLimits { messages, fetches, message_timeout, .. } = shared.connections;
+    connection.set_message_timeout(message_timeout);
+    let mut messages_left = Bucket::full(messages, shared.clock.now());
+    let mut fetches_left = Bucket::full(fetches, shared.clock.now());
+    // A piece that could not be sent yet, because something else waits for the client.
+    let mut owed: Option<Piece> = None;
+    let mut has_unread_content = false;
     loop {
-        match connection.next().await {
+        let unread = has_unread_content || lane.get().is_none() && sender.is_blocked();
+        let event = if unread { connection.next_writable().await } else { connection.next().await };
+        match event {
             Ok(Some(Event::Message(kind, payload))) => {
-                if !messages.take(shared.clock.now(), allowance, 1) {
+                let now = shared.clock.now();
+                if !messages_left.take(now, messages, 1) {
                     return Some(ProtocolViolation::Flood);
                 }
-                tell(shared, lane, client, ClientEvent::Received { kind, payload }).await;
+                if let Ok(Some(hash)) = fetched_hash(kind, &payload) {
+                    let piece = shared.content.answer(now, hash, fetches, &mut fetches_left);
+                    if piece.is_too_much {
+                        shared.status.traffic.note(Limit::Fetches);
+                    }
+                    owed = Some(piece);
+                } else {
+                    tell(shared, lane, client, ClientEvent::Received { kind, payload }).await;
+                }
             }
             Ok(Some(Event::Writable)) => {
+                has_unread_content = false;
                 tell(shared, lane, client, ClientEvent::Writable).await;
             }
             Ok(None) => return None,
             Err(error) => {
                 tracing::debug!(client = client.0, %error, "a client's connection ended");
                 return violation(&error);
+            }
+        }
+        let Some(piece) = owed.take() else { continue };
+        match sender.send_shared(&piece.head, &piece.data) {
+            // A connection that is gone says so when it is read next.
+            SendOutcome::Written | SendOutcome::Closed => {}
+            SendOutcome::Blocked => {
+                has_unread_content = true;
+                tell(shared, lane, client, ClientEvent::Blocked).await;
+            }
+            SendOutcome::Refused => {
+                has_unread_content = true;
+                owed = Some(piece);
             }
         }
     }
@@ -164,7 +222,7 @@ fn violation(error: &ReceiveError) -> Option<ProtocolViolation> {
         ReceiveError::Stalled => Some(ProtocolViolation::Stalled),
         ReceiveError::EmptyFrames => Some(ProtocolViolation::EmptyFrames),
         ReceiveError::Io(_)
-        | ReceiveError::Foreign(_)
+        | ReceiveError::Origin
         | ReceiveError::Handshake
         | ReceiveError::TooSlow => None,
     }

@@ -191,10 +191,9 @@ impl Hands {
             ShellEffect::Load { machine, request, keys } => {
                 let to = shared.clone();
                 let done = move |result: Result<_, ReadError>| {
-                    if let Err(error) = &result
-                        && let Some(before) = to.failed_loads.pass(to.clock.now())
-                    {
-                        tracing::error!(%error, before, "documents could not be loaded");
+                    // The log leaves lines out that come too often.
+                    if let Err(error) = &result {
+                        tracing::error!(%error, %machine, "documents could not be loaded");
                     }
                     stored(&to, machine, request, StoreAnswer::Loaded(result.ok()));
                 };
@@ -211,7 +210,7 @@ impl Hands {
                     rules.run(machine, request, run);
                 }
             }
-            ShellEffect::Log(line) => log(shared.node.0, &line),
+            ShellEffect::Log(line) => log(shared.node.0, self.id, &line),
             effect @ ShellEffect::OperatorAnswered { .. } => shared.answer_operator(effect),
             // Gathered before.
             ShellEffect::SendLink { .. }
@@ -227,11 +226,12 @@ fn stored(shared: &Shared, machine: MachineId, request: RequestId, answer: Store
     }
 }
 
-fn log(node: u16, LogLine { level, trace, text }: &LogLine) {
+/// The machine is named, so that what one of them says too often leaves nothing out of what another says.
+fn log(node: u16, machine: MachineId, LogLine { level, trace, text }: &LogLine) {
     match level {
-        Level::Debug => tracing::debug!(node, trace, "{text}"),
-        Level::Info => tracing::info!(node, trace, "{text}"),
-        Level::Warn => tracing::warn!(node, trace, "{text}"),
-        Level::Error => tracing::error!(node, trace, "{text}"),
+        Level::Debug => tracing::debug!(node, %machine, trace, "{text}"),
+        Level::Info => tracing::info!(node, %machine, trace, "{text}"),
+        Level::Warn => tracing::warn!(node, %machine, trace, "{text}"),
+        Level::Error => tracing::error!(node, %machine, trace, "{text}"),
     }
 }

@@ -77,7 +77,7 @@ impl Cluster {
         cluster
     }
 
-    async fn until_linked(&self) {
+    pub(crate) async fn until_linked(&self) {
         for node in &self.nodes {
             let began = Instant::now();
             loop {

@@ -19,6 +19,7 @@ mod player;
 #[path = "../../../server/tests/process/proxy.rs"]
 mod proxy;
 mod services;
+mod strangers;
 mod supervision;
 #[path = "../../../../examples/tally/src/tally.rs"]
 #[allow(unreachable_pub, reason = "it is the module of a program")]

@@ -7,7 +7,7 @@ use crate::violation::{Invariant, Violation};
 use bytes::Bytes;
 use pelago_client::core::{ConnectionNumber, Effect, Input, LocalTime};
 use pelago_client::{Client, Event as Told, Loss};
-use pelago_model::{NodeId, Position};
+use pelago_model::{NodeId, Origin, Position};
 use pelago_node::ClientEvent;
 use pelago_world::ClientId;
 
@@ -77,7 +77,7 @@ impl Simulation {
             let client = ClientId(self.next_client);
             self.clients.insert(client, (number, node));
             (player.node, player.client) = (node, Some(client));
-            self.of_client(node, client, ClientEvent::Connected);
+            self.of_client(node, client, ClientEvent::Connected { origin: Origin::LOOPBACK });
             Input::Opened { connection }
         } else {
             Input::Closed { connection, reason: "nobody there".to_owned() }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use pelago_game::{ContentHash, Game};
 use pelago_model::NodeId;
-use pelago_net::{AllowedHosts, OpenFiles, ServerTls, TrustedProxies};
+use pelago_net::{AllowedHosts, OpenFiles, Origins, ServerTls, TrustedProxies};
 use pelago_runtime::admin_calls::{Question, StatusAnswer, ask_all};
 use pelago_runtime::service::ServiceKind;
 use pelago_runtime::{
@@ -74,6 +74,7 @@ impl Nodes {
             tokio::task::spawn_blocking(move || World::open(&*store, &*game, new)).await??
         };
         let book = Arc::new(InProcessBook::default());
+        let origins = Origins::new(settings.limits.crowd);
         let mut nodes = Vec::new();
         for number in 0..settings.nodes {
             let [tcp, websocket, links] = settings.listen.map(|first| of_node(first, number));
@@ -94,6 +95,7 @@ impl Nodes {
                 .allowed_hosts(settings.hosts.clone())
                 .proxies(settings.proxies.clone())
                 .files(settings.files.clone())
+                .origins(origins.clone())
                 .services(settings.services)
                 .record_into(settings.record_into.clone());
             nodes.push(node.start().await?);
