@@ -222,7 +222,7 @@ fn violation(error: &ReceiveError) -> Option<ProtocolViolation> {
         ReceiveError::Stalled => Some(ProtocolViolation::Stalled),
         ReceiveError::EmptyFrames => Some(ProtocolViolation::EmptyFrames),
         ReceiveError::Io(_)
-        | ReceiveError::Origin
+        | ReceiveError::Foreign(_)
         | ReceiveError::Handshake
         | ReceiveError::TooSlow => None,
     }
