@@ -7,6 +7,7 @@ mod dev;
 use clap::{Parser, Subcommand};
 use pelago_game::Game;
 use pelago_runtime::service::ServiceKind;
+use rustix::fs::Mode;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
@@ -56,6 +57,8 @@ impl Server {
     /// Parses the command line and does what it says.
     pub fn run(self) -> ExitCode {
         let arguments = Arguments::parse();
+        // Worlds have secrets: nothing that this program writes is for anybody but its owner.
+        rustix::process::umask(Mode::RWXG | Mode::RWXO);
         let filter =
             EnvFilter::try_from_env("PELAGO_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

@@ -5,5 +5,6 @@
 mod certificate;
 mod cli;
 mod config;
+mod data;
 
 pub use cli::{Server, run};

@@ -1,7 +1,10 @@
 //! Real processes: how a test starts a world, signals it, and plays in it.
 #![allow(dead_code, reason = "no test needs all of it")]
+#![allow(clippy::print_stdout, reason = "says why something was skipped")]
 
+pub(crate) mod disk;
 pub(crate) mod player;
+pub(crate) mod strace;
 
 use player::PATIENCE;
 
@@ -19,6 +22,8 @@ pub(crate) struct World {
     pub(crate) tcp: Vec<String>,
     /// Where the page and the API are.
     pub(crate) http: String,
+    /// Of its certificate, if it has one.
+    pub(crate) fingerprint: Option<String>,
 }
 
 impl World {
@@ -75,7 +80,8 @@ impl World {
         let tcp = ready["tcp"].as_array().unwrap();
         let tcp = tcp.iter().map(|address| address.as_str().unwrap().to_owned()).collect();
         let http = ready["http"].as_str().unwrap().to_owned();
-        Self { process, tcp, http }
+        let fingerprint = ready["fingerprint"].as_str().map(str::to_owned);
+        Self { process, tcp, http, fingerprint }
     }
 
     /// The status and the body of an answer of its HTTP server.

@@ -48,6 +48,23 @@ pub(super) struct NodesSettings {
     pub(super) record_into: PathBuf,
 }
 
+/// Listens for clients and for other nodes on behalf of every node.
+///
+/// # Errors
+/// If an address is taken, or is none of this machine.
+pub(super) fn listen(settings: &NodesSettings) -> Result<Vec<Listeners>> {
+    let listen = |number| {
+        // The first node has the port that was asked for, the others those that follow.
+        let port = match settings.listen.port() {
+            0 => 0,
+            first => first.saturating_add(number),
+        };
+        let listen = SocketAddr::new(settings.listen.ip(), port);
+        Listeners::bind(listen, settings.links).context("--listen")
+    };
+    (0..settings.nodes).map(listen).collect()
+}
+
 /// The nodes of this process.
 pub(super) struct Nodes {
     pub(super) nodes: Vec<Node>,
@@ -58,9 +75,10 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    /// Opens the world and starts its nodes.
+    /// Opens the world and starts its nodes, each with its listeners.
     pub(super) async fn start(
         settings: NodesSettings,
+        listeners: Vec<Listeners>,
         game: Arc<dyn Game>,
         store: Arc<dyn Store>,
     ) -> Result<Self> {
@@ -71,18 +89,11 @@ impl Nodes {
         };
         let book = Arc::new(InProcessBook::default());
         let mut nodes = Vec::new();
-        for number in 0..settings.nodes {
-            // The first node has the port that was asked for, the others those that follow.
-            let port = match settings.listen.port() {
-                0 => 0,
-                first => first.saturating_add(number),
-            };
-            let listen = SocketAddr::new(settings.listen.ip(), port);
-            let listeners = Listeners::bind(listen, settings.links).context("--listen")?;
+        for (number, listeners) in (1..).zip(listeners) {
             let node =
                 settings.more_services.iter().cloned().fold(Node::builder(), NodeBuilder::service);
             let node = node
-                .number(NodeId(number + 1))
+                .number(NodeId(number))
                 .game(game.clone())
                 .store(store.clone())
                 .world(world.clone())
