@@ -42,7 +42,8 @@ impl Run<'_> {
     /// The calls of a run to its end; `None` where no process may trace another one, which is said.
     pub(crate) fn points(&self) -> Option<BTreeSet<Point>> {
         let log = self.directory.with_extension("strace");
-        let mut strace = self.strace(&["-y", "-o"]);
+        // Only the calls that are counted are slow.
+        let mut strace = self.strace(&["--seccomp-bpf", "-y", "-o"]);
         strace.arg(&log).args(["-e", &format!("trace={CALLS}")]);
         if let Err(problem) = self.run(strace) {
             println!("skipped: strace: {problem}");
@@ -54,6 +55,7 @@ impl Run<'_> {
     /// Kills it at a call.
     pub(crate) fn killed_at(&self, point: &Point) -> End {
         let Point { call, number } = point;
+        // With `--seccomp-bpf` nothing would be killed.
         let mut strace = self.strace(&["-o", "/dev/null"]);
         strace.args(["-e", &format!("trace={call}")]);
         strace.args(["-e", &format!("inject={call}:signal=SIGKILL:when={number}")]);
@@ -62,7 +64,7 @@ impl Run<'_> {
 
     fn strace(&self, arguments: &[&str]) -> Command {
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-qq", "--seccomp-bpf", "-e", "signal=none"]).args(arguments);
+        strace.args(["-f", "-qq", "-e", "signal=none"]).args(arguments);
         // Of its own process group, which is told to end: strace ends with what it traces.
         strace.process_group(0).env("PELAGO_LOG", "off").env_remove("PELAGO_ADMIN_TOKEN");
         strace
