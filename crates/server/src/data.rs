@@ -4,11 +4,13 @@ use anyhow::{Context, Result};
 use pelago_store::files;
 use std::path::{Path, PathBuf};
 
-/// What a server keeps in the directory: the store, which sees to itself, and the rest.
+/// What a server keeps in the directory: the store, which sees to itself, the token of operators, which is refused if
+/// others could read it, and the rest.
 const STORE: &str = "store";
 const TLS: &str = "tls";
 const RECORDINGS: &str = "flight";
-const FILES: [&str; 2] = ["admin-token", "sink.json"];
+const TOKEN: &str = "admin-token";
+const BOOKMARK: &str = "sink.json";
 
 /// Where the world is, unless it is kept elsewhere.
 pub(crate) fn store(data: &Path) -> PathBuf {
@@ -33,14 +35,16 @@ pub(crate) fn recordings(data: &Path) -> PathBuf {
 /// every file is ours.
 pub(crate) fn make_private(data: &Path) -> Result<()> {
     files::create_directory(data).with_context(|| data.display().to_string())?;
-    for name in [TLS, RECORDINGS].iter().chain(&FILES) {
+    for name in [TLS, RECORDINGS, BOOKMARK] {
         let path = data.join(name);
         warn(&path, files::make_private(&path));
     }
     let closed = files::make_own_directory_private(data, |name| {
         // With the endings of what is being made.
-        let name = name.strip_suffix(".new").unwrap_or(name);
-        [STORE, TLS, RECORDINGS].contains(&name) || FILES.contains(&name)
+        [STORE, TOKEN, TLS, RECORDINGS, BOOKMARK].iter().any(|ours| {
+            name.strip_prefix(ours)
+                .is_some_and(|ending| ending.is_empty() || ending.ends_with(".new"))
+        })
     });
     warn(data, closed);
     Ok(())

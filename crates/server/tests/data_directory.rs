@@ -136,7 +136,11 @@ fn open_everything(directory: &Path) {
     fs::set_permissions(directory, Permissions::from_mode(mode)).unwrap();
     if directory.is_dir() {
         for entry in fs::read_dir(directory).unwrap() {
-            open_everything(&entry.unwrap().path());
+            let path = entry.unwrap().path();
+            // One that others could read is no token any more.
+            if path.file_name().is_some_and(|name| name != "admin-token") {
+                open_everything(&path);
+            }
         }
     }
 }

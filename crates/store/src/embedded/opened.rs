@@ -80,12 +80,20 @@ impl Opened {
         drop(files::open_private(&self.directory.suspect()));
     }
 
+    /// Bytes of room that it takes to open it again.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(super) fn room_bytes(&self) -> io::Result<u64> {
+        Ok(ROOM_BYTES + journals::bytes(&self.directory.documents())?)
+    }
+
     /// Whether there is room to open it again.
     ///
     /// # Errors
     /// Those of the file system; that the disk is full is one.
     pub(super) fn try_room(&self) -> io::Result<()> {
-        let bytes = ROOM_BYTES + journals::bytes(&self.directory.documents())?;
+        let bytes = self.room_bytes()?;
         let probe = self.directory.probe();
         let written = write_zeros(&probe, bytes);
         files::remove(&probe)?;
@@ -129,4 +137,54 @@ fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
         file.write_all(&zeros)?;
     }
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pelago_model::Revision;
+    use std::sync::mpsc::channel;
+
+    fn revision(opened: &Opened, key: &Key) -> Result<u64, ReadError> {
+        opened.read(|documents| Ok(documents.view().read(key)?.revision.0))
+    }
+
+    #[test]
+    fn what_is_opened_again_is_as_it_was_and_nobody_who_reads_is_interrupted() {
+        let directory = tempfile::tempdir().unwrap();
+        let opened = Opened::open(Directory::claim(directory.path()).unwrap()).unwrap();
+        let key = Key::parse("a/1").unwrap();
+        let write = |number| {
+            let document =
+                Document { schema: 1, revision: Revision(number), value: Some("1".into()) };
+            opened.write(&BTreeMap::from([(key.clone(), document)])).unwrap();
+        };
+        for number in 1..=3 {
+            write(number);
+            opened.try_room().unwrap();
+            let (begun, begins) = channel();
+            let (end, ends) = channel();
+            std::thread::scope(|scope| {
+                let reader = scope.spawn(|| {
+                    opened.read(|_| {
+                        begun.send(()).unwrap();
+                        ends.recv().unwrap();
+                        Ok::<_, ReadError>(())
+                    })
+                });
+                begins.recv().unwrap();
+                assert!(!opened.open_again().unwrap());
+                end.send(()).unwrap();
+                reader.join().unwrap().unwrap();
+            });
+            assert!(opened.open_again().unwrap());
+            assert_eq!(revision(&opened, &key), Ok(number));
+        }
+        // It is still this process's, and what is written is found by the next one.
+        assert!(Directory::claim(directory.path()).is_err());
+        write(4);
+        drop(opened);
+        let opened = Opened::open(Directory::claim(directory.path()).unwrap()).unwrap();
+        assert_eq!(revision(&opened, &key), Ok(4));
+    }
 }

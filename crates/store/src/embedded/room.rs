@@ -14,6 +14,9 @@ const TRY_EVERY: Duration = Duration::from_secs(1);
 /// # Errors
 /// What else is wrong with the disk, in words.
 pub(super) fn wait(opened: &Opened, requests: &Receiver<Commit>) -> Result<(), String> {
+    if let Ok(bytes) = opened.room_bytes() {
+        tracing::warn!(bytes, "commits are taken again once there is room for so much");
+    }
     let mut try_at = Instant::now() + TRY_EVERY;
     loop {
         match requests.recv_timeout(try_at.saturating_duration_since(Instant::now())) {
