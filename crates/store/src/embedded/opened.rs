@@ -165,8 +165,9 @@ mod tests {
             let (begun, begins) = channel();
             let (end, ends) = channel();
             std::thread::scope(|scope| {
-                let reader = scope.spawn(|| {
-                    opened.read(|_| {
+                let documents = &opened;
+                let reader = scope.spawn(move || {
+                    documents.read(|_| {
                         begun.send(()).unwrap();
                         ends.recv().unwrap();
                         Ok::<_, ReadError>(())
