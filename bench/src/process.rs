@@ -119,7 +119,7 @@ fn kernel_socket_pages() -> Result<u64> {
 /// Where a server listens, as it prints it.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Addresses {
-    http: String,
+    pub(crate) http: String,
     /// Older builds serve operators where players are.
     operators: Option<String>,
     pub(crate) tcp: Vec<String>,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Debian packages, each with a file that shows that it is there.
-const PACKAGES: [(&str, &str); 11] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("chromium", "/usr/bin/chromium"),
     ("e2fsprogs", "/sbin/mkfs.ext4"),
     ("etcd-server", "/usr/bin/etcd"),
@@ -20,6 +20,8 @@ const PACKAGES: [(&str, &str); 11] = [
     ("python3", "/usr/bin/python3"),
     // Patroni's way to etcd. Another store's library would do for its package.
     ("python3-etcd", "/usr/lib/python3/dist-packages/etcd/__init__.py"),
+    // Kills a server at each of its system calls.
+    ("strace", "/usr/bin/strace"),
 ];
 /// Packages that would start a service as soon as they are installed and whenever the machine starts. Tests have
 /// servers of their own: none has to run beside them.

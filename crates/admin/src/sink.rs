@@ -18,7 +18,7 @@ use lines::Lines;
 use metrics::{counter, gauge};
 use pelago_model::{Document, Key};
 use pelago_store::archive::Page;
-use pelago_store::{FeedError, Store};
+use pelago_store::{FeedError, Store, files};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,6 +51,13 @@ enum Target {
 }
 
 impl Target {
+    fn of(config: &SinkConfig) -> Result<Self> {
+        Ok(match config.http_url() {
+            Some(url) => Self::Bulk(Box::new(Bulk::new(config, url).context("sink.http")?)),
+            None => Self::Lines(Lines::new(config.file_path())),
+        })
+    }
+
     /// Hands documents on; says how many were not taken and never will be.
     async fn deliver(&mut self, documents: Vec<(Key, Document)>) -> Result<u64> {
         match self {
@@ -58,6 +65,17 @@ impl Target {
             Self::Bulk(bulk) => bulk.deliver(&documents).await,
         }
     }
+}
+
+/// The file of the bookmark, whose directory is there afterwards, and what is in it.
+fn bookmark_of(config: &SinkConfig, data: &Path) -> Result<(PathBuf, Option<Bookmark>)> {
+    let file = config.state.clone().unwrap_or_else(|| data.join("sink.json"));
+    let shown = || format!("sink.state {}", file.display());
+    if let Some(parent) = file.parent() {
+        files::create_directory(parent).with_context(shown)?;
+    }
+    let found = Bookmark::read(&file).with_context(shown)?;
+    Ok((file, found))
 }
 
 impl Sink {
@@ -73,24 +91,24 @@ impl Sink {
         metrics::describe_counter!("pelago_sink_failures_total", "Pages that were not taken.");
         metrics::describe_gauge!("pelago_sink_lag_changes", "Changes not yet handed on.");
         metrics::describe_gauge!("pelago_sink_behind_seconds", "Since nothing was left to tell.");
-        let target = match config.http_url() {
-            Some(url) => Target::Bulk(Box::new(Bulk::new(&config, url).context("sink.http")?)),
-            None => Target::Lines(Lines::new(config.file_path())),
-        };
-        let file = config.state.clone().unwrap_or_else(|| data.join("sink.json"));
+        let target = Target::of(&config)?;
+        let (file, found) = bookmark_of(&config, data)?;
         let end = store.feed_end().context("sink")?;
-        if let Some(parent) = file.parent() {
-            std::fs::create_dir_all(parent)
-                .with_context(|| format!("sink.state {}", file.display()))?;
-        }
-        let found =
-            Bookmark::read(&file).with_context(|| format!("sink.state {}", file.display()))?;
         // A bookmark beyond the end is of another store, or of one that was put back since.
         let bookmark =
             found.filter(|bookmark| bookmark.position <= end).unwrap_or(Bookmark::first(end));
         let kinds = config.kinds.into_iter().collect();
         let batch = config.batch;
         Ok(Self { store, target, kinds, batch, file, bookmark, caught_up: Instant::now() })
+    }
+
+    /// Whether a sink can be made as it is configured, as far as that can be known without its store.
+    ///
+    /// # Errors
+    /// If a file or URL of the configuration cannot be used.
+    pub fn check(config: &SinkConfig, data: &Path) -> Result<()> {
+        Target::of(config)?;
+        bookmark_of(config, data).map(drop)
     }
 
     /// Follows the feed until `stop` becomes true.

@@ -98,6 +98,7 @@ impl World {
             seed: 7,
             epoch_unix_ms: 0,
             secret: "fuzzed".into(),
+            identity: "fuzzed".into(),
             home: HOME,
         };
         store.apply(bootstrap(&world, LAND.spec()).expect("a world fits its document"));

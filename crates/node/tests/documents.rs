@@ -91,11 +91,13 @@ fn documents_of_every_build_are_read() {
         seed: 7,
         epoch_unix_ms: 1_700_000_000_000,
         secret: "07".repeat(32),
+        identity: String::new(),
         home: HOME,
     };
     means("world-1.json", 1, &world);
     let clock = ClockDocument { mark: WorldTime(86_405_000), offset_ms: 86_400_000 };
     means("clock-1.json", 1, &clock);
+    means("world-2.json", 2, &WorldDocument { identity: "08".repeat(32), ..world });
     means("island-1.json", 1, &IslandSpec { id: HOME, seed: 7, size: 24, generator: 1 });
     let speaker = Speaker { avatar: ANNA, epoch: Epoch(3), number: 7, asked: WorldTime(1_000_300) };
     let (words, times) = (

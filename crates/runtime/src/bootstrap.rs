@@ -3,12 +3,15 @@
 use crate::clock::{WorldClock, unix_ms};
 use bytes::Bytes;
 use pelago_game::{ContentHash, Game, IslandSpec, Land, json};
-use pelago_model::{CommitOutcome, Document, IslandId, Key, WorldNumber};
+use pelago_model::{CommitOutcome, Document, IslandId, Key, Transaction, WorldNumber, Write};
 use pelago_node::WorldDocument;
 use pelago_node::bootstrap;
 use pelago_node::documents::schema::{self, Stored};
+use pelago_node::documents::world::WORLD_SCHEMA;
+use pelago_store::archive::WorldIdentity;
 use pelago_store::{ReadError, Store, commit_now, load_now};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Chunks along the side of a new island, unless told otherwise: 720 m.
@@ -65,9 +68,18 @@ pub enum OpenWorldError {
     /// The document of an island is not there.
     #[error("the store has a world without its island: {0} is missing")]
     NoIsland(Key),
-    /// A new world was not taken by the store.
-    #[error("a new world could not be stored: {0:?}")]
+    /// There is no world, but there are documents of one: only a restore or an import writes them first.
+    #[error(
+        "the store has documents ({0}), but no world: a restore or an import has not come to its end. Give the same \
+         command again, or begin anew (--reset)"
+    )]
+    NotRestored(Key),
+    /// A new world, or the new secret of one, was not taken by the store.
+    #[error("the document of the world could not be stored: {0:?}")]
     NotStored(CommitOutcome),
+    /// The system has no randomness to make a secret of.
+    #[error("the system has no randomness: {0}")]
+    NoRandomness(getrandom::Error),
     /// A new world does not fit JSON, which is a bug.
     #[error("a new world cannot be encoded: {0}")]
     Encode(#[from] json::EncodeError),
@@ -79,11 +91,14 @@ impl World {
     /// # Errors
     /// If the store cannot be read or written, or holds something else.
     pub fn open(store: &dyn Store, game: &dyn Game, new: NewWorld) -> Result<Self, OpenWorldError> {
-        let document = match load(store, Key::world())? {
+        let found = load_document(store, Key::world())?;
+        let document = match read::<WorldDocument>(Key::world(), &found)? {
+            Some(document) if found.schema < WORLD_SCHEMA => {
+                with_new_secret(store, &found, document)?
+            }
             Some(document) => document,
             None => begin(store, new)?,
         };
-        let document: WorldDocument = document;
         let number = world_number(document.world)?;
         let key = Key::island(document.home);
         let Some(island) = load::<IslandSpec>(store, key.clone())? else {
@@ -124,19 +139,28 @@ fn world_number(number: u32) -> Result<WorldNumber, OpenWorldError> {
 }
 
 fn load<T: Stored>(store: &dyn Store, key: Key) -> Result<Option<T>, OpenWorldError> {
-    let found = load_now(store, vec![key.clone()])?.pop().unwrap_or(Document::ABSENT);
-    schema::read(&found)
+    let found = load_document(store, key.clone())?;
+    read(key, &found)
+}
+
+fn load_document(store: &dyn Store, key: Key) -> Result<Document, OpenWorldError> {
+    Ok(load_now(store, vec![key])?.pop().unwrap_or(Document::ABSENT))
+}
+
+fn read<T: Stored>(key: Key, found: &Document) -> Result<Option<T>, OpenWorldError> {
+    schema::read(found)
         .map_err(|problem| OpenWorldError::Document { key, problem: problem.to_string() })
 }
 
 fn begin(store: &dyn Store, new: NewWorld) -> Result<WorldDocument, OpenWorldError> {
+    refuse_half_a_world(store)?;
     let home = IslandId::new(world_number(DEFAULT_WORLD)?, 1);
-    let secret = format!("{:?}{:?}", std::time::SystemTime::now(), std::process::id());
     let document = WorldDocument {
         world: DEFAULT_WORLD,
         seed: new.seed,
         epoch_unix_ms: unix_ms(),
-        secret: blake3::hash(secret.as_bytes()).to_hex().to_string(),
+        secret: random_digits()?,
+        identity: random_digits()?,
         home,
     };
     let NewWorld { seed, island_size: size } = new;
@@ -149,11 +173,64 @@ fn begin(store: &dyn Store, new: NewWorld) -> Result<WorldDocument, OpenWorldErr
     load(store, Key::world())?.ok_or(OpenWorldError::NotStored(outcome))
 }
 
+/// A world is restored and imported with its own document last: without it, the rest is not whole, and must not be
+/// played.
+fn refuse_half_a_world(store: &dyn Store) -> Result<(), OpenWorldError> {
+    let mut found = None;
+    store.scan_after("", None, &mut |key, _| {
+        if !key.is_of_the_world() {
+            return ControlFlow::Continue(());
+        }
+        found = Some(key);
+        ControlFlow::Break(())
+    })?;
+    found.map_or(Ok(()), |key| Err(OpenWorldError::NotRestored(key)))
+}
+
+/// Gives a world a secret that nobody can guess: those of the first version were made of the time and the number of a
+/// process. Nothing that lasts follows from the old one but the identity of the world, which it keeps.
+fn with_new_secret(
+    store: &dyn Store,
+    found: &Document,
+    document: WorldDocument,
+) -> Result<WorldDocument, OpenWorldError> {
+    let identity = WorldIdentity::of_document(found).map(|world| world.identity);
+    let document = WorldDocument {
+        secret: random_digits()?,
+        identity: identity.unwrap_or_default(),
+        ..document
+    };
+    let write = Write {
+        key: Key::world(),
+        expected: found.revision,
+        schema: WORLD_SCHEMA,
+        value: Some(json::encode(&document)?),
+    };
+    let outcome = commit_now(store, Transaction { checks: Vec::new(), writes: vec![write] });
+    if outcome == CommitOutcome::Committed {
+        tracing::info!("the world has a new secret: the old one could be guessed");
+        return Ok(document);
+    }
+    // Another node may have done it at the same moment, or this commit has happened although nobody knows.
+    let found = load_document(store, Key::world())?;
+    match read(Key::world(), &found)? {
+        Some(document) if found.schema >= WORLD_SCHEMA => Ok(document),
+        _ => Err(OpenWorldError::NotStored(outcome)),
+    }
+}
+
+/// 32 bytes of the system's randomness, as hexadecimal digits.
+fn random_digits() -> Result<String, OpenWorldError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(OpenWorldError::NoRandomness)?;
+    Ok(blake3::Hash::from(bytes).to_hex().to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use pelago_frontier::Frontier;
-    use pelago_model::{Transaction, Write};
+    use pelago_model::Revision;
     use pelago_store::{CommitDone, Memory, StoreLayer};
     use std::sync::Mutex;
 
@@ -168,16 +245,66 @@ mod tests {
                 _ => Key::island(world.document.home),
             };
             let found = store.get(&key);
-            let write = Write { key, expected: found.revision, schema: 2, value: found.value };
+            let newer = found.schema + 1;
+            let write = Write { key, expected: found.revision, schema: newer, value: found.value };
             store.apply(Transaction { checks: Vec::new(), writes: vec![write] });
             let before = store.snapshot();
             let error = format!("{:#}", World::open(&store, &Frontier, new).err().unwrap());
-            assert!(
-                error.contains(&format!("{kind} documents are read up to schema 1")),
-                "{error}"
-            );
+            let expected = format!("{kind} documents are read up to schema {}", newer - 1);
+            assert!(error.contains(&expected), "{error}");
             assert_eq!(store.snapshot(), before);
         }
+    }
+
+    #[test]
+    fn a_secret_that_could_be_guessed_is_replaced_once_and_the_world_stays_the_same() {
+        let new = NewWorld { seed: 7, island_size: 3 };
+        let store = Memory::default();
+        let world = World::open(&store, &Frontier, new).unwrap();
+        let again = World::open(&store, &Frontier, new).unwrap();
+        assert_eq!(again.document, world.document, "a world of this build is left alone");
+
+        let store = Memory::default();
+        let old = WorldDocument { secret: "07".repeat(32), ..world.document.clone() };
+        let mut value: serde_json::Value = serde_json::to_value(&old).unwrap();
+        value.as_object_mut().unwrap().remove("identity");
+        let value = bytes::Bytes::from(serde_json::to_vec(&value).unwrap());
+        let write = |key, schema, value| Write { key, expected: Revision(0), schema, value };
+        let island = json::encode(world.lands[&old.home].spec()).unwrap();
+        store.apply(Transaction {
+            checks: Vec::new(),
+            writes: vec![
+                write(Key::world(), 1, Some(value)),
+                write(Key::island(old.home), 1, Some(island)),
+            ],
+        });
+        let before = WorldIdentity::of_store(&store).unwrap();
+        let first = World::open(&store, &Frontier, new).unwrap();
+        let second = World::open(&store, &Frontier, new).unwrap();
+        assert_eq!(first.document, second.document);
+        assert_ne!(first.document.secret, old.secret);
+        assert_eq!(first.document.secret.len(), 64);
+        assert_eq!(WorldIdentity::of_store(&store).unwrap(), before);
+        let (secret, identity) = (old.secret.clone(), old.identity.clone());
+        assert_eq!(WorldDocument { secret, identity, ..first.document }, old);
+    }
+
+    #[test]
+    fn half_a_restored_world_is_not_begun_anew_and_stays_as_it_is() {
+        let store = Memory::default();
+        for (key, refused) in
+            [(Key::place(pelago_model::EntityId(1)), false), (Key::serials(), true)]
+        {
+            let value = Some(bytes::Bytes::from("{}"));
+            let write = Write { key, expected: Revision(0), schema: 1, value };
+            let store = if refused { &store } else { &Memory::default() };
+            store.apply(Transaction { checks: Vec::new(), writes: vec![write] });
+            let opened = World::open(store, &Frontier, NewWorld { seed: 7, island_size: 3 });
+            assert_eq!(opened.is_err(), refused);
+        }
+        let error = World::open(&store, &Frontier, NewWorld::default()).err().unwrap().to_string();
+        assert!(error.contains("ids/serials") && error.contains("again"), "{error}");
+        assert_eq!(store.snapshot().len(), 1);
     }
 
     /// A store in which somebody else begins a world between our look and our commit.

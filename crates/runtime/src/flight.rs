@@ -4,10 +4,10 @@ use crate::clock::unix_ms;
 use pelago_model::NodeId;
 use pelago_node::recorder::{RecorderLimits, SharedRecorder};
 use pelago_node::{MachineId, NodeConfig, Recorder};
+use pelago_store::files;
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -16,8 +16,6 @@ use std::time::SystemTime;
 const MAX_FLIGHT_FILES: usize = 256;
 /// How the name of a recording ends.
 const EXTENSION: &str = "pelago-flight";
-/// How its name ends while it is written. One that a crash has left counts as a recording, and goes when it is old.
-const PART_EXTENSION: &str = "pelago-flight-part";
 
 /// The recorders of a node's machines.
 pub(crate) struct Flight {
@@ -81,16 +79,10 @@ impl Flight {
             let recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
             (recorder.to_file(), recorder.inputs(), recorder.is_whole())
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let name = format!("{}-{machine}-{}", self.node, unix_ms());
-        let file = directory.join(format!("{name}.{EXTENSION}"));
-        let part = directory.join(format!("{name}.{PART_EXTENSION}"));
-        let mut options = OpenOptions::new();
-        let mut beside = options.write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-        beside.write_all(&contents)?;
-        beside.sync_all()?;
-        fs::rename(&part, &file)?;
-        File::open(directory)?.sync_all()?;
+        files::create_directory(directory)?;
+        let name = format!("{}-{machine}-{}.{EXTENSION}", self.node, unix_ms());
+        let file = directory.join(name);
+        files::replace(&file, &contents)?;
         delete_oldest(directory)?;
         Ok(Some(Written { machine, file, bytes: contents.len(), inputs, whole }))
     }
@@ -102,8 +94,7 @@ fn delete_oldest(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let path = entry.path();
-        let is_ours = |extension| extension == EXTENSION || extension == PART_EXTENSION;
-        if path.extension().and_then(|extension| extension.to_str()).is_some_and(is_ours)
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(is_recording)
             && let Ok(changed) = entry.metadata().and_then(|metadata| metadata.modified())
         {
             files.push((changed, path));
@@ -113,6 +104,13 @@ fn delete_oldest(directory: &Path) -> io::Result<()> {
     let too_many = files.len().saturating_sub(MAX_FLIGHT_FILES);
     files.iter().take(too_many).for_each(|(_, path)| drop(fs::remove_file(path)));
     Ok(())
+}
+
+/// Whether a file is a recording, or what a process that died has left of making one.
+fn is_recording(name: &str) -> bool {
+    Path::new(name.strip_suffix(".new").unwrap_or(name))
+        .extension()
+        .is_some_and(|extension| extension == EXTENSION)
 }
 
 /// Held by the task of a machine: if that task panics, what the machine was told last is written down.
@@ -143,6 +141,7 @@ impl Drop for WritesOnPanic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::time::Duration;
 
     #[test]
@@ -151,15 +150,15 @@ mod tests {
         let path = |name: String| directory.path().join(name);
         File::create(path("notes.txt".into())).unwrap();
         for number in 0..MAX_FLIGHT_FILES + 3 {
-            let extension = if number == 0 { PART_EXTENSION } else { EXTENSION };
-            let file = File::create(path(format!("{number}.{extension}"))).unwrap();
+            let ending = if number == 0 { ".new" } else { "" };
+            let file = File::create(path(format!("{number}.{EXTENSION}{ending}"))).unwrap();
             let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(number as u64);
             file.set_modified(changed).unwrap();
         }
         delete_oldest(directory.path()).unwrap();
         assert!(path("notes.txt".into()).exists());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), MAX_FLIGHT_FILES + 1);
-        assert!(!path(format!("0.{PART_EXTENSION}")).exists());
+        assert!(!path(format!("0.{EXTENSION}.new")).exists());
         assert!(!path(format!("2.{EXTENSION}")).exists());
         assert!(path(format!("3.{EXTENSION}")).exists());
     }

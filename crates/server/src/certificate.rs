@@ -1,11 +1,10 @@
 //! The certificate of a server: given in files, or made for development and kept with the world.
 
+use crate::data;
 use anyhow::{Context, Result};
 use pelago_net::ServerTls;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use pelago_store::files;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Where a server has its certificate from.
@@ -39,7 +38,7 @@ impl Certificate {
                 ServerTls::from_files(certificates, key).context("--tls-cert and --tls-key")
             }
             Self::SelfMade { data, addresses } => {
-                self_made(&data.join("tls"), addresses).context("--tls-self-made")
+                self_made(&data::tls(data), addresses).context("--tls-self-made")
             }
         }
     }
@@ -47,8 +46,9 @@ impl Certificate {
 
 fn self_made(directory: &Path, addresses: &[IpAddr]) -> Result<ServerTls> {
     let (certificate, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
-    // The certificate is written last: where it is, all is.
-    if !certificate.exists() {
+    // The certificate is written last: where it is, all is. Earlier builds could lose what is in it to a power failure.
+    let is_there = std::fs::metadata(&certificate).is_ok_and(|found| found.len() > 0);
+    if !is_there {
         let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
         let more = addresses.iter().filter(|address| !address.is_unspecified());
         names.extend(
@@ -56,22 +56,14 @@ fn self_made(directory: &Path, addresses: &[IpAddr]) -> Result<ServerTls> {
         );
         let made = rcgen::generate_simple_self_signed(names).context("a certificate")?;
         let shown = |path: &Path| path.display().to_string();
-        std::fs::create_dir_all(directory).with_context(|| shown(directory))?;
-        write_secret(&key, &made.signing_key.serialize_pem()).with_context(|| shown(&key))?;
-        let partial = directory.join("certificate.part");
-        std::fs::write(&partial, made.cert.pem()).with_context(|| shown(&partial))?;
-        std::fs::rename(&partial, &certificate).with_context(|| shown(&certificate))?;
+        files::create_directory(directory).with_context(|| shown(directory))?;
+        for (file, text) in
+            [(&key, made.signing_key.serialize_pem()), (&certificate, made.cert.pem())]
+        {
+            files::replace(file, text.as_bytes()).with_context(|| shown(file))?;
+        }
     }
     Ok(ServerTls::from_files(&certificate, &key)?)
-}
-
-/// Writes a file that nobody else on this machine may read.
-fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
-    if path.exists() {
-        std::fs::remove_file(path)?;
-    }
-    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())
 }
 
 #[cfg(test)]
@@ -87,9 +79,13 @@ mod tests {
         assert_eq!(made.load().unwrap().fingerprint(), first);
         let key = data.path().join("tls/key.pem");
         assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
-        // A run that was killed between the files left a key alone.
-        std::fs::remove_file(data.path().join("tls/certificate.pem")).unwrap();
-        assert_ne!(made.load().unwrap().fingerprint(), first);
+        // A run that was killed between the files left a key alone, and a power failure an empty certificate.
+        let certificate = data.path().join("tls/certificate.pem");
+        std::fs::remove_file(&certificate).unwrap();
+        let second = made.load().unwrap().fingerprint();
+        assert_ne!(second, first);
+        std::fs::write(&certificate, "").unwrap();
+        assert_ne!(made.load().unwrap().fingerprint(), second);
         std::fs::write(&key, "spoiled").unwrap();
         let error = format!("{:#}", made.load().unwrap_err());
         assert!(error.contains("--tls-self-made") && error.contains("key.pem"), "{error}");

@@ -9,6 +9,7 @@ use crate::output;
 use clap::{Parser, Subcommand};
 use pelago_game::Game;
 use pelago_runtime::service::ServiceKind;
+use rustix::fs::Mode;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -65,6 +66,8 @@ impl Server {
     /// Parses the command line and does what it says.
     pub fn run(self) -> ExitCode {
         let arguments = Arguments::parse();
+        // Worlds have secrets: nothing that this program writes is for anybody but its owner.
+        rustix::process::umask(Mode::RWXG | Mode::RWXO);
         let filter =
             EnvFilter::try_from_env("PELAGO_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
         let lines = tracing_subscriber::fmt::layer()

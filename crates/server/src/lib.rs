@@ -5,6 +5,7 @@
 mod certificate;
 mod cli;
 mod config;
+mod data;
 mod ending;
 mod log_throttle;
 mod output;

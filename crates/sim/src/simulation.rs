@@ -168,6 +168,7 @@ impl Simulation {
             seed: 7,
             epoch_unix_ms: 0,
             secret: "simulated".into(),
+            identity: "simulated".into(),
             home: HOME,
         };
         if let Ok(transaction) = bootstrap(&world, &ISLAND) {

@@ -1,9 +1,10 @@
 //! The embedded engine: fjall behind one thread that commits in groups.
 //!
 //! All transactions that wait are checked one after the other, written as one batch and synced to disk
-//! once; only then are they answered and can they be read. After a failed sync nobody knows what is on
-//! disk: the engine answers `Unknown` and takes nothing more. If the disk is not full it is [`Store::broken`] then, and
-//! the server ends: what is on disk is found at the next start.
+//! once; only then are they answered and can they be read. After a failed write or sync nobody knows what is on
+//! disk: the engine answers `Unknown`. If the disk is full it takes nothing until there is room, then closes the database
+//! and opens it again, as a restart would. Otherwise it is [`Store::broken`], and the server ends: what is on disk is
+//! found at the next start. The same happens when the directory is deleted, moved or replaced.
 //!
 //! A journal that ends in the middle of a group, as `kill -9` leaves it, is read up to the group before. Two
 //! limits are fjall's (3.1, <https://github.com/fjall-rs/fjall/issues/311>). If power fails while a group is being
@@ -12,7 +13,7 @@
 //! may be taken for such an end, and the documents after it be lost.
 //!
 //! A directory holds `lock` (one process at a time), `format` (the layout's version) and `documents` (fjall's: the
-//! documents, and their feed).
+//! documents, and their feed). [`mod@directory`] says how it comes to be and how it is deleted.
 
 mod committer;
 mod damage;
@@ -20,6 +21,10 @@ mod directory;
 mod documents;
 mod end;
 mod feed;
+mod journals;
+mod opened;
+mod place;
+mod room;
 
 use crate::tally::Tally;
 use crate::waiting::{Commit, Load, MAX_WAITING, Work};
@@ -29,8 +34,9 @@ use crate::{
 };
 use committer::Committer;
 use damage::Damage;
-use documents::Documents;
-use end::End;
+use directory::Directory;
+use end::{AfterFailure, End};
+use opened::Opened;
 use pelago_model::{Document, Key, Transaction};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -54,7 +60,7 @@ struct Running {
     commits: SyncSender<Commit>,
     loads: SyncSender<Load>,
     threads: Vec<JoinHandle<()>>,
-    documents: Documents,
+    opened: Arc<Opened>,
 }
 
 impl Embedded {
@@ -63,40 +69,50 @@ impl Embedded {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
-        let lock = directory::claim(directory)?;
-        let documents = Documents::open(directory, lock)?;
+        Self::open_claimed(Directory::claim(directory)?)
+    }
+
+    /// Deletes the store in a directory, if there is one, and creates an empty one. A store that another process has, and
+    /// whatever is no store, stays as it is.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_anew(directory: &Path) -> Result<Self, OpenError> {
+        let directory = Directory::claim(directory)?;
+        directory.delete()?;
+        Self::open_claimed(directory)
+    }
+
+    /// Whether there is a store in a directory, which is not opened or touched.
+    pub fn is_in(directory: &Path) -> bool {
+        directory::has_store(directory)
+    }
+
+    fn open_claimed(directory: Directory) -> Result<Self, OpenError> {
+        let place = directory.path().to_owned();
+        let damage = Arc::new(Damage::new(directory.documents()));
+        let opened = Arc::new(Opened::open(directory)?);
         let (commits, commit_requests) = sync_channel(MAX_WAITING);
         let (loads, load_requests) = sync_channel(MAX_WAITING);
         let tally = Arc::<Tally>::default();
-        let writer = documents.clone();
-        let write = move |changed: &_| writer.write(changed);
-        let committer = Committer::new(documents.clone(), write, tally.clone());
-        let (reader, loads_tally) = (documents.clone(), tally.clone());
         let end = End::default();
-        let damage = Arc::new(Damage::new(directory.join(directory::DOCUMENTS)));
-        let loads_damage = damage.clone();
-        let (ended, place) = (end.clone(), directory.to_owned());
+        let (documents, ended, commit_tally) = (opened.clone(), end.clone(), tally.clone());
         let commit = move || {
             // Nothing of it is used afterwards.
-            let run = AssertUnwindSafe(|| committer.run(&commit_requests));
-            match catch_unwind(run) {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => ended.disk_failed(&place, &error),
-                Err(_) => ended.panicked(),
+            let serve = || serve_commits(&documents, &commit_requests, &ended, commit_tally);
+            if catch_unwind(AssertUnwindSafe(serve)).is_err() {
+                ended.panicked();
             }
         };
+        let (documents, load_tally, load_damage) = (opened.clone(), tally.clone(), damage.clone());
+        let load = move || serve_loads(&documents, &load_requests, &load_tally, &load_damage);
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             let builder = std::thread::Builder::new().name(name.to_owned());
-            builder.spawn(run).map_err(|error| directory::engine(directory, error))
+            builder.spawn(run).map_err(|error| directory::engine(&place, error))
         };
-        let threads = vec![
-            spawn("store-commit", Box::new(commit))?,
-            spawn(
-                "store-load",
-                Box::new(move || serve_loads(&reader, &load_requests, &loads_tally, &loads_damage)),
-            )?,
-        ];
-        let running = Mutex::new(Some(Running { commits, loads, threads, documents }));
+        let threads =
+            vec![spawn("store-commit", Box::new(commit))?, spawn("store-load", Box::new(load))?];
+        let running = Mutex::new(Some(Running { commits, loads, threads, opened }));
         Ok(Self { running, tally, end, damage })
     }
 
@@ -110,9 +126,9 @@ impl Embedded {
         drop(refused);
     }
 
-    fn documents(&self) -> Result<Documents, ReadError> {
-        let documents = self.running().as_ref().map(|running| running.documents.clone());
-        documents.ok_or(ReadError::Busy)
+    fn opened(&self) -> Result<Arc<Opened>, ReadError> {
+        let opened = self.running().as_ref().map(|running| running.opened.clone());
+        opened.ok_or(ReadError::Busy)
     }
 
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
@@ -146,16 +162,16 @@ impl Store for Embedded {
         after: Option<&Key>,
         visit: &mut dyn FnMut(Key, Document) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let visited = self.documents()?.view().visit(prefix, after, visit);
+        let visited = self.opened()?.read(|documents| documents.view().visit(prefix, after, visit));
         visited.map_err(|error| self.damage.name(error))
     }
 
     fn feed(&self, after: FeedPosition, limit: usize) -> Result<Vec<Change>, FeedError> {
-        self.documents()?.view().changes(after, limit)
+        self.opened()?.read(|documents| documents.view().changes(after, limit))
     }
 
     fn feed_end(&self) -> Result<FeedPosition, ReadError> {
-        self.documents()?.view().feed_end()
+        self.opened()?.read(|documents| documents.view().feed_end())
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -197,10 +213,26 @@ fn refused<T>(sent: Result<(), TrySendError<T>>) -> Option<T> {
     }
 }
 
-fn serve_loads(documents: &Documents, requests: &Receiver<Load>, tally: &Tally, damage: &Damage) {
+/// Commits until nobody can ask any more, or the engine has come to its end.
+fn serve_commits(opened: &Arc<Opened>, requests: &Receiver<Commit>, end: &End, tally: Arc<Tally>) {
+    let write = |changed: &_| opened.write(changed);
+    let mut committer = Committer::new(opened.clone(), write, tally);
+    while let Err(error) = committer.run(requests) {
+        if end.after(opened, &error) == AfterFailure::Ends {
+            return;
+        }
+        if let Err(reason) = room::wait(opened, requests) {
+            return end.note(reason);
+        }
+    }
+}
+
+fn serve_loads(opened: &Opened, requests: &Receiver<Load>, tally: &Tally, damage: &Damage) {
     while let Ok(load) = requests.recv() {
-        let view = documents.view();
-        let found: Result<_, ReadError> = load.keys.iter().map(|key| view.read(key)).collect();
+        let found = opened.read(|documents| {
+            let view = documents.view();
+            load.keys.iter().map(|key| view.read(key)).collect::<Result<_, ReadError>>()
+        });
         load.answer(found.map_err(|error| damage.name(error)), tally);
     }
 }

@@ -64,8 +64,10 @@ fn documents_without_a_format_are_somebody_elses() {
     let directory = tempfile::tempdir().unwrap();
     drop(Embedded::open(directory.path()).unwrap());
     std::fs::remove_file(directory.path().join("format")).unwrap();
-    let error = Embedded::open(directory.path()).err().unwrap();
-    assert!(error.to_string().contains("no file that says their format"), "{error}");
+    for opened in [Embedded::open(directory.path()), Embedded::open_anew(directory.path())] {
+        let error = opened.err().unwrap();
+        assert!(error.to_string().contains("no file that says their format"), "{error}");
+    }
 }
 
 #[test]

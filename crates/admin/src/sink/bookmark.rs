@@ -3,7 +3,7 @@
 use pelago_model::Key;
 use pelago_store::FeedPosition;
 use pelago_store::archive::Page;
-use pelago_store::replace::replace;
+use pelago_store::files;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
@@ -56,7 +56,7 @@ impl Bookmark {
     }
 
     pub(super) fn write(&self, file: &Path) -> io::Result<()> {
-        replace(file, &serde_json::to_vec(self)?)
+        files::replace(file, &serde_json::to_vec(self)?)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use pelago_model::{Document, Key};
+use pelago_store::files;
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -42,9 +43,12 @@ fn append(path: &Path, documents: &[(Key, Document)]) -> io::Result<()> {
         .truncate(false)
         .mode(0o600)
         .open(path)?;
+    let is_new = file.metadata()?.len() == 0;
     cut_to_whole_lines(&mut file)?;
     file.write_all(&text)?;
-    file.sync_data()
+    file.sync_data()?;
+    // Lines whose file a power failure can take away were not handed on.
+    if is_new { files::sync_parent(path) } else { Ok(()) }
 }
 
 /// A document as others are told of it. What is no JSON is told as text.

@@ -23,6 +23,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         seed: 7,
         epoch_unix_ms: 1_700_000_000_000,
         secret: "07".repeat(32),
+        identity: "08".repeat(32),
         home: HOME,
     };
     let stock = r#"{"at":1000,"max":3000000000,"min":0,"rates":[{"from":0,"nano_per_ms":5,"until":9223372036854775807}],"value":2000000000}"#;

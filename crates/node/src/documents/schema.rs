@@ -9,7 +9,7 @@ use crate::documents::clock::{CLOCK_SCHEMA, ClockDocument};
 use crate::documents::mailbox::{MAILBOX_SCHEMA, MailboxDocument};
 use crate::documents::probe::{PROBE_SCHEMA, ProbeDocument};
 use crate::documents::room::{ROOM_SCHEMA, RoomDocument};
-use crate::documents::world::{WORLD_SCHEMA, WorldDocument};
+use crate::documents::world::{ISLAND_SCHEMA, WORLD_SCHEMA, WorldDocument};
 use pelago_game::IslandSpec;
 
 pub use crate::documents::reading::{Stored, Unreadable, read};
@@ -35,7 +35,7 @@ stored! {
     AuditDocument: "audit", AUDIT_SCHEMA;
     AvatarDocument: "avatar", AVATAR_SCHEMA;
     ClockDocument: "clock", CLOCK_SCHEMA;
-    IslandSpec: "island", WORLD_SCHEMA;
+    IslandSpec: "island", ISLAND_SCHEMA;
     MailboxDocument: "mailbox", MAILBOX_SCHEMA;
     NameDocument: "name", NAME_SCHEMA;
     PlaceDocument: "place", PLACE_SCHEMA;

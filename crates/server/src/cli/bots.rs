@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use pelago_bots::{Behavior, Plan};
 use pelago_client::Transport;
 use pelago_net::{Fingerprint, Trust};
+use pelago_store::files;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -135,7 +136,7 @@ pub(super) async fn run(arguments: BotsArguments) -> Result<ExitCode> {
     });
     let report = serde_json::to_string_pretty(&pelago_bots::run(plan, stop).await?)?;
     match arguments.report {
-        Some(path) => std::fs::write(&path, report + "\n")
+        Some(path) => files::replace(&path, (report + "\n").as_bytes())
             .with_context(|| format!("report {}", path.display()))?,
         None => print(&report)?,
     }

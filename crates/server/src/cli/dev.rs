@@ -6,6 +6,7 @@ mod recording;
 
 use crate::certificate::Certificate;
 use crate::config::Config;
+use crate::data;
 use crate::ending::Ending;
 use announcement::Announcement;
 use anyhow::{Context, Result, bail};
@@ -22,9 +23,9 @@ use pelago_net::{AllowedHosts, Listener, OpenFiles, Trust};
 use pelago_runtime::bootstrap::NEW_ISLAND_SIZE;
 use pelago_runtime::service::ServiceKind;
 use pelago_runtime::{NewWorld, Node};
-use pelago_store::Store;
+use pelago_store::{Embedded, Store};
 use std::net::{AddrParseError, IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +59,7 @@ pub(super) struct DevArguments {
     /// Where the world is kept
     #[arg(long, default_value = "./data")]
     data: PathBuf,
-    /// Begin anew: the world in --data is deleted
+    /// Begin anew: the world in --data is deleted, once all else that this command needs was found to be there
     #[arg(long)]
     reset: bool,
     /// Where the world is kept, as an address: embedded:DIRECTORY, postgres://... or memory:. One with a password is better
@@ -138,30 +139,28 @@ pub(super) async fn run(
             )
         }
         Some(address) => address.clone(),
-        None => format!("embedded:{}", arguments.data.join("store").display()),
+        None => format!("embedded:{}", data::store(&arguments.data).display()),
     };
-    if arguments.reset {
-        reset(&arguments.data)?;
-    }
     let hosts = AllowedHosts::new([http.allowed_hosts, arguments.allowed_host.clone()].concat());
     let hosts = hosts.context("--allowed-host and http.allowed_hosts")?;
     let proxies = proxies.trusted()?;
-    let token = AdminToken::find(arguments.admin_token_file.as_deref(), &arguments.data)?;
     for (flag, address) in [("--http", arguments.http), ("--operators", arguments.operators)] {
         if arguments.plain_http && !address.ip().is_loopback() {
             bail!("--plain-http: {flag} {address} is open to others");
         }
     }
+    data::make_private(&arguments.data).context("--data")?;
+    let token = AdminToken::find(arguments.admin_token_file.as_deref(), &arguments.data)?;
     let tls = certificate(&arguments).map(|certificate| certificate.load()).transpose()?;
     warn_of_what_is_open(&arguments, tls.is_some());
     if hosts.is_empty() && !arguments.http.ip().is_loopback() {
         tracing::warn!("--http is reached by its address only: allow names with --allowed-host");
     }
-    let store = pelago_store::open(&address)?;
     let metrics = metrics::install()?;
     let mut summing_up = tokio::spawn(metrics.sum_up());
-    let sink = sink.map(|sink| Sink::new(sink, store.clone(), &arguments.data)).transpose()?;
-    let store: Arc<dyn Store> = Arc::new(MeasuredStore::new(store));
+    if let Some(sink) = &sink {
+        Sink::check(sink, &arguments.data)?;
+    }
     let for_players = Listener::bind(arguments.http).context("--http")?;
     let for_operators = Listener::bind(arguments.operators).context("--operators")?;
     let announcement = Announcement {
@@ -187,9 +186,14 @@ pub(super) async fn run(
         new_world: NewWorld { seed: arguments.seed, island_size: arguments.island_size },
         limits: limits.of_node(),
         files: files.clone(),
-        record_into: arguments.data.join("flight"),
+        record_into: data::recordings(&arguments.data),
     };
-    let mut nodes = Nodes::start(settings, game.clone(), store.clone()).await?;
+    let listeners = nodes::listen(&settings)?;
+    // A world is deleted after everything was looked at that keeps a start from succeeding.
+    let store = open_store(&arguments, &address)?;
+    let sink = sink.map(|sink| Sink::new(sink, store.clone(), &arguments.data)).transpose()?;
+    let store: Arc<dyn Store> = Arc::new(MeasuredStore::new(store));
+    let mut nodes = Nodes::start(settings, listeners, game.clone(), store.clone()).await?;
     let engine = address.split(':').next().unwrap_or_default().to_owned();
     let router = api::router(ApiSettings {
         calls: nodes.calls.clone(),
@@ -316,16 +320,13 @@ fn certificate(arguments: &DevArguments) -> Option<Certificate> {
         .then(|| Certificate::SelfMade { data: arguments.data.clone(), addresses })
 }
 
-/// Deletes the world in a directory, but nothing that is not one.
-fn reset(data: &Path) -> Result<()> {
-    let store = data.join("store");
-    if !store.exists() {
-        return Ok(());
+/// Opens the store, or begins it anew if that was asked for.
+fn open_store(arguments: &DevArguments, address: &str) -> Result<Arc<dyn Store>> {
+    if !arguments.reset {
+        return Ok(pelago_store::open(address)?);
     }
-    if !store.join("format").exists() {
-        bail!("--reset: {} is not a store; delete it yourself", store.display());
-    }
-    std::fs::remove_dir_all(&store).with_context(|| format!("--reset: {}", store.display()))
+    let directory = data::store(&arguments.data);
+    Ok(Arc::new(Embedded::open_anew(&directory).context("--reset")?))
 }
 
 /// `IP` or `IP:PORT`.

@@ -1,7 +1,10 @@
 //! Real processes: how a test starts a world, signals it, and plays in it.
 #![allow(dead_code, reason = "no test needs all of it")]
+#![allow(clippy::print_stdout, reason = "says why something was skipped")]
 
+pub(crate) mod disk;
 pub(crate) mod player;
+pub(crate) mod strace;
 
 use player::PATIENCE;
 
@@ -34,6 +37,8 @@ pub(crate) struct World {
     pub(crate) token: String,
     /// Its `--data`.
     pub(crate) data: PathBuf,
+    /// Of its certificate, if it has one.
+    pub(crate) fingerprint: Option<String>,
 }
 
 impl World {
@@ -94,7 +99,8 @@ impl World {
         // A world that was told another token has none of its own.
         let token = std::fs::read_to_string(data.join("admin-token")).unwrap_or_default();
         let token = token.trim().to_owned();
-        Self { process, tcp, http, operators, token, data: data.to_owned() }
+        let fingerprint = ready["fingerprint"].as_str().map(str::to_owned);
+        Self { process, tcp, http, operators, token, data: data.to_owned(), fingerprint }
     }
 
     /// The `host:port` at which operators ask.

@@ -1,11 +1,10 @@
 //! The directory of an archive that is being made: one process at a time, nobody else's files.
 
 use super::manifest::Manifest;
-use crate::replace::replace;
+use crate::files;
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 pub(super) const MANIFEST: &str = "manifest.json";
@@ -32,23 +31,15 @@ impl Directory {
     /// Creates a directory or takes one that is empty or holds an archive, whose manifest is handed out.
     pub(super) fn claim(path: &Path) -> Result<(Self, Option<Manifest>), ClaimError> {
         let failed = |error| ClaimError::File(path.to_owned(), error);
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-        let manifest = match fs::read(path.join(MANIFEST)) {
-            Ok(text) => Some(
-                Manifest::parse(&text)
-                    .map_err(|problem| ClaimError::Foreign(format!("its {MANIFEST} {problem}")))?,
-            ),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                check_empty(path)?;
-                None
-            }
-            Err(error) => return Err(ClaimError::File(path.join(MANIFEST), error)),
-        };
+        files::create_directory(path).map_err(failed)?;
+        // Nothing is put into a directory that is somebody else's.
+        find(path)?;
         let lock_path = path.join(LOCK);
-        let lock =
-            File::create(&lock_path).map_err(|error| ClaimError::File(lock_path.clone(), error))?;
+        let lock = files::open_private(&lock_path)
+            .map_err(|error| ClaimError::File(lock_path.clone(), error))?;
         match lock.try_lock() {
-            Ok(()) => Ok((Self { path: path.to_owned(), _lock: lock }, manifest)),
+            // Another process may have gone on until it let go of the lock.
+            Ok(()) => Ok((Self { path: path.to_owned(), _lock: lock }, find(path)?)),
             Err(TryLockError::WouldBlock) => Err(ClaimError::InUse),
             Err(TryLockError::Error(error)) => Err(ClaimError::File(lock_path, error)),
         }
@@ -61,7 +52,7 @@ impl Directory {
     /// Makes a file durable.
     pub(super) fn put(&self, name: &str, bytes: &[u8]) -> Result<(), (PathBuf, io::Error)> {
         let path = self.path.join(name);
-        replace(&path, bytes).map_err(|error| (path, error))
+        files::replace(&path, bytes).map_err(|error| (path, error))
     }
 
     /// Removes a part; it may be gone.
@@ -71,6 +62,18 @@ impl Directory {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err((path, error)),
             _ => Ok(()),
         }
+    }
+}
+
+/// The manifest of an archive, if one was begun.
+fn find(path: &Path) -> Result<Option<Manifest>, ClaimError> {
+    let manifest = path.join(MANIFEST);
+    match fs::read(&manifest) {
+        Ok(text) => Manifest::parse(&text)
+            .map(Some)
+            .map_err(|problem| ClaimError::Foreign(format!("its {MANIFEST} {problem}"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => check_empty(path).map(|()| None),
+        Err(error) => Err(ClaimError::File(manifest, error)),
     }
 }
 

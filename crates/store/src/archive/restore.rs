@@ -62,7 +62,8 @@ pub enum RestoreError {
 /// of a [`Kind::Export`] what is moved with a world.
 ///
 /// Nothing is written before every part was read to its end, and `known` has said of every document that this program
-/// knows its schema, or what it does not know.
+/// knows its schema, or what it does not know. The document of the world is written last: a store without it is known to
+/// be incomplete.
 ///
 /// # Errors
 /// See [`RestoreError`].
@@ -78,6 +79,7 @@ pub fn restore(
     let after = common_beginning(archive, &wanted, store)?;
     let mut writer = Writer::new(store);
     let mut progress = Progress::default();
+    let mut world = None;
     for document in archive.contents()? {
         let (key, document) = document?;
         if !wanted(&key) {
@@ -87,11 +89,21 @@ pub fn restore(
         if after.as_ref().is_some_and(|after| key <= *after) {
             continue;
         }
+        if key == Key::world() {
+            world = Some((key, document));
+            continue;
+        }
         if writer.add(key, document)? {
             watch(progress);
         }
     }
-    let written = writer.finish()?;
+    // The document of the world is the last, once all else is there: without it, nobody plays in half a world.
+    writer.finish()?;
+    if let Some((key, document)) = world {
+        writer.add(key, document)?;
+        writer.finish()?;
+    }
+    let written = writer.written;
     watch(progress);
     let found = world_hash(store)?;
     match archive.manifest().hash {
@@ -201,11 +213,12 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn finish(mut self) -> Result<u64, RestoreError> {
+    /// Waits until everything is durable that was added.
+    fn finish(&mut self) -> Result<(), RestoreError> {
         self.send()?;
         while self.under_way > 0 {
             self.hear()?;
         }
-        Ok(self.written)
+        Ok(())
     }
 }

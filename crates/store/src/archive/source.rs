@@ -48,7 +48,8 @@ pub struct About {
 pub struct WorldIdentity {
     /// The world's number.
     pub number: u32,
-    /// blake3 of the value of the world's document, which has a secret: no two worlds share it. 64 hexadecimal digits.
+    /// What the world's document says; of one that says nothing, blake3 of its value, which has a secret. No two worlds
+    /// share it. 64 hexadecimal digits.
     pub identity: String,
 }
 
@@ -62,14 +63,21 @@ impl WorldIdentity {
         Ok(found.first().and_then(Self::of_document))
     }
 
-    fn of_document(document: &Document) -> Option<Self> {
+    /// The identity of the world that has this document; `None` if it is none.
+    pub fn of_document(document: &Document) -> Option<Self> {
         #[derive(Deserialize)]
-        struct Number {
+        struct Said {
             world: u32,
+            #[serde(default)]
+            identity: String,
         }
         let value = document.value.as_deref()?;
-        let Number { world: number } = serde_json::from_slice(value).ok()?;
-        Some(Self { number, identity: blake3::hash(value).to_hex().to_string() })
+        let Said { world: number, identity } = serde_json::from_slice(value).ok()?;
+        let identity = match identity.is_empty() {
+            true => blake3::hash(value).to_hex().to_string(),
+            false => identity,
+        };
+        Some(Self { number, identity })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The thread that commits: takes what waits, decides it in order, makes it durable together.
 
-use super::documents::Documents;
+use super::opened::Opened;
+use crate::ReadError;
 use crate::apply::decide;
 use crate::tally::Tally;
 use crate::waiting::Commit;
@@ -8,16 +9,19 @@ use pelago_model::{CommitOutcome, Document, Key};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 /// Transactions of one group; the rest waits for the next.
 pub const MAX_GROUP: usize = 4096;
 /// Bytes of one group, exceeded by at most one transaction; the rest waits for the next.
 pub const MAX_GROUP_BYTES: usize = 16 * 1024 * 1024;
+/// How often it is looked whether the store is still there while nothing is to be committed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Decides transactions. `W` makes a group durable; it is a parameter so that a test can let the disk fail.
 pub(super) struct Committer<W> {
-    documents: Documents,
+    opened: Arc<Opened>,
     write: W,
     tally: Arc<Tally>,
 }
@@ -27,26 +31,38 @@ where
     W: FnMut(&BTreeMap<Key, Document>) -> Result<(), E>,
     E: Display,
 {
-    pub(super) fn new(documents: Documents, write: W, tally: Arc<Tally>) -> Self {
-        Self { documents, write, tally }
+    pub(super) fn new(opened: Arc<Opened>, write: W, tally: Arc<Tally>) -> Self {
+        Self { opened, write, tally }
     }
 
     /// Commits until nobody can ask any more.
     ///
     /// # Errors
-    /// The disk's: what waits and what comes fails.
-    pub(super) fn run(mut self, requests: &Receiver<Commit>) -> Result<(), E> {
-        while let Ok(first) = requests.recv() {
-            self.commit(gather(first, requests))?;
+    /// The disk's: what the group was is unknown, and nothing is known of the disk.
+    pub(super) fn run(&mut self, requests: &Receiver<Commit>) -> Result<(), E> {
+        loop {
+            match requests.recv_timeout(LOOK_EVERY) {
+                Ok(first) => self.commit(gather(first, requests))?,
+                Err(RecvTimeoutError::Timeout) => (self.write)(&BTreeMap::new())?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     fn commit(&mut self, group: Vec<Commit>) -> Result<(), E> {
-        let view = self.documents.view();
         let (work, mut askers): (Vec<_>, Vec<_>) =
             group.into_iter().map(|commit| (commit.work, commit.asker)).unzip();
-        let decided = decide(work, |key| view.revision(key), |key| view.read(key));
+        let decided = self.opened.read(|documents| {
+            let view = documents.view();
+            Ok::<_, ReadError>(decide(work, |key| view.revision(key), |key| view.read(key)))
+        });
+        let decided = match decided {
+            Ok(decided) => decided,
+            Err(error) => {
+                tracing::error!(%error, "no document can be read for a commit");
+                return Ok(());
+            }
+        };
         let mut outcomes = Vec::with_capacity(askers.len());
         for (outcome, asker) in decided.outcomes.into_iter().zip(&mut askers) {
             let outcome = outcome.unwrap_or_else(|error| {
@@ -92,7 +108,7 @@ fn gather(first: Commit, requests: &Receiver<Commit>) -> Vec<Commit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embedded::directory;
+    use crate::embedded::directory::Directory;
     use crate::waiting::Work;
     use pelago_model::{Check, Revision, Transaction, Write};
     use std::sync::mpsc::{Sender, channel};
@@ -123,8 +139,7 @@ mod tests {
         transactions: Vec<Transaction>,
     ) -> Vec<CommitOutcome> {
         let directory = tempfile::tempdir().unwrap();
-        let lock = directory::claim(directory.path()).unwrap();
-        let documents = Documents::open(directory.path(), lock).unwrap();
+        let opened = Opened::open(Directory::claim(directory.path()).unwrap()).unwrap();
         let (sender, answers) = channel();
         let (requests, waiting) = channel();
         let tally = Arc::<Tally>::default();
@@ -132,7 +147,7 @@ mod tests {
             requests.send(commit(transaction, &sender, &tally)).unwrap();
         }
         let run = std::panic::AssertUnwindSafe(|| {
-            Committer::new(documents, disk, Arc::default()).run(&waiting)
+            Committer::new(Arc::new(opened), disk, Arc::default()).run(&waiting)
         });
         let _ = std::panic::catch_unwind(run);
         drop(waiting);

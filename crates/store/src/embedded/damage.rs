@@ -3,6 +3,7 @@
 //! A table is an archive of sections (the crate `sfa`), most of which are blocks that carry checksums. Files are only read,
 //! whatever is found: nothing here repairs anything.
 
+use super::journals;
 use crate::ReadError;
 use fjall::Error;
 use lsm_tree::CompressionType;
@@ -42,7 +43,7 @@ impl Damage {
 pub(super) fn describe(directory: &Path, error: &Error) -> String {
     match error {
         Error::Io(_) | Error::Locked | Error::Poisoned => error.to_string(),
-        Error::JournalRecovery(_) => format!("{error}, in {}", list(&journals(directory))),
+        Error::JournalRecovery(_) => format!("{error}, in {}", list(&journals::of(directory))),
         _ => with_names(&error.to_string(), &damaged(directory)),
     }
 }
@@ -68,11 +69,6 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.sort();
     files
-}
-
-fn journals(directory: &Path) -> Vec<PathBuf> {
-    let is_journal = |file: &PathBuf| file.extension().is_some_and(|name| name == "jnl");
-    files(directory).into_iter().filter(is_journal).collect()
 }
 
 fn tables(directory: &Path) -> Vec<PathBuf> {

@@ -1,19 +1,19 @@
 //! The documents in fjall: what can be read, and how a group becomes durable.
 
 use super::damage;
-use super::directory::{self, DOCUMENTS};
+use super::directory;
 use super::feed::{Feed, MAX_CHANGES};
 use super::unread;
 use crate::feed::{Change, FeedError, FeedPosition};
-use crate::replace::sync_directory;
 use crate::{OpenError, ReadError, envelope};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 use pelago_model::{Document, Key, Revision};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::ops::{Bound, ControlFlow};
 use std::path::Path;
-use std::sync::Arc;
+
+/// The name of the keyspace.
+const DOCUMENTS: &str = "documents";
 
 /// Bytes of documents that are kept in memory, beside the journal, until they go to a file together. Places, which are
 /// written again and again, are most of them; an eighth of fjall's default is an eighth of the memory they take.
@@ -23,32 +23,31 @@ const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
 /// files: a larger cache would mostly hold what is not read twice.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// An open database. When its last clone goes, the directory is free.
-#[derive(Clone)]
+/// An open database.
 pub(super) struct Documents {
     keyspace: Keyspace,
     feed: Feed,
     database: Database,
-    /// Dropped last, so that nobody opens the directory while fjall still closes.
-    _lock: Arc<File>,
 }
 
 impl Documents {
-    /// Opens the database of a directory that was claimed with `lock`.
-    pub(super) fn open(directory: &Path, lock: File) -> Result<Self, OpenError> {
-        let files = directory.join(DOCUMENTS);
+    /// Makes the files of an empty database, and closes it. What is there afterwards is not durable yet.
+    pub(super) fn make(files: &Path) -> Result<(), OpenError> {
+        Self::open(files, files).map(drop)
+    }
+
+    /// Opens the database of a claimed directory, whose files are in `files`.
+    pub(super) fn open(directory: &Path, files: &Path) -> Result<Self, OpenError> {
         let problem = |error| match error {
             fjall::Error::Locked => OpenError::InUse(directory.to_owned()),
-            error => directory::engine(directory, damage::describe(&files, &error)),
+            error => directory::engine(directory, damage::describe(files, &error)),
         };
-        let builder = Database::builder(&files).cache_size(CACHE_BYTES);
-        let database = builder.open().map_err(problem)?;
+        let database = Database::builder(files).cache_size(CACHE_BYTES).open().map_err(problem)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let keyspace = database.keyspace(DOCUMENTS, options).map_err(problem)?;
         let has_documents = database.snapshot().first_key_value(&keyspace).is_some();
         let feed = Feed::open(&database, directory, has_documents, MAX_CHANGES)?;
-        sync_directory(directory).map_err(|error| directory::engine(directory, error))?;
-        Ok(Self { keyspace, feed, database, _lock: Arc::new(lock) })
+        Ok(Self { keyspace, feed, database })
     }
 
     /// The documents after some group, none of a later one.

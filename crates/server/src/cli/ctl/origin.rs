@@ -7,8 +7,8 @@ use clap::Args;
 use pelago_admin::http_client::{HttpClient, trust};
 use pelago_admin::token::bearer_of;
 use pelago_net::Fingerprint;
-use pelago_store::Store;
 use pelago_store::archive::Source;
+use pelago_store::{Embedded, Store};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -96,7 +96,7 @@ impl Origin {
 /// Opens a store, but creates none.
 fn open_existing(address: &str) -> Result<Arc<dyn Store>> {
     if let Some(("embedded" | "fjall", directory)) = address.split_once(':')
-        && !Path::new(directory).join("format").exists()
+        && !Embedded::is_in(Path::new(directory))
     {
         bail!("--store: there is no store in {directory}");
     }

@@ -7,6 +7,7 @@ use axum::http::{Method, StatusCode};
 use clap::Args;
 use pelago_admin::http_client::Question;
 use pelago_runtime::admin_calls::RecordedFile;
+use pelago_store::files;
 use serde::Deserialize;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -82,10 +83,8 @@ pub(super) fn run(arguments: &RecordArguments, runtime: &Handle) -> Result<()> {
     Ok(())
 }
 
-/// The copy is readable by whoever the original is readable by.
 fn copy(file: &Path, into: &Path) -> Result<()> {
     let name = file.file_name().context("it has no name")?;
-    std::fs::create_dir_all(into)?;
-    std::fs::copy(file, into.join(name))?;
-    Ok(())
+    files::create_directory(into)?;
+    Ok(files::replace(&into.join(name), &std::fs::read(file)?)?)
 }

@@ -52,6 +52,19 @@ pub(super) struct NodesSettings {
     pub(super) record_into: PathBuf,
 }
 
+/// Listens for clients and for other nodes on behalf of every node.
+///
+/// # Errors
+/// If an address is taken, or is none of this machine.
+pub(super) fn listen(settings: &NodesSettings) -> Result<Vec<Listeners>> {
+    let listen = |number| {
+        let [tcp, websocket, links] = settings.listen.map(|first| of_node(first, number));
+        Listeners::bind_at(tcp, websocket, links)
+            .context("--listen, --listen-websocket and --listen-links")
+    };
+    (0..settings.nodes).map(listen).collect()
+}
+
 /// The nodes of this process.
 pub(super) struct Nodes {
     pub(super) nodes: Vec<Node>,
@@ -62,9 +75,10 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    /// Opens the world and starts its nodes.
+    /// Opens the world and starts its nodes, each with its listeners.
     pub(super) async fn start(
         settings: NodesSettings,
+        listeners: Vec<Listeners>,
         game: Arc<dyn Game>,
         store: Arc<dyn Store>,
     ) -> Result<Self> {
@@ -76,14 +90,11 @@ impl Nodes {
         let book = Arc::new(InProcessBook::default());
         let origins = Origins::new(settings.limits.crowd);
         let mut nodes = Vec::new();
-        for number in 0..settings.nodes {
-            let [tcp, websocket, links] = settings.listen.map(|first| of_node(first, number));
-            let listeners = Listeners::bind_at(tcp, websocket, links)
-                .context("--listen, --listen-websocket and --listen-links")?;
+        for (number, listeners) in (1..).zip(listeners) {
             let node =
                 settings.more_services.iter().cloned().fold(Node::builder(), NodeBuilder::service);
             let node = node
-                .number(NodeId(number + 1))
+                .number(NodeId(number))
                 .game(game.clone())
                 .store(store.clone())
                 .world(world.clone())

@@ -4,6 +4,7 @@ use anyhow::Result;
 use pelago_net::recording::Passage;
 use pelago_runtime::AdminCalls;
 use pelago_runtime::admin_calls::{Answer, AskError, Question, ask_all};
+use pelago_store::files;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,10 +54,8 @@ async fn recorded(calls: &Arc<dyn AdminCalls>) -> Result<Vec<Passage>, AskError>
     Ok(all)
 }
 
-/// Writes the file whole or not at all, because a program that waits for it may read it at once.
+/// A program that waits for the file may read it at once: it is whole or not there.
 fn write(passages: &[Passage], file: &Path) -> std::io::Result<()> {
     let bytes: Vec<u8> = passages.iter().flat_map(Passage::encode).collect();
-    let partial = file.with_extension("part");
-    std::fs::write(&partial, bytes)?;
-    std::fs::rename(&partial, file)
+    files::replace(file, &bytes)
 }
