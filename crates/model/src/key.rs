@@ -14,7 +14,9 @@
 //! | `chunk` | `chunk/ISLAND/X/Y`, `chunk/ISLAND/X/Y/PAGE` | what players changed about a chunk: slots 0 to 31, and 32 more for every page from 1 on | stewards, by the game's rules |
 //! | `room` | `room/ISLAND` | the last lines said to the island, and who said them | chat |
 //! | `mailbox` | `mailbox/AVATAR` | whispers that their player has not been shown yet | chat |
-//! | `audit` | `audit/AVATAR/SEQUENCE`, `audit/AVATAR/grant/KEY` | what a command or grant did to the economy | stewards; once, for ever |
+//! | `lease` | `lease/world`, `lease/fence` | which process runs the world, and how often another one took over | that process; not part of the world |
+//! | `backup` | `backup/last` | up to when the last whole backup has everything | `pelago ctl backup`, through the API; not part of the world |
+//! | `audit` | `audit/AVATAR/SEQUENCE`, `audit/AVATAR/grant/KEY` | what a command or grant did to the economy | stewards; once, until a retention rule removes it |
 //!
 //! A game's rules may use kinds of their own beside `chunk`. Avatars and islands are 16 hexadecimal digits.
 
@@ -31,8 +33,10 @@ use std::sync::Arc;
 pub struct Key(Arc<str>);
 
 /// Every kind of document that the platform writes.
-pub const KINDS: [&str; 10] =
-    ["audit", "avatar", "chunk", "ids", "island", "mailbox", "name", "place", "room", "world"];
+pub const KINDS: [&str; 12] = [
+    "audit", "avatar", "backup", "chunk", "ids", "island", "lease", "mailbox", "name", "place",
+    "room", "world",
+];
 
 /// A text that cannot be a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +55,21 @@ impl Key {
     /// The world itself: its number, seed and generator version.
     pub fn world() -> Self {
         Self("world".into())
+    }
+
+    /// Which process runs the world. Written again and again by that one.
+    pub fn world_lease() -> Self {
+        Self("lease/world".into())
+    }
+
+    /// The fence of the world: its revision says how often a process has taken the lease.
+    pub fn world_fence() -> Self {
+        Self("lease/fence".into())
+    }
+
+    /// Up to when the last backup has everything.
+    pub fn last_backup() -> Self {
+        Self("backup/last".into())
     }
 
     /// The next unleased serial of ids.
@@ -131,10 +150,21 @@ impl Key {
         self.kind() == "audit"
     }
 
-    /// Whether the document is part of the world: of its hash, its exports and its feed. Places and sessions are not:
-    /// they change while nobody plays.
+    /// Whether the document may be removed without a trace by a rule of retention: the audit of a command. That of a
+    /// grant is the memory of it, without which it could be granted twice.
+    pub fn can_be_forgotten(&self) -> bool {
+        let mut names = self.0.split('/');
+        let is_number = |name: &str| name.len() == 20 && name.bytes().all(|it| it.is_ascii_digit());
+        names.next() == Some("audit")
+            && names.next().is_some()
+            && names.next().is_some_and(is_number)
+            && names.next().is_none()
+    }
+
+    /// Whether the document is part of the world: of its hash, its exports and its feed. Places, sessions, leases
+    /// and marks of backups are not: they change while nobody plays.
     pub fn is_of_the_world(&self) -> bool {
-        !matches!(self.kind(), "place" | "session")
+        !matches!(self.kind(), "backup" | "lease" | "place" | "session")
     }
 
     /// The first segment: which kind of document it is.
@@ -261,6 +291,9 @@ mod tests {
     fn every_constructor_makes_a_parsable_key() {
         let keys = [
             Key::world(),
+            Key::world_lease(),
+            Key::world_fence(),
+            Key::last_backup(),
             Key::serials(),
             Key::avatar(EntityId(1)),
             Key::place(EntityId(1)),
@@ -318,6 +351,10 @@ mod tests {
         assert_eq!(keys[0].as_str(), "audit/0000000000000007/00000000000000000009");
         assert_eq!(keys[3].as_str(), "audit/0000000000000007/grant/mail/2026-11/3");
         assert!(keys.is_sorted());
+        let can_go: Vec<bool> = keys.iter().map(Key::can_be_forgotten).collect();
+        assert_eq!(can_go, [true, true, true, false]);
+        let like_one = GrantKey::parse(&"1".repeat(20)).unwrap();
+        assert!(!Key::grant(avatar, &like_one).can_be_forgotten());
         for key in keys {
             assert!(key.as_str().starts_with(&Key::audits(avatar)));
             assert!(key.is_append_only() && key.is_of_the_world());

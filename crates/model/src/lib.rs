@@ -2,6 +2,7 @@
 //! and the limits on all of them. This crate knows no bytes on a wire, no game and no storage engine.
 
 pub mod allowance;
+pub mod backoff;
 pub mod chunk_page;
 pub mod clock;
 pub mod document;
@@ -24,6 +25,7 @@ pub mod time;
 pub mod trajectory;
 
 pub use allowance::{Allowance, Bucket};
+pub use backoff::{Backoff, Retry};
 pub use chunk_page::ChunkPage;
 pub use clock::SteadyClock;
 pub use document::{Check, CommitOutcome, Document, Transaction, Write};

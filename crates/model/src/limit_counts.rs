@@ -57,6 +57,8 @@ pub enum Limit {
     Logins,
     /// Attempts of a login that meets conflicts.
     LoginAttempts,
+    /// Time of a login.
+    LoginTime,
     /// Entities of a lane, those gone a moment ago included.
     Slots,
     /// Ticks until a frame is delivered.
@@ -97,7 +99,7 @@ pub enum Limit {
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::Clients,
         Self::Connections,
         Self::OpenFiles,
@@ -124,6 +126,7 @@ impl Limit {
         Self::SpeechBytes,
         Self::Logins,
         Self::LoginAttempts,
+        Self::LoginTime,
         Self::Slots,
         Self::FrameAge,
         Self::StewardQueue,
@@ -173,6 +176,7 @@ impl Limit {
             Self::SpeechBytes => "speech_bytes",
             Self::Logins => "logins",
             Self::LoginAttempts => "login_attempts",
+            Self::LoginTime => "login_time",
             Self::Slots => "slots",
             Self::FrameAge => "frame_age",
             Self::StewardQueue => "steward_queue",

@@ -2,6 +2,8 @@
 
 pub mod audit;
 pub mod avatar;
+pub mod backup;
+pub mod lease;
 pub mod lines;
 pub mod mailbox;
 pub mod reading;

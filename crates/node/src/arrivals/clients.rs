@@ -106,7 +106,7 @@ impl Arrivals {
             .then(|| decode_control::<ClientMessage>(payload).ok())
             .flatten();
         match message.and_then(|message| message.body) {
-            Some(client_message::Body::Hello(hello)) => self.hello(client, hello, effects),
+            Some(client_message::Body::Hello(hello)) => self.hello(now, client, hello, effects),
             Some(client_message::Body::Fetch(fetch)) => {
                 self.fetch(now, client, fetch.hash, effects);
             }
@@ -118,7 +118,13 @@ impl Arrivals {
         }
     }
 
-    fn hello(&mut self, client: ClientId, hello: client::Hello, effects: &mut Vec<ArrivalsEffect>) {
+    fn hello(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        hello: client::Hello,
+        effects: &mut Vec<ArrivalsEffect>,
+    ) {
         let versions = (hello.oldest_version, hello.newest_version);
         if negotiate(versions, (PROTOCOL_OLDEST, PROTOCOL_NEWEST)).is_none() {
             let refusal = Refusal::new("version", "This client is too old or too new.");
@@ -132,7 +138,7 @@ impl Arrivals {
             client::Arrival::Home => Arrival::Home,
             client::Arrival::Anywhere => Arrival::Anywhere,
         };
-        self.begin_login(client, hello.name, &Secret::new(hello.token), arrival, effects);
+        self.begin_login(now, client, hello.name, &Secret::new(hello.token), arrival, effects);
     }
 
     /// Sends content, if the client takes bytes and what it may have is not used up. For a stranger that takes none
@@ -225,6 +231,7 @@ impl Arrivals {
             self.limits.note(Limit::HelloTime);
             self.refuse(client, &Refusal::new("idle", "Nothing was said."), effects);
         }
+        self.wake_logins(now, effects);
     }
 }
 

@@ -5,6 +5,8 @@ use crate::documents::avatar::{
     AVATAR_SCHEMA, AvatarDocument, NAME_SCHEMA, NameDocument, PLACE_SCHEMA, PlaceDocument,
     SERIALS_SCHEMA, SerialsDocument,
 };
+use crate::documents::backup::{BACKUP_SCHEMA, BackupDocument};
+use crate::documents::lease::{LEASE_SCHEMA, LeaseDocument};
 use crate::documents::mailbox::{MAILBOX_SCHEMA, MailboxDocument};
 use crate::documents::room::{ROOM_SCHEMA, RoomDocument};
 use crate::documents::world::{WORLD_SCHEMA, WorldDocument};
@@ -32,7 +34,9 @@ macro_rules! stored {
 stored! {
     AuditDocument: "audit", AUDIT_SCHEMA;
     AvatarDocument: "avatar", AVATAR_SCHEMA;
+    BackupDocument: "backup", BACKUP_SCHEMA;
     IslandSpec: "island", WORLD_SCHEMA;
+    LeaseDocument: "lease", LEASE_SCHEMA;
     MailboxDocument: "mailbox", MAILBOX_SCHEMA;
     NameDocument: "name", NAME_SCHEMA;
     PlaceDocument: "place", PLACE_SCHEMA;
