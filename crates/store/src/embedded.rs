@@ -24,10 +24,10 @@ mod feed;
 use crate::tally::Tally;
 use crate::waiting::{Commit, Load, MAX_WAITING, Work};
 use crate::{
-    Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, OpenError, ReadError,
-    Store, StoreCounters,
+    Capabilities, Change, CommitDone, FeedError, FeedPosition, Fence, LoadDone, OpenError,
+    ReadError, Store, StoreCounters, can_be_forgotten,
 };
-use committer::Committer;
+use committer::{Committer, Ended, OptionalFence};
 use damage::Damage;
 use documents::Documents;
 use end::End;
@@ -37,7 +37,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
 
 pub use committer::{MAX_GROUP, MAX_GROUP_BYTES};
 
@@ -46,9 +47,16 @@ pub struct Embedded {
     /// Guards the way to the threads, which `close` takes.
     running: Mutex<Option<Running>>,
     tally: Arc<Tally>,
+    fence: Arc<OptionalFence>,
     end: End,
     damage: Arc<Damage>,
 }
+
+/// How long closing waits for what was asked before. A disk that hangs may never end it: what waits for that is not
+/// acknowledged, and the next start finds what is there.
+const CLOSE_TIME: Duration = Duration::from_secs(15);
+/// How often it is looked whether a thread has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 struct Running {
     commits: SyncSender<Commit>,
@@ -70,7 +78,8 @@ impl Embedded {
         let tally = Arc::<Tally>::default();
         let writer = documents.clone();
         let write = move |changed: &_| writer.write(changed);
-        let committer = Committer::new(documents.clone(), write, tally.clone());
+        let fence = Arc::<OptionalFence>::default();
+        let committer = Committer::new(documents.clone(), write, fence.clone(), tally.clone());
         let (reader, loads_tally) = (documents.clone(), tally.clone());
         let end = End::default();
         let damage = Arc::new(Damage::new(directory.join(directory::DOCUMENTS)));
@@ -81,7 +90,8 @@ impl Embedded {
             let run = AssertUnwindSafe(|| committer.run(&commit_requests));
             match catch_unwind(run) {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => ended.disk_failed(&place, &error),
+                Ok(Err(Ended::Disk(error))) => ended.disk_failed(&place, &error),
+                Ok(Err(Ended::Fenced)) => ended.fenced(),
                 Err(_) => ended.panicked(),
             }
         };
@@ -97,7 +107,7 @@ impl Embedded {
             )?,
         ];
         let running = Mutex::new(Some(Running { commits, loads, threads, documents }));
-        Ok(Self { running, tally, end, damage })
+        Ok(Self { running, tally, fence, end, damage })
     }
 
     fn ask(&self, work: Work, done: CommitDone) {
@@ -140,6 +150,14 @@ impl Store for Embedded {
         self.ask(Work::Restore(documents), done);
     }
 
+    fn forget(&self, keys: &[Key]) -> Result<(), ReadError> {
+        can_be_forgotten(keys)?;
+        if let Some(reason) = self.broken() {
+            return Err(ReadError::Engine(reason));
+        }
+        self.documents()?.forget(keys).map_err(unread)
+    }
+
     fn scan_after(
         &self,
         prefix: &str,
@@ -158,8 +176,18 @@ impl Store for Embedded {
         self.documents()?.view().feed_end()
     }
 
+    fn fence(&self, fence: Fence) {
+        *self.fence.lock().unwrap_or_else(PoisonError::into_inner) = Some(fence);
+    }
+
     fn capabilities(&self) -> Capabilities {
-        Capabilities { native_transactions: true, scan: true, feed: true, durable: true }
+        Capabilities {
+            native_transactions: true,
+            scan: true,
+            feed: true,
+            durable: true,
+            exclusive: true,
+        }
     }
 
     fn counters(&self) -> StoreCounters {
@@ -174,10 +202,18 @@ impl Store for Embedded {
         let Some(running) = self.running().take() else { return };
         // The threads finish what was asked, then find that nobody can ask any more.
         drop((running.commits, running.loads));
+        let began = Instant::now();
         for thread in running.threads {
             // A caller that is answered may drop the last handle on this very thread, which then ends soon.
-            let here = thread.thread().id() == std::thread::current().id();
-            if !here && thread.join().is_err() {
+            if thread.thread().id() == std::thread::current().id() {
+                continue;
+            }
+            while !thread.is_finished() && began.elapsed() < CLOSE_TIME {
+                sleep(LOOK_EVERY);
+            }
+            if !thread.is_finished() {
+                tracing::error!("the disk does not answer: the store is left as it is");
+            } else if thread.join().is_err() {
                 tracing::error!("a thread of the store panicked");
             }
         }

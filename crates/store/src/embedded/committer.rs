@@ -1,14 +1,15 @@
 //! The thread that commits: takes what waits, decides it in order, makes it durable together.
 
 use super::documents::Documents;
+use crate::Fence;
 use crate::apply::decide;
 use crate::tally::Tally;
 use crate::waiting::Commit;
 use pelago_model::{CommitOutcome, Document, Key};
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Transactions of one group; the rest waits for the next.
 pub const MAX_GROUP: usize = 4096;
@@ -19,7 +20,18 @@ pub const MAX_GROUP_BYTES: usize = 16 * 1024 * 1024;
 pub(super) struct Committer<W> {
     documents: Documents,
     write: W,
+    fence: Arc<OptionalFence>,
     tally: Arc<Tally>,
+}
+
+/// What has to hold for every commit; guarded for the moment in which it is set or read.
+pub(super) type OptionalFence = Mutex<Option<Fence>>;
+
+/// Why it takes no more commits.
+#[derive(Debug)]
+pub(super) enum Ended<E> {
+    Disk(E),
+    Fenced,
 }
 
 impl<W, E> Committer<W>
@@ -27,19 +39,35 @@ where
     W: FnMut(&BTreeMap<Key, Document>) -> Result<(), E>,
     E: Display,
 {
-    pub(super) fn new(documents: Documents, write: W, tally: Arc<Tally>) -> Self {
-        Self { documents, write, tally }
+    pub(super) fn new(
+        documents: Documents,
+        write: W,
+        fence: Arc<OptionalFence>,
+        tally: Arc<Tally>,
+    ) -> Self {
+        Self { documents, write, fence, tally }
     }
 
-    /// Commits until nobody can ask any more.
+    /// Commits until nobody can ask any more, or the fence is passed.
     ///
     /// # Errors
-    /// The disk's: what waits and what comes fails.
-    pub(super) fn run(mut self, requests: &Receiver<Commit>) -> Result<(), E> {
+    /// Why it ended otherwise: what waits and what comes fails.
+    pub(super) fn run(mut self, requests: &Receiver<Commit>) -> Result<(), Ended<E>> {
         while let Ok(first) = requests.recv() {
-            self.commit(gather(first, requests))?;
+            let group = gather(first, requests);
+            if self.is_fenced() {
+                return Err(Ended::Fenced);
+            }
+            self.commit(group).map_err(Ended::Disk)?;
         }
         Ok(())
+    }
+
+    fn is_fenced(&self) -> bool {
+        let fence = self.fence.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(fence) = fence else { return false };
+        // What cannot be read is as good as passed.
+        self.documents.view().revision(&fence.key).ok() != Some(fence.revision)
     }
 
     fn commit(&mut self, group: Vec<Commit>) -> Result<(), E> {
@@ -132,7 +160,7 @@ mod tests {
             requests.send(commit(transaction, &sender, &tally)).unwrap();
         }
         let run = std::panic::AssertUnwindSafe(|| {
-            Committer::new(documents, disk, Arc::default()).run(&waiting)
+            Committer::new(documents, disk, Arc::default(), Arc::default()).run(&waiting)
         });
         let _ = std::panic::catch_unwind(run);
         drop(waiting);
