@@ -29,6 +29,7 @@ mod store_probe;
 mod supervisor;
 mod task_meter;
 mod tasks;
+pub mod world_lease;
 
 pub use address_book::{AddressBook, InProcessBook};
 pub use admin_calls::{AdminCalls, NodeHandle, ProcessCalls};
@@ -38,3 +39,4 @@ pub use limits::{ConnectionLimits, NodeLimits};
 pub use readiness::{Alarm, Readiness};
 pub use running::{Addresses, Listeners, Node, NodeBuilder, StartError};
 pub use task_meter::TaskReport;
+pub use world_lease::WorldLease;
