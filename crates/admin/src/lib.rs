@@ -6,7 +6,9 @@ pub mod books;
 pub mod http_client;
 mod measured_store;
 pub mod metrics;
+mod retention;
 mod sink;
 
 pub use measured_store::MeasuredStore;
-pub use sink::{Sink, SinkConfig};
+pub use retention::{Retention, RetentionConfig};
+pub use sink::{Following, Sink, SinkConfig};

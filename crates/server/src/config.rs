@@ -5,7 +5,7 @@
 use anyhow::{Context, Result, bail};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
-use pelago_admin::SinkConfig;
+use pelago_admin::{RetentionConfig, SinkConfig};
 use pelago_model::Allowance;
 use pelago_node::{ClientLimits, MAX_BATCH_TURNS};
 use pelago_runtime::{ConnectionLimits, NodeLimits};
@@ -23,6 +23,9 @@ pub(crate) struct Config {
     /// What follows the store's feed, as `docs/operating/sink.md` describes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sink: Option<SinkConfig>,
+    /// What is removed by age, as `docs/store.md` describes it.
+    #[serde(default)]
+    pub(crate) retention: RetentionConfig,
 }
 
 /// Where the world is kept.
@@ -118,12 +121,13 @@ impl Config {
             figment = figment.merge(Toml::file(file));
         }
         // Other variables of this prefix are not settings.
-        let sections = ["limits__", "sink__", "store__"];
+        let sections = ["limits__", "retention__", "sink__", "store__"];
         let environment = Env::prefixed("PELAGO_")
             .filter(move |key| sections.iter().any(|section| key.starts_with(section)));
         let config: Self =
             figment.merge(environment.split("__")).extract().context("the configuration")?;
         config.limits.check()?;
+        config.retention.check().context("the configuration")?;
         config.sink.as_ref().map_or(Ok(()), SinkConfig::check).context("the configuration")?;
         Ok(config)
     }
@@ -207,6 +211,8 @@ mod tests {
             ("[limits.speech]\nburst = 0\n", "limits.speech"),
             ("[limits]\nbatch_turns = 0\n", "limits.batch_turns"),
             ("[limits]\nbatch_turns = 32\n", "limits.batch_turns"),
+            ("[retention]\naudit_days = 0\n", "retention.audit_days"),
+            ("[retention]\naudit = 3\n", "audit"),
             ("[limit]\n", "limit"),
             ("[sink]\nfile = \"a\"\nhttp = \"http://b\"\n", "sink.file"),
             ("[sink]\nfile = \"a\"\nbatch = 0\n", "sink.batch"),
@@ -215,7 +221,10 @@ mod tests {
         ] {
             let error = format!("{:#}", read(text).unwrap_err());
             assert!(error.contains(expected), "{text:?}: {error}");
-            if !["speech", "sink", "batch"].iter().any(|later| expected.contains(later)) {
+            if !["speech", "sink", "batch", "audit_days"]
+                .iter()
+                .any(|later| expected.contains(later))
+            {
                 assert!(error.contains(".toml"), "{text:?}: {error}");
             }
         }

@@ -18,7 +18,7 @@ const MAX_TASKS: usize = 100;
 
 impl App {
     /// What all nodes answer. One that does not answer is an error of its own.
-    async fn ask<T: DeserializeOwned>(
+    pub(super) async fn ask<T: DeserializeOwned>(
         &self,
         question: &Question,
     ) -> Vec<(NodeId, Result<T, AskError>)> {

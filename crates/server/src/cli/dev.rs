@@ -10,14 +10,14 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use nodes::{MAX_NODES, Nodes, NodesSettings};
 use pelago_admin::api::ApiSettings;
-use pelago_admin::{MeasuredStore, Sink, api, metrics};
+use pelago_admin::{MeasuredStore, Retention, Sink, api, metrics};
 use pelago_bots::{Behavior, Plan};
 use pelago_client::Transport;
 use pelago_game::Game;
 use pelago_net::{Listener, OpenFiles, ServerTls, Trust};
 use pelago_runtime::bootstrap::NEW_ISLAND_SIZE;
 use pelago_runtime::service::ServiceKind;
-use pelago_runtime::{NewWorld, Node};
+use pelago_runtime::{NewWorld, Node, WorldLease};
 use pelago_store::Store;
 use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
@@ -110,7 +110,7 @@ pub(super) async fn run(
     game: Arc<dyn Game>,
     more_services: Vec<ServiceKind>,
 ) -> Result<ExitCode> {
-    let Config { store, mut limits, sink } = Config::read(arguments.config.as_deref())?;
+    let Config { store, mut limits, sink, retention } = Config::read(arguments.config.as_deref())?;
     limits.clients = arguments.max_clients.unwrap_or(limits.clients);
     let files = OpenFiles::new(pelago_net::raise_open_files());
     let address = match arguments.store.as_ref().or(store.address.as_ref()) {
@@ -153,6 +153,8 @@ pub(super) async fn run(
         files: files.clone(),
         record_into: arguments.data.join("flight"),
     };
+    let leased = store.clone();
+    let lease = tokio::task::spawn_blocking(move || WorldLease::take(leased)).await??;
     let nodes = Nodes::start(settings, game.clone(), store.clone()).await?;
     let engine = address.split(':').next().unwrap_or_default().to_owned();
     let router = api::router(ApiSettings {
@@ -168,6 +170,9 @@ pub(super) async fn run(
     let http_tls = tls.clone().filter(|_| !arguments.plain_http);
     let (reserve, time) = (files.reserve(), api::CONNECTION_TIME);
     let mut server = tokio::spawn(api::serve(listener, router, http_tls, reserve, time, stop));
+    let told = sink.as_ref().and_then(|sink| sink.following("audit"));
+    let retention = Retention::new(&retention, store.clone(), nodes.calls.clone(), told);
+    let mut retention = retention.map(|rule| tokio::spawn(rule.run(stopping.subscribe())));
     let mut sink = sink.map(|sink| tokio::spawn(sink.run(stopping.subscribe())));
     nodes.wait_until_ready().await?;
     // A program that reads the announcement may send a signal at once.
@@ -191,12 +196,11 @@ pub(super) async fn run(
     let failure = tokio::select! {
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,
-        reason = broken(&*store) => {
-            Some(format!("{reason}; start again to go on with what is on the disk"))
-        }
+        reason = broken(&*store, lease.as_ref()) => Some(reason),
         reason = nodes.failure() => Some(reason),
         reason = unexpected("the HTTP server", Some(&mut server)) => Some(reason),
         reason = unexpected("the sink", sink.as_mut()) => Some(reason),
+        reason = unexpected("the rule of retention", retention.as_mut()) => Some(reason),
     };
     tracing::info!("stopping");
     stopping.send_replace(true);
@@ -215,11 +219,19 @@ pub(super) async fn run(
         if let Some(sink) = sink.filter(|sink| !sink.is_finished()) {
             sink.await.context("the sink")?;
         }
+        if let Some(retention) = retention.filter(|retention| !retention.is_finished()) {
+            retention.await.context("the rule of retention")?;
+        }
         anyhow::Ok(())
     };
     let others = others.await;
     nodes.stop().await;
-    tokio::task::spawn_blocking(move || store.close()).await?;
+    let close = move || {
+        // Nothing is committed any more. Both are bounded by the engine.
+        drop(lease);
+        store.close();
+    };
+    tokio::task::spawn_blocking(close).await?;
     if let Some(reason) = failure {
         bail!("{reason}");
     }
@@ -239,11 +251,14 @@ async fn unexpected(what: &str, task: Option<&mut JoinHandle<()>>) -> String {
     }
 }
 
-/// Waits until the store has come to an end of its own.
-async fn broken(store: &dyn Store) -> String {
+/// Waits until the world is another process's, or the store has come to an end of its own.
+async fn broken(store: &dyn Store, lease: Option<&WorldLease>) -> String {
     loop {
-        if let Some(reason) = store.broken() {
+        if let Some(reason) = lease.and_then(WorldLease::lost) {
             return reason;
+        }
+        if let Some(reason) = store.broken() {
+            return format!("{reason}; start again to go on with what is on the disk");
         }
         sleep(LOOK_AT_STORE_EVERY).await;
     }
