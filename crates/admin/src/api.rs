@@ -4,6 +4,7 @@
 //! nodes it has asked them for through [`AdminCalls`]: it holds no node.
 
 mod access;
+mod backups;
 mod body;
 mod books;
 mod document;
@@ -63,6 +64,7 @@ struct App {
 
 /// The paths that take a body, in a `POST` and a `PATCH`.
 const GRANTS: &str = "/api/v1/grants";
+const BACKUPS: &str = "/api/v1/backups";
 const RECORD: &str = "/api/v1/record";
 const DOCUMENT: &str = "/api/v1/store/document/";
 const SERVICES: &str = "/api/v1/services/";
@@ -83,6 +85,7 @@ pub fn router(settings: ApiSettings) -> Router {
         .route("/api/v1/audit/{avatar}", get(grants::audit))
         .route("/api/v1/books/{name}", get(books::of_avatar))
         .route(GRANTS, post(grants::grant))
+        .route(BACKUPS, post(backups::note))
         .route(RECORD, post(record::record))
         .route(&format!("{SERVICES}{{role}}/{{*key}}"), post(services::call))
         .merge(kept)
@@ -128,7 +131,9 @@ async fn with_headers(request: Request, next: Next) -> Response {
 async fn without_body(request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let takes_one = match *request.method() {
-        Method::POST => path == GRANTS || path == RECORD || path.starts_with(SERVICES),
+        Method::POST => {
+            path == BACKUPS || path == GRANTS || path == RECORD || path.starts_with(SERVICES)
+        }
         Method::PATCH => path.starts_with(DOCUMENT),
         _ => false,
     };

@@ -9,10 +9,12 @@ pub mod http_client;
 mod measured_store;
 pub mod metrics;
 pub mod players;
+mod retention;
 pub mod serve;
 mod sink;
 pub mod token;
 
 pub use measured_store::MeasuredStore;
+pub use retention::{Retention, RetentionConfig};
 pub use serve::{Serving, serve};
-pub use sink::{Sink, SinkConfig};
+pub use sink::{Following, Sink, SinkConfig};

@@ -286,7 +286,12 @@ mod tests {
 
     #[test]
     fn the_pages_about_operating_name_numbers_that_exist() {
-        let code = [include_str!("metrics.rs"), include_str!("measured_store.rs")].concat();
+        let code = [
+            include_str!("metrics.rs"),
+            include_str!("measured_store.rs"),
+            include_str!("retention.rs"),
+        ]
+        .concat();
         for (page, at_least) in [
             (include_str!("../../../docs/operating/store.md"), 11),
             (include_str!("../../../docs/operating/nodes.md"), 6),

@@ -16,21 +16,22 @@ use bookmark::{Bookmark, Phase};
 use bulk::Bulk;
 use lines::Lines;
 use metrics::{counter, gauge};
-use pelago_model::{Document, Key};
+use pelago_model::{Backoff, Document, Key, Retry};
 use pelago_store::archive::Page;
 use pelago_store::{FeedError, Store, files};
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 /// How often the feed is looked at when nothing was there.
 const POLL: Duration = Duration::from_millis(500);
-/// The pause after a failure, doubled by every further one up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The pauses after failures: a sink goes on for as long as its world does.
+const AGAIN: Backoff = Backoff { first_ms: 500, longest_ms: 30_000, attempts: Backoff::ENDLESS };
 
 /// A sink and where it is.
 pub struct Sink {
@@ -42,6 +43,18 @@ pub struct Sink {
     bookmark: Bookmark,
     /// When there was nothing more to hand on.
     caught_up: Instant,
+    following: Arc<Following>,
+}
+
+/// How far a sink is, for those who wait for it.
+#[derive(Debug, Default)]
+pub struct Following(AtomicBool);
+
+impl Following {
+    /// Whether, when the sink looked last, there was nothing left to tell it: it follows the feed and is at its end.
+    pub fn has_told_everything(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// Where documents go.
@@ -99,7 +112,13 @@ impl Sink {
             found.filter(|bookmark| bookmark.position <= end).unwrap_or(Bookmark::first(end));
         let kinds = config.kinds.into_iter().collect();
         let batch = config.batch;
-        Ok(Self { store, target, kinds, batch, file, bookmark, caught_up: Instant::now() })
+        let (caught_up, following) = (Instant::now(), Arc::default());
+        Ok(Self { store, target, kinds, batch, file, bookmark, caught_up, following })
+    }
+
+    /// How far it is with documents of a kind; `None` if it is not told of them.
+    pub fn following(&self, kind: &str) -> Option<Arc<Following>> {
+        self.kinds.contains(kind).then(|| self.following.clone())
     }
 
     /// Whether a sink can be made as it is configured, as far as that can be known without its store.
@@ -113,23 +132,23 @@ impl Sink {
 
     /// Follows the feed until `stop` becomes true.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let mut pause = FIRST_PAUSE;
+        let mut retry = Retry::new(AGAIN);
         loop {
             let step = tokio::select! {
                 step = self.step() => step,
                 _ = stop.wait_for(|stop| *stop) => return,
             };
+            self.following.0.store(matches!(step, Ok(false)), Ordering::Release);
             let wait = match step {
                 Ok(more) => {
-                    pause = FIRST_PAUSE;
+                    retry.succeeded();
                     if more { Duration::ZERO } else { POLL }
                 }
                 Err(error) => {
                     counter!("pelago_sink_failures_total").increment(1);
+                    let pause = retry.pause(RandomState::new().hash_one(()));
                     tracing::warn!(error = format!("{error:#}"), ?pause, "the sink takes nothing");
-                    let wait = pause;
-                    pause = (2 * pause).min(LONGEST_PAUSE);
-                    wait
+                    pause
                 }
             };
             gauge!("pelago_sink_behind_seconds").set(self.caught_up.elapsed().as_secs_f64());

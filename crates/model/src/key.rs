@@ -16,7 +16,9 @@
 //! | `chunk` | `chunk/ISLAND/X/Y`, `chunk/ISLAND/X/Y/PAGE` | what players changed about a chunk: slots 0 to 31, and 32 more for every page from 1 on | stewards, by the game's rules |
 //! | `room` | `room/ISLAND` | the last lines said to the island, and who said them | chat |
 //! | `mailbox` | `mailbox/AVATAR` | whispers that their player has not been shown yet | chat |
-//! | `audit` | `audit/AVATAR/SEQUENCE`, `audit/AVATAR/grant/KEY` | what a command or grant did to the economy | stewards; once, for ever |
+//! | `lease` | `lease/world`, `lease/fence` | which process runs the world, and how often another one took over | that process; not part of the world |
+//! | `backup` | `backup/last` | up to when the last whole backup has everything | `pelago ctl backup`, through the API; not part of the world |
+//! | `audit` | `audit/AVATAR/SEQUENCE`, `audit/AVATAR/grant/KEY` | what a command or grant did to the economy | stewards; once, until a retention rule removes it |
 //!
 //! A game's rules may use kinds of their own beside `chunk`. Avatars and islands are 16 hexadecimal digits.
 
@@ -33,9 +35,9 @@ use std::sync::Arc;
 pub struct Key(Arc<str>);
 
 /// Every kind of document that the platform writes.
-pub const KINDS: [&str; 12] = [
-    "audit", "avatar", "chunk", "clock", "ids", "island", "mailbox", "name", "place", "probe",
-    "room", "world",
+pub const KINDS: [&str; 14] = [
+    "audit", "avatar", "backup", "chunk", "clock", "ids", "island", "lease", "mailbox", "name",
+    "place", "probe", "room", "world",
 ];
 
 /// A text that cannot be a key.
@@ -60,6 +62,21 @@ impl Key {
     /// The high-water mark of world time. Not part of the world hash.
     pub fn clock() -> Self {
         Self("clock".into())
+    }
+
+    /// Which process runs the world. Written again and again by that one.
+    pub fn world_lease() -> Self {
+        Self("lease/world".into())
+    }
+
+    /// The fence of the world: its revision says how often a process has taken the lease.
+    pub fn world_fence() -> Self {
+        Self("lease/fence".into())
+    }
+
+    /// Up to when the last backup has everything.
+    pub fn last_backup() -> Self {
+        Self("backup/last".into())
     }
 
     /// The next unleased serial of ids.
@@ -145,10 +162,21 @@ impl Key {
         self.kind() == "audit"
     }
 
-    /// Whether the document is part of the world: of its hash and its feed. Places, probes, sessions and the clock are
-    /// not: they change while nobody plays.
+    /// Whether the document may be removed without a trace by a rule of retention: the audit of a command. That of a
+    /// grant is the memory of it, without which it could be granted twice.
+    pub fn can_be_forgotten(&self) -> bool {
+        let mut names = self.0.split('/');
+        let is_number = |name: &str| name.len() == 20 && name.bytes().all(|it| it.is_ascii_digit());
+        names.next() == Some("audit")
+            && names.next().is_some()
+            && names.next().is_some_and(is_number)
+            && names.next().is_none()
+    }
+
+    /// Whether the document is part of the world: of its hash and its feed. Places, probes, sessions, leases, marks of
+    /// backups and the clock are not: they change while nobody plays.
     pub fn is_of_the_world(&self) -> bool {
-        !matches!(self.kind(), "clock" | "place" | "probe" | "session")
+        !matches!(self.kind(), "backup" | "clock" | "lease" | "place" | "probe" | "session")
     }
 
     /// Whether the document goes with a world that is moved: what is of the world, and its clock, since documents say
@@ -286,6 +314,9 @@ mod tests {
         let keys = [
             Key::world(),
             Key::clock(),
+            Key::world_lease(),
+            Key::world_fence(),
+            Key::last_backup(),
             Key::serials(),
             Key::probe(u16::MAX),
             Key::avatar(EntityId(1)),
@@ -344,6 +375,10 @@ mod tests {
         assert_eq!(keys[0].as_str(), "audit/0000000000000007/00000000000000000009");
         assert_eq!(keys[3].as_str(), "audit/0000000000000007/grant/mail/2026-11/3");
         assert!(keys.is_sorted());
+        let can_go: Vec<bool> = keys.iter().map(Key::can_be_forgotten).collect();
+        assert_eq!(can_go, [true, true, true, false]);
+        let like_one = GrantKey::parse(&"1".repeat(20)).unwrap();
+        assert!(!Key::grant(avatar, &like_one).can_be_forgotten());
         for key in keys {
             assert!(key.as_str().starts_with(&Key::audits(avatar)));
             assert!(key.is_append_only() && key.is_of_the_world());

@@ -3,6 +3,7 @@
 
 pub mod allowance;
 pub mod attendance;
+pub mod backoff;
 pub mod budgets;
 pub mod chunk_page;
 pub mod clock;
@@ -29,6 +30,7 @@ pub mod trajectory;
 
 pub use allowance::{Allowance, Bucket};
 pub use attendance::Attendance;
+pub use backoff::{Backoff, Retry};
 pub use budgets::Budgets;
 pub use chunk_page::ChunkPage;
 pub use clock::{ClockMark, ClockReading, ClockStart, DisciplinedClock, MarkLease};

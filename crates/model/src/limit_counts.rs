@@ -71,6 +71,8 @@ pub enum Limit {
     Logins,
     /// Attempts of a login that meets conflicts.
     LoginAttempts,
+    /// Time of a login.
+    LoginTime,
     /// Entities of a lane, those gone a moment ago included.
     Slots,
     /// Ticks until a frame is delivered.
@@ -111,7 +113,7 @@ pub enum Limit {
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 52] = [
         Self::Clients,
         Self::Connections,
         Self::AddressConnections,
@@ -145,6 +147,7 @@ impl Limit {
         Self::SpeechBytes,
         Self::Logins,
         Self::LoginAttempts,
+        Self::LoginTime,
         Self::Slots,
         Self::FrameAge,
         Self::StewardQueue,
@@ -201,6 +204,7 @@ impl Limit {
             Self::SpeechBytes => "speech_bytes",
             Self::Logins => "logins",
             Self::LoginAttempts => "login_attempts",
+            Self::LoginTime => "login_time",
             Self::Slots => "slots",
             Self::FrameAge => "frame_age",
             Self::StewardQueue => "steward_queue",

@@ -10,6 +10,7 @@
 
 mod budgets;
 mod clients;
+mod commits;
 mod interface;
 mod login;
 mod opening;
@@ -17,12 +18,13 @@ mod serials;
 mod sizes;
 
 pub use interface::{ArrivalsConfig, ArrivalsEffect, ArrivalsInput};
-pub use login::MAX_LOGINS;
+pub use login::{LOGIN_TIME_MS, MAX_LOGINS};
 pub use serials::SERIAL_LEASE;
 
 use crate::store_request::{RequestId, Requests, StoreAnswer};
 use budgets::LoginBudgets;
 use clients::Client;
+use commits::Commits;
 use login::Login;
 use pelago_model::{Attendance, LimitCounts, Machine, WorldTime};
 use pelago_world::ClientId;
@@ -44,6 +46,9 @@ pub struct Arrivals {
     /// Until when those have to say hello that have not.
     silent: BTreeSet<(WorldTime, ClientId)>,
     logins: BTreeMap<ClientId, Login>,
+    /// When logins go on that pause, and when the time of each is over.
+    login_wakes: BTreeSet<(WorldTime, ClientId)>,
+    commits: Commits,
     requests: Requests<Request>,
     serials: Serials,
     budgets: LoginBudgets,
@@ -64,6 +69,8 @@ impl Arrivals {
             clients: BTreeMap::new(),
             silent: BTreeSet::new(),
             logins: BTreeMap::new(),
+            login_wakes: BTreeSet::new(),
+            commits: Commits::default(),
             requests: Requests::default(),
             serials: Serials::default(),
             budgets: LoginBudgets::new(),
@@ -107,10 +114,10 @@ impl Arrivals {
                 self.login_loaded(now, client, documents.as_deref(), effects);
             }
             (Some(Request::Login(client)), StoreAnswer::Committed(outcome)) => {
-                self.login_committed(client, &outcome, effects);
+                self.login_committed(now, client, &outcome, effects);
             }
             (Some(Request::ReadSerials), StoreAnswer::Loaded(documents)) => {
-                self.serials_read(documents.as_deref().and_then(<[_]>::first), effects);
+                self.serials_read(now, documents.as_deref().and_then(<[_]>::first), effects);
             }
             (Some(Request::LeaseSerials { first }), StoreAnswer::Committed(outcome)) => {
                 self.serials_committed(now, first, &outcome, effects);
@@ -141,6 +148,10 @@ impl Machine for Arrivals {
     }
 
     fn next_wake(&self) -> Option<WorldTime> {
-        self.silent.first().map(|(until, _)| self.attendance.wake_before(*until))
+        let silent = self.silent.first().map(|(until, _)| *until);
+        let logins = self.login_wakes.first().map(|(at, _)| *at);
+        let of_others = [silent, logins].into_iter().flatten().min();
+        let attended = of_others.map(|until| self.attendance.wake_before(until));
+        [attended, self.serials.next_wake()].into_iter().flatten().min()
     }
 }

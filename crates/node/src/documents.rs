@@ -2,7 +2,9 @@
 
 pub mod audit;
 pub mod avatar;
+pub mod backup;
 pub mod clock;
+pub mod lease;
 pub mod lines;
 pub mod mailbox;
 pub mod probe;

@@ -13,7 +13,9 @@ use pelago_node::documents::audit::{AuditDocument, Cause};
 use pelago_node::documents::avatar::{
     AvatarDocument, ChainHash, NameDocument, Place, PlaceDocument, SerialsDocument,
 };
+use pelago_node::documents::backup::BackupDocument;
 use pelago_node::documents::clock::ClockDocument;
+use pelago_node::documents::lease::LeaseDocument;
 use pelago_node::documents::lines::Speaker;
 use pelago_node::documents::mailbox::MailboxDocument;
 use pelago_node::documents::probe::ProbeDocument;
@@ -110,6 +112,14 @@ fn documents_of_every_build_are_read() {
     let mut mailbox = MailboxDocument::default();
     mailbox.add(&speaker, words, times);
     means("mailbox-1.json", 1, &mailbox);
+    let lease = LeaseDocument {
+        instance: "00c0ffee00c0ffee".to_owned(),
+        holder: "process 7 on db1.example".to_owned(),
+        fence: 3,
+        released: false,
+    };
+    means("backup-1.json", 1, &BackupDocument { began: WorldTime(1_000_300) });
+    means("lease-1.json", 1, &lease);
     let command = AuditDocument {
         avatar: ANNA,
         epoch: Epoch(3),
@@ -145,6 +155,8 @@ fn every_kind_has_a_fixture_of_every_schema() {
         "clock" => ClockDocument::SCHEMA,
         "ids" => SerialsDocument::SCHEMA,
         "island" => IslandSpec::SCHEMA,
+        "backup" => BackupDocument::SCHEMA,
+        "lease" => LeaseDocument::SCHEMA,
         "mailbox" => MailboxDocument::SCHEMA,
         "name" => NameDocument::SCHEMA,
         "place" => PlaceDocument::SCHEMA,

@@ -31,6 +31,7 @@ mod supervisor;
 mod task_meter;
 mod tasks;
 mod watch;
+pub mod world_lease;
 
 pub use address_book::{AddressBook, InProcessBook};
 pub use admin_calls::{AdminCalls, NodeHandle, ProcessCalls};
@@ -41,3 +42,4 @@ pub use limits::{ConnectionLimits, NodeLimits};
 pub use readiness::{Alarm, Readiness, Reason, ReasonCode};
 pub use running::{Addresses, Listeners, Node, NodeBuilder, StartError};
 pub use task_meter::TaskReport;
+pub use world_lease::WorldLease;

@@ -5,7 +5,7 @@
 use anyhow::{Context, Result, bail};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
-use pelago_admin::SinkConfig;
+use pelago_admin::{RetentionConfig, SinkConfig};
 use pelago_model::{Allowance, ByOrigin};
 use pelago_net::{CrowdLimits, TrustedProxies};
 use pelago_node::{AddressLimits, ClientLimits, MAX_BATCH_TURNS};
@@ -26,6 +26,9 @@ pub(crate) struct Config {
     /// What follows the store's feed, as `docs/operating/sink.md` describes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sink: Option<SinkConfig>,
+    /// What is removed by age, as `docs/store.md` describes it.
+    #[serde(default)]
+    pub(crate) retention: RetentionConfig,
 }
 
 /// Where the world is kept.
@@ -194,13 +197,14 @@ impl Config {
             figment = figment.merge(Toml::file(file));
         }
         // Other variables of this prefix are not settings.
-        let sections = ["http__", "limits__", "proxies__", "sink__", "store__"];
+        let sections = ["http__", "limits__", "proxies__", "retention__", "sink__", "store__"];
         let environment = Env::prefixed("PELAGO_")
             .filter(move |key| sections.iter().any(|section| key.starts_with(section)));
         let config: Self =
             figment.merge(environment.split("__")).extract().context("the configuration")?;
         config.limits.check()?;
         config.proxies.trusted().context("the configuration")?;
+        config.retention.check().context("the configuration")?;
         config.sink.as_ref().map_or(Ok(()), SinkConfig::check).context("the configuration")?;
         Ok(config)
     }
@@ -331,6 +335,8 @@ mod tests {
             ("[limits]\naddress_strangers = 0\n", "limits.address_strangers"),
             ("[limits]\nbatch_turns = 0\n", "limits.batch_turns"),
             ("[limits]\nbatch_turns = 32\n", "limits.batch_turns"),
+            ("[retention]\naudit_days = 0\n", "retention.audit_days"),
+            ("[retention]\naudit = 3\n", "audit"),
             ("[limit]\n", "limit"),
             ("[sink]\nfile = \"a\"\nhttp = \"http://b\"\n", "sink.file"),
             ("[sink]\nfile = \"a\"\nbatch = 0\n", "sink.batch"),
@@ -342,7 +348,7 @@ mod tests {
         ] {
             let error = format!("{:#}", read(text).unwrap_err());
             assert!(error.contains(expected), "{text:?}: {error}");
-            let later = ["speech", "sink", "batch", "proxies", "address"];
+            let later = ["speech", "sink", "batch", "proxies", "address", "audit_days"];
             if !later.iter().any(|later| expected.contains(later)) {
                 assert!(error.contains(".toml"), "{text:?}: {error}");
             }

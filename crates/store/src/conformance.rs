@@ -3,8 +3,8 @@
 //! `conformance!` for every engine, `conformance_durable!` for those that outlive their process, too.
 
 use crate::{
-    Change, EditError, FeedPosition, ReadError, Store, StoreLayer, commit_now, edit_now, load_now,
-    restore_now,
+    Change, EditError, FeedPosition, Fence, ReadError, Store, StoreLayer, commit_now, edit_now,
+    load_now, restore_now,
 };
 use bytes::Bytes;
 use pelago_model::edit::{Edit, NotEdited};
@@ -37,6 +37,8 @@ macro_rules! conformance {
             a_scan_visits_what_begins_with_its_prefix,
             a_scan_goes_on_where_an_earlier_one_ended,
             the_feed_tells_what_has_changed_in_order,
+            nothing_is_committed_once_the_fence_is_passed,
+            what_is_forgotten_leaves_no_trace,
             the_feed_leaves_nothing_out_while_many_write,
             what_is_restored_is_as_it_was,
             restoring_twice_is_restoring_once_and_nothing_is_replaced,
@@ -347,6 +349,53 @@ pub fn a_scan_goes_on_where_an_earlier_one_ended(store: &Arc<dyn Store>) {
         let expected: Vec<Key> = expected.iter().map(|name| key(name)).collect();
         assert_eq!(visited, expected, "{prefix:?} after {after:?}");
     }
+}
+
+/// Part of the suite.
+pub fn what_is_forgotten_leaves_no_trace(store: &Arc<dyn Store>) {
+    let audit = |number| format!("audit/0000000000000007/{number:020}");
+    let start = store.feed_end().expect("a readable feed");
+    for number in 1..=4 {
+        let writes = vec![write(&audit(number), 0, Some("1"))];
+        assert_eq!(commit(store, writes), CommitOutcome::Committed);
+    }
+    let grant = "audit/0000000000000007/grant/mail";
+    assert_eq!(commit(store, vec![write(grant, 0, Some("1"))]), CommitOutcome::Committed);
+    let keys = [1, 2, 9].map(|number| key(&audit(number)));
+    assert_eq!(store.forget(&keys), Ok(()));
+    assert_eq!(store.forget(&keys), Ok(()), "what is gone is passed over");
+    let mut left = Vec::new();
+    store
+        .scan("audit/", &mut |key, document| left.push((key, document.revision.0)))
+        .expect("a scan");
+    assert_eq!(left, [(key(&audit(3)), 1), (key(&audit(4)), 1), (key(grant), 1)]);
+    assert_eq!(get(store, &audit(1)), Document::ABSENT);
+    for kept in ["avatar/0000000000000007", grant, "audit/0000000000000007"] {
+        assert!(store.forget(&[key(kept)]).is_err(), "{kept}");
+    }
+    if store.capabilities().feed {
+        // Who follows the feed is told of the others at least, and of no deletion.
+        let told = feed(store, start, 10);
+        assert!(told.len() >= 3 && told.iter().all(|it| it.document.value.is_some()), "{told:?}");
+    }
+}
+
+/// Part of the suite.
+pub fn nothing_is_committed_once_the_fence_is_passed(store: &Arc<dyn Store>) {
+    let passed = || commit(store, vec![write("lease/fence", 1, Some("2"))]);
+    assert_eq!(commit(store, vec![write("lease/fence", 0, Some("1"))]), CommitOutcome::Committed);
+    store.fence(Fence { key: Key::world_fence(), revision: Revision(1) });
+    assert_eq!(commit(store, vec![write("a/1", 0, Some("1"))]), CommitOutcome::Committed);
+    assert_eq!(store.broken(), None);
+    // Another process does this; here it is the engine itself, while the fence still stands.
+    assert_eq!(passed(), CommitOutcome::Committed);
+    assert_eq!(commit(store, vec![write("a/1", 1, Some("2"))]), CommitOutcome::Failed);
+    assert_eq!(commit(store, vec![write("a/2", 0, Some("1"))]), CommitOutcome::Failed);
+    let document = Document { schema: 1, revision: Revision(4), value: Some("1".into()) };
+    assert_eq!(restore_now(&**store, vec![(key("a/3"), document)]), CommitOutcome::Failed);
+    assert!(store.broken().is_some_and(|reason| reason.contains("another process")));
+    assert_eq!(get(store, "a/1").revision, Revision(1));
+    assert_eq!((get(store, "a/2"), get(store, "a/3")), (Document::ABSENT, Document::ABSENT));
 }
 
 /// Part of the suite.

@@ -2,10 +2,15 @@
 
 use crate::{ReadError, Store, commit_now, load_now};
 use pelago_model::edit::{Edit, NotEdited};
-use pelago_model::{CommitOutcome, Document, Key, Revision, Transaction, Write, json};
+use pelago_model::{
+    Backoff, CommitOutcome, Document, Key, Retry, Revision, Transaction, Write, json,
+};
+use std::hash::{BuildHasher, RandomState};
+use std::thread::sleep;
+use std::time::Duration;
 
-/// How often a document is read and edited again because somebody was faster.
-const ATTEMPTS: usize = 32;
+/// A document is read and edited again if somebody was faster.
+const AGAIN: Backoff = Backoff { first_ms: 2, longest_ms: 200, attempts: 32 };
 
 /// Why a document was not edited.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +46,7 @@ pub enum EditError {
     #[error("nobody knows whether it was edited: read it before you try again")]
     Unknown,
     /// Others changed it, again and again.
-    #[error("others changed it each time, {ATTEMPTS} times")]
+    #[error("others changed it each time, {} times", AGAIN.attempts)]
     Contended,
 }
 
@@ -59,7 +64,8 @@ pub fn edit_now(
     if key.is_append_only() {
         return Err(EditError::AppendOnly);
     }
-    for _ in 0..ATTEMPTS {
+    let mut retry = Retry::new(AGAIN);
+    loop {
         let present = load_now(store, vec![key.clone()])?.pop().unwrap_or(Document::ABSENT);
         if demanded.is_some_and(|demanded| demanded != present.revision) {
             return Err(EditError::Revision { present: present.revision });
@@ -75,10 +81,12 @@ pub fn edit_now(
             CommitOutcome::Committed => {
                 return Ok(Document { schema, revision: expected.next(), value });
             }
-            CommitOutcome::Conflict { .. } => {}
+            CommitOutcome::Conflict { .. } => match retry.failed(RandomState::new().hash_one(())) {
+                Some(pause_ms) => sleep(Duration::from_millis(pause_ms.unsigned_abs())),
+                None => return Err(EditError::Contended),
+            },
             CommitOutcome::Failed => return Err(EditError::Failed),
             CommitOutcome::Unknown => return Err(EditError::Unknown),
         }
     }
-    Err(EditError::Contended)
 }

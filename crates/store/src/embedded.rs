@@ -29,10 +29,10 @@ mod room;
 use crate::tally::Tally;
 use crate::waiting::{Commit, Load, MAX_WAITING, Work};
 use crate::{
-    Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, OpenError, ReadError,
-    Store, StoreCounters,
+    Capabilities, Change, CommitDone, FeedError, FeedPosition, Fence, LoadDone, OpenError,
+    ReadError, Store, StoreCounters, can_be_forgotten,
 };
-use committer::Committer;
+use committer::{Committer, Ended, OptionalFence};
 use damage::Damage;
 use directory::Directory;
 use end::{AfterFailure, End};
@@ -43,7 +43,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
 
 pub use committer::{MAX_GROUP, MAX_GROUP_BYTES};
 
@@ -52,9 +53,16 @@ pub struct Embedded {
     /// Guards the way to the threads, which `close` takes.
     running: Mutex<Option<Running>>,
     tally: Arc<Tally>,
+    fence: Arc<OptionalFence>,
     end: End,
     damage: Arc<Damage>,
 }
+
+/// How long closing waits for what was asked before. A disk that hangs may never end it: what waits for that is not
+/// acknowledged, and the next start finds what is there.
+const CLOSE_TIME: Duration = Duration::from_secs(15);
+/// How often it is looked whether a thread has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 struct Running {
     commits: SyncSender<Commit>,
@@ -96,10 +104,13 @@ impl Embedded {
         let (loads, load_requests) = sync_channel(MAX_WAITING);
         let tally = Arc::<Tally>::default();
         let end = End::default();
+        let fence = Arc::<OptionalFence>::default();
         let (documents, ended, commit_tally) = (opened.clone(), end.clone(), tally.clone());
+        let commit_fence = fence.clone();
         let commit = move || {
             // Nothing of it is used afterwards.
-            let serve = || serve_commits(&documents, &commit_requests, &ended, commit_tally);
+            let serve =
+                || serve_commits(&documents, &commit_requests, commit_fence, &ended, commit_tally);
             if catch_unwind(AssertUnwindSafe(serve)).is_err() {
                 ended.panicked();
             }
@@ -113,7 +124,7 @@ impl Embedded {
         let threads =
             vec![spawn("store-commit", Box::new(commit))?, spawn("store-load", Box::new(load))?];
         let running = Mutex::new(Some(Running { commits, loads, threads, opened }));
-        Ok(Self { running, tally, end, damage })
+        Ok(Self { running, tally, fence, end, damage })
     }
 
     fn ask(&self, work: Work, done: CommitDone) {
@@ -156,6 +167,14 @@ impl Store for Embedded {
         self.ask(Work::Restore(documents), done);
     }
 
+    fn forget(&self, keys: &[Key]) -> Result<(), ReadError> {
+        can_be_forgotten(keys)?;
+        if let Some(reason) = self.broken() {
+            return Err(ReadError::Engine(reason));
+        }
+        self.documents()?.forget(keys).map_err(unread)
+    }
+
     fn scan_after(
         &self,
         prefix: &str,
@@ -174,8 +193,18 @@ impl Store for Embedded {
         self.opened()?.read(|documents| documents.view().feed_end())
     }
 
+    fn fence(&self, fence: Fence) {
+        *self.fence.lock().unwrap_or_else(PoisonError::into_inner) = Some(fence);
+    }
+
     fn capabilities(&self) -> Capabilities {
-        Capabilities { native_transactions: true, scan: true, feed: true, durable: true }
+        Capabilities {
+            native_transactions: true,
+            scan: true,
+            feed: true,
+            durable: true,
+            exclusive: true,
+        }
     }
 
     fn counters(&self) -> StoreCounters {
@@ -190,10 +219,18 @@ impl Store for Embedded {
         let Some(running) = self.running().take() else { return };
         // The threads finish what was asked, then find that nobody can ask any more.
         drop((running.commits, running.loads));
+        let began = Instant::now();
         for thread in running.threads {
             // A caller that is answered may drop the last handle on this very thread, which then ends soon.
-            let here = thread.thread().id() == std::thread::current().id();
-            if !here && thread.join().is_err() {
+            if thread.thread().id() == std::thread::current().id() {
+                continue;
+            }
+            while !thread.is_finished() && began.elapsed() < CLOSE_TIME {
+                sleep(LOOK_EVERY);
+            }
+            if !thread.is_finished() {
+                tracing::error!("the disk does not answer: the store is left as it is");
+            } else if thread.join().is_err() {
                 tracing::error!("a thread of the store panicked");
             }
         }
@@ -214,10 +251,20 @@ fn refused<T>(sent: Result<(), TrySendError<T>>) -> Option<T> {
 }
 
 /// Commits until nobody can ask any more, or the engine has come to its end.
-fn serve_commits(opened: &Arc<Opened>, requests: &Receiver<Commit>, end: &End, tally: Arc<Tally>) {
+fn serve_commits(
+    opened: &Arc<Opened>,
+    requests: &Receiver<Commit>,
+    fence: Arc<OptionalFence>,
+    end: &End,
+    tally: Arc<Tally>,
+) {
     let write = |changed: &_| opened.write(changed);
-    let mut committer = Committer::new(opened.clone(), write, tally);
-    while let Err(error) = committer.run(requests) {
+    let mut committer = Committer::new(opened.clone(), write, fence, tally);
+    while let Err(ended) = committer.run(requests) {
+        let error = match ended {
+            Ended::Disk(error) => error,
+            Ended::Fenced => return end.fenced(),
+        };
         if end.after(opened, &error) == AfterFailure::Ends {
             return;
         }

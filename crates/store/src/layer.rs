@@ -1,7 +1,7 @@
 //! Layers: stores that hand on what they are asked to another one, except for what they are there for.
 
 use crate::{
-    Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, ReadError, Store,
+    Capabilities, Change, CommitDone, FeedError, FeedPosition, Fence, LoadDone, ReadError, Store,
     StoreCounters,
 };
 use pelago_model::{Document, Key, Transaction};
@@ -26,6 +26,11 @@ pub trait StoreLayer: Send + Sync {
     }
 
     #[expect(clippy::missing_errors_doc, reason = "as of `Store`")]
+    fn forget(&self, keys: &[Key]) -> Result<(), ReadError> {
+        self.beneath().forget(keys)
+    }
+
+    #[expect(clippy::missing_errors_doc, reason = "as of `Store`")]
     fn scan_after(
         &self,
         prefix: &str,
@@ -44,6 +49,14 @@ pub trait StoreLayer: Send + Sync {
     fn feed_end(&self) -> Result<FeedPosition, ReadError> {
         self.beneath().feed_end()
     }
+
+    fn fence(&self, fence: Fence) {
+        self.beneath().fence(fence);
+    }
+
+    fn broken(&self) -> Option<String> {
+        self.beneath().broken()
+    }
 }
 
 impl<T: StoreLayer> Store for T {
@@ -57,6 +70,10 @@ impl<T: StoreLayer> Store for T {
 
     fn restore(&self, documents: Vec<(Key, Document)>, done: CommitDone) {
         StoreLayer::restore(self, documents, done);
+    }
+
+    fn forget(&self, keys: &[Key]) -> Result<(), ReadError> {
+        StoreLayer::forget(self, keys)
     }
 
     fn scan_after(
@@ -76,6 +93,10 @@ impl<T: StoreLayer> Store for T {
         StoreLayer::feed_end(self)
     }
 
+    fn fence(&self, fence: Fence) {
+        StoreLayer::fence(self, fence);
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.beneath().capabilities()
     }
@@ -85,7 +106,7 @@ impl<T: StoreLayer> Store for T {
     }
 
     fn broken(&self) -> Option<String> {
-        self.beneath().broken()
+        StoreLayer::broken(self)
     }
 
     fn close(&self) {

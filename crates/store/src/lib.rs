@@ -30,10 +30,12 @@ pub use postgres::Postgres;
 pub use waiting::{MAX_WAITING, MAX_WAITING_BYTES};
 pub use world_hash::{HashReading, WorldHash, WorldHasher, world_hash};
 
-use pelago_model::{CommitOutcome, Document, Key, Transaction};
+use pelago_model::{CommitOutcome, Document, Key, Revision, Transaction};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 /// Takes the end of a commit. Called on a thread of the engine's, or on the caller's before the call returns: it
 /// must be short, and must not wait for the store.
@@ -64,6 +66,14 @@ pub trait Store: Send + Sync {
         drop(documents);
         done(CommitOutcome::Failed);
     }
+
+    /// Removes documents without a trace, at most [`MAX_FORGOTTEN`]: no deletion is kept, and the feed tells nothing. Only
+    /// for keys that nobody writes a second time ([`Key::can_be_forgotten`]), and only for rules of retention. What is
+    /// not there is passed over. It blocks the caller.
+    ///
+    /// # Errors
+    /// If a key is of another kind, or the engine cannot: some of them may be gone.
+    fn forget(&self, keys: &[Key]) -> Result<(), ReadError>;
 
     /// Visits the documents whose key begins with `prefix` and is greater than `after`, in order, until `visit` says
     /// that it is enough. For administration only (audits, exports, hashes): nothing that a player waits for may depend
@@ -107,6 +117,11 @@ pub trait Store: Send + Sync {
     /// As of any read.
     fn feed_end(&self) -> Result<FeedPosition, ReadError>;
 
+    /// From now on nothing is committed or restored unless the document under the fence's key has the fence's
+    /// revision at that very moment. What is asked for otherwise fails, and the engine is [`broken`](Store::broken):
+    /// another process has taken over. A later fence replaces this one.
+    fn fence(&self, fence: Fence);
+
     /// What it can.
     fn capabilities(&self) -> Capabilities;
 
@@ -124,6 +139,33 @@ pub trait Store: Send + Sync {
     fn close(&self);
 }
 
+/// Documents that are removed at once.
+pub const MAX_FORGOTTEN: usize = 256;
+
+/// Whether these may be removed without a trace.
+pub(crate) fn can_be_forgotten(keys: &[Key]) -> Result<(), ReadError> {
+    match keys.iter().find(|key| !key.can_be_forgotten()) {
+        Some(key) => Err(ReadError::Engine(format!("{key} is not to be removed"))),
+        None if keys.len() > MAX_FORGOTTEN => {
+            Err(ReadError::Engine(format!("more than {MAX_FORGOTTEN} are not removed at once")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A document that another process changes when it takes over: see [`Store::fence`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// Of the document.
+    pub key: Key,
+    /// The revision that the document has for as long as nobody else has taken over.
+    pub revision: Revision,
+}
+
+/// Why an engine whose fence was passed takes no more commits.
+pub(crate) const FENCED: &str =
+    "another process has taken over: nothing of this one is stored any more";
+
 /// What an engine can: declared, not guessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -136,6 +178,8 @@ pub struct Capabilities {
     pub feed: bool,
     /// What was acknowledged outlives the process.
     pub durable: bool,
+    /// Only one process at a time can have it open: no lease has to say whose it is.
+    pub exclusive: bool,
 }
 
 /// Numbers of an engine.
@@ -244,6 +288,10 @@ fn without_secrets(address: &str) -> String {
     }
 }
 
+/// How long those wait who wait for an engine. Engines answer, or fail what is asked, long before that; a disk that
+/// hangs answers nobody.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
+
 /// Reads documents and waits for them. Not for threads that others wait for.
 ///
 /// # Errors
@@ -252,21 +300,27 @@ pub fn load_now(store: &dyn Store, keys: Vec<Key>) -> Result<Vec<Document>, Read
     let (sender, receiver) = std::sync::mpsc::channel();
     // The receiver waits below, so that sending cannot fail.
     store.load(keys, Box::new(move |result| drop(sender.send(result))));
-    receiver.recv().unwrap_or(Err(ReadError::Busy))
+    match receiver.recv_timeout(ANSWER_TIME) {
+        Ok(documents) => documents,
+        Err(RecvTimeoutError::Disconnected) => Err(ReadError::Busy),
+        Err(RecvTimeoutError::Timeout) => {
+            Err(ReadError::Engine(format!("no answer for {} s", ANSWER_TIME.as_secs())))
+        }
+    }
 }
 
 /// Commits and waits for the end. Not for threads that others wait for.
 pub fn commit_now(store: &dyn Store, transaction: Transaction) -> CommitOutcome {
     let (sender, receiver) = std::sync::mpsc::channel();
     store.commit(transaction, Box::new(move |outcome| drop(sender.send(outcome))));
-    receiver.recv().unwrap_or(CommitOutcome::Unknown)
+    receiver.recv_timeout(ANSWER_TIME).unwrap_or(CommitOutcome::Unknown)
 }
 
 /// Restores documents and waits for the end. Not for threads that others wait for.
 pub fn restore_now(store: &dyn Store, documents: Vec<(Key, Document)>) -> CommitOutcome {
     let (sender, receiver) = std::sync::mpsc::channel();
     store.restore(documents, Box::new(move |outcome| drop(sender.send(outcome))));
-    receiver.recv().unwrap_or(CommitOutcome::Unknown)
+    receiver.recv_timeout(ANSWER_TIME).unwrap_or(CommitOutcome::Unknown)
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use crate::apply::{apply, restore};
 use crate::tally::Tally;
 use crate::{
-    Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, ReadError, Store,
-    StoreCounters,
+    Capabilities, Change, CommitDone, FENCED, FeedError, FeedPosition, Fence, LoadDone, ReadError,
+    Store, StoreCounters, can_be_forgotten,
 };
 use pelago_model::{CommitOutcome, Document, Key, Revision, Transaction};
 use std::collections::{BTreeMap, VecDeque};
@@ -30,9 +30,20 @@ struct Inner {
     /// How many changes there were.
     changed: u64,
     closed: bool,
+    fence: Option<Fence>,
+    /// Whether it was asked to commit after its fence was passed.
+    fenced: bool,
 }
 
 impl Inner {
+    /// Whether something may be committed.
+    fn takes_commits(&mut self) -> bool {
+        let is_passed = |fence: &Fence| self.get(&fence.key).revision != fence.revision;
+        let passed = self.fence.as_ref().is_some_and(is_passed);
+        self.fenced |= passed;
+        !self.closed && !passed
+    }
+
     fn get(&self, key: &Key) -> Document {
         self.documents.get(key).cloned().unwrap_or(Document::ABSENT)
     }
@@ -86,7 +97,7 @@ impl Memory {
     /// Commits at once.
     pub fn apply(&self, transaction: Transaction) -> CommitOutcome {
         let mut inner = self.inner();
-        if inner.closed {
+        if !inner.takes_commits() {
             return CommitOutcome::Failed;
         }
         let revision = |key: &Key| Ok::<Revision, Infallible>(inner.get(key).revision);
@@ -102,7 +113,7 @@ impl Memory {
 
     fn put_back(&self, documents: Vec<(Key, Document)>) -> CommitOutcome {
         let mut inner = self.inner();
-        if inner.closed {
+        if !inner.takes_commits() {
             return CommitOutcome::Failed;
         }
         let read = |key: &Key| Ok::<Document, Infallible>(inner.get(key));
@@ -147,6 +158,16 @@ impl Store for Memory {
         done(outcome);
     }
 
+    fn forget(&self, keys: &[Key]) -> Result<(), ReadError> {
+        can_be_forgotten(keys)?;
+        let mut inner = self.inner();
+        if !inner.takes_commits() {
+            return Err(ReadError::Busy);
+        }
+        keys.iter().for_each(|key| drop(inner.documents.remove(key)));
+        Ok(())
+    }
+
     fn scan_after(
         &self,
         prefix: &str,
@@ -176,8 +197,22 @@ impl Store for Memory {
         self.read(Inner::feed_end)
     }
 
+    fn fence(&self, fence: Fence) {
+        self.inner().fence = Some(fence);
+    }
+
+    fn broken(&self) -> Option<String> {
+        self.inner().fenced.then(|| FENCED.to_owned())
+    }
+
     fn capabilities(&self) -> Capabilities {
-        Capabilities { native_transactions: true, scan: true, feed: true, durable: false }
+        Capabilities {
+            native_transactions: true,
+            scan: true,
+            feed: true,
+            durable: false,
+            exclusive: true,
+        }
     }
 
     fn counters(&self) -> StoreCounters {

@@ -23,9 +23,11 @@ mod committer;
 mod connector;
 mod errors;
 mod feed;
+mod hosts;
 mod kind;
 mod loads;
 mod queue;
+mod retention;
 mod rows;
 mod scan;
 mod schema;
@@ -36,23 +38,27 @@ mod tls;
 use crate::tally::Tally;
 use crate::waiting::{Commit, Load, Work};
 use crate::{
-    Capabilities, Change, CommitDone, FeedError, FeedPosition, LoadDone, OpenError, ReadError,
-    Store, StoreCounters,
+    Capabilities, Change, CommitDone, FENCED, FeedError, FeedPosition, Fence, LoadDone, OpenError,
+    ReadError, Store, StoreCounters, can_be_forgotten,
 };
 use address::Settings;
 use committer::{Busy, Committer};
 use connector::{Doubts, Health};
 use feed::Feed;
+use hosts::Hosts;
 use loads::Loader;
 use pelago_model::{Document, Key, Transaction};
 use queue::Queue;
+use retention::Retention;
 use schema::Facts;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 pub use committer::{MAX_GROUP, MAX_GROUP_BYTES};
@@ -61,6 +67,8 @@ pub use statements::Sql;
 
 /// How long a request waits for its turn, while the database is gone or slow; then it fails.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+/// How long closing waits for what was asked before; then that is given up.
+const CLOSE_TIME: Duration = Duration::from_secs(10);
 /// How often it is looked whose patience has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Connections that read documents, beside those that commit.
@@ -72,6 +80,7 @@ pub struct Postgres {
     running: Mutex<Option<Running>>,
     shared: Arc<Shared>,
     feed: Option<Arc<Feed>>,
+    retention: Arc<Retention>,
     capabilities: Capabilities,
 }
 
@@ -84,11 +93,18 @@ struct Running {
 /// What the tasks of an engine share.
 struct Shared {
     settings: Settings,
+    hosts: Hosts,
     commits: Queue<Commit>,
     loads: Queue<Load>,
     busy: Busy,
     health: Health,
     doubts: Doubts,
+    /// Guards what has to hold for every commit, for the moment in which it is set or read.
+    fence: Mutex<Option<Fence>>,
+    /// Whether the fence was passed: another process has taken over.
+    fenced: AtomicBool,
+    /// Told when the engine is closed.
+    closing: Notify,
     tally: Arc<Tally>,
 }
 
@@ -111,6 +127,10 @@ impl Postgres {
             busy: Busy::default(),
             health: Health::new(settings.label.clone(), tally.clone()),
             doubts: Doubts::default(),
+            fence: Mutex::new(None),
+            fenced: AtomicBool::new(false),
+            closing: Notify::new(),
+            hosts: Hosts::new(&settings.config),
             settings,
             tally,
         });
@@ -118,7 +138,7 @@ impl Postgres {
         let served = shared.clone();
         let thread = std::thread::Builder::new()
             .name("store-postgres".to_owned())
-            .spawn(move || serve(&runtime, &served, &opened))
+            .spawn(move || serve(runtime, &served, &opened))
             .map_err(|error| problem(error.to_string()))?;
         let ended = || Err("the thread of the store has ended".to_owned());
         let (facts, feed) = facts.recv().unwrap_or_else(|_| ended()).map_err(problem)?;
@@ -127,9 +147,11 @@ impl Postgres {
             scan: true,
             feed: facts.feed,
             durable: facts.durable,
+            exclusive: false,
         };
         let running = Mutex::new(Some(Running { handle, thread }));
-        Ok(Self { running, shared, feed, capabilities })
+        let retention = Arc::new(Retention::new(shared.clone()));
+        Ok(Self { running, shared, feed, retention, capabilities })
     }
 
     fn running(&self) -> MutexGuard<'_, Option<Running>> {
@@ -166,6 +188,12 @@ impl Store for Postgres {
         self.shared.commit(Work::Restore(documents), done);
     }
 
+    fn forget(&self, keys: &[Key]) -> Result<(), ReadError> {
+        can_be_forgotten(keys)?;
+        let (keys, retention) = (keys.to_vec(), self.retention.clone());
+        self.ask(async move { retention.forget(&keys).await })?
+    }
+
     fn scan_after(
         &self,
         prefix: &str,
@@ -189,6 +217,14 @@ impl Store for Postgres {
         }
     }
 
+    fn fence(&self, fence: Fence) {
+        *self.shared.fence.lock().unwrap_or_else(PoisonError::into_inner) = Some(fence);
+    }
+
+    fn broken(&self) -> Option<String> {
+        self.shared.fenced.load(Ordering::Acquire).then(|| FENCED.to_owned())
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.capabilities
     }
@@ -202,6 +238,7 @@ impl Store for Postgres {
         // The tasks finish what was asked, then find that nobody can ask any more.
         self.shared.commits.close();
         self.shared.loads.close();
+        self.shared.closing.notify_one();
         // A caller that is answered may drop the last handle on this very thread, which then ends soon.
         let here = running.thread.thread().id() == std::thread::current().id();
         if !here && running.thread.join().is_err() {
@@ -219,9 +256,9 @@ impl Drop for Postgres {
 type Opened = Result<(Facts, Option<Arc<Feed>>), String>;
 
 /// Opens the database, says how that went, and serves it until the queues are closed and empty.
-fn serve(runtime: &Runtime, shared: &Arc<Shared>, opened: &Sender<Opened>) {
+fn serve(runtime: Runtime, shared: &Arc<Shared>, opened: &Sender<Opened>) {
     runtime.block_on(async {
-        let facts = match schema::prepare(&shared.settings).await {
+        let facts = match schema::prepare(&shared.hosts, &shared.settings).await {
             Ok(facts) => facts,
             Err(problem) => return drop(opened.send(Err(problem))),
         };
@@ -238,12 +275,31 @@ fn serve(runtime: &Runtime, shared: &Arc<Shared>, opened: &Sender<Opened>) {
             tokio::spawn(feed.clone().keep_short());
         }
         drop(opened.send(Ok((facts, feed))));
-        while let Some(ended) = workers.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a task of the store panicked");
-            }
+        let closed = async {
+            shared.closing.notified().await;
+            tokio::time::sleep(CLOSE_TIME).await;
+        };
+        tokio::select! {
+            () = all_end(&mut workers) => {}
+            // Dropped, what they hold is answered: as failed, or as unknown if it was sent.
+            () = closed => tracing::error!(
+                "the database has not answered for {} s: what was asked of it is given up", CLOSE_TIME.as_secs()
+            ),
         }
     });
+    // What was given up is still in the queues; a caller that is answered may ask again, and is refused.
+    drop(shared.commits.expire(|_| true));
+    drop(shared.loads.expire(|_| true));
+    // A name that is being looked up would be waited for.
+    runtime.shutdown_background();
+}
+
+async fn all_end(workers: &mut JoinSet<()>) {
+    while let Some(ended) = workers.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a task of the store panicked");
+        }
+    }
 }
 
 /// Ends what has waited for too long.
@@ -260,8 +316,23 @@ async fn watch(shared: Arc<Shared>) {
 }
 
 impl Shared {
+    fn fence(&self) -> Option<Fence> {
+        self.fence.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The fence was passed: a group has failed, and everything later does.
+    fn end_fenced(&self) {
+        if !self.fenced.swap(true, Ordering::AcqRel) {
+            tracing::error!(store = %self.settings.label, "{FENCED}");
+        }
+    }
+
     fn commit(&self, work: Work, done: CommitDone) {
         let commit = Commit::new(work, done, &self.tally);
+        if self.fenced.load(Ordering::Acquire) {
+            // Dropped, it has failed.
+            return;
+        }
         drop(commit.map(|commit| self.commits.push(commit)));
     }
 }

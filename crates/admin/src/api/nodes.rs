@@ -24,7 +24,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 impl App {
     /// What all nodes answer. One that does not answer is an error of its own.
-    async fn ask<T: DeserializeOwned>(
+    pub(super) async fn ask<T: DeserializeOwned>(
         &self,
         question: &Question,
     ) -> Vec<(NodeId, Result<T, AskError>)> {

@@ -51,8 +51,9 @@ pub(super) struct Guest {
 impl Guest {
     /// Connects and says nothing.
     pub(super) async fn connect(host: Host<'_>) -> Result<Self, VisitError> {
-        let connection = connect(host.address, &Transport::Tcp, host.source).await?;
-        Ok(Self { connection })
+        let connected = connect(host.address, &Transport::Tcp, host.source);
+        let connected = timeout(PATIENCE, connected).await.map_err(|_| VisitError::NoAnswer)?;
+        Ok(Self { connection: connected? })
     }
 
     /// Connects with little room for what it does not read.
@@ -67,7 +68,8 @@ impl Guest {
             }
             socket.connect(address).await
         };
-        let stream = stream.await.map_err(ReceiveError::Io)?;
+        let stream = timeout(PATIENCE, stream).await.map_err(|_| VisitError::NoAnswer)?;
+        let stream = stream.map_err(ReceiveError::Io)?;
         let connection = Connection::tcp(stream, MAX_MESSAGE_BYTES, Arc::default());
         Ok(Self { connection: connection.map_err(ReceiveError::Io)? })
     }

@@ -1,6 +1,7 @@
 //! Where to connect next, and when.
 
 use super::effects::LocalTime;
+use pelago_model::{Backoff, Retry};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -8,21 +9,21 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 pub const FIRST_PAUSE_MS: i64 = 300;
 /// The longest pause, in ms, without its jitter.
 pub const LAST_PAUSE_MS: i64 = 5_000;
+/// A client tries for as long as its application lets it.
+const REDIAL: Backoff =
+    Backoff { first_ms: FIRST_PAUSE_MS, longest_ms: LAST_PAUSE_MS, attempts: Backoff::ENDLESS };
 
-/// A pause that doubles up to a bound. Its jitter takes away or adds up to half.
+/// The pauses between attempts to connect, or to have a command done.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pause {
-    next_ms: i64,
-}
+pub(super) struct Pause(Retry);
 
 impl Pause {
-    pub(super) const FIRST: Self = Self { next_ms: FIRST_PAUSE_MS };
+    pub(super) const FIRST: Self = Self(Retry::new(REDIAL));
 
     /// The end of a pause that begins now.
     pub(super) fn end(&mut self, now: LocalTime, rng: &mut ChaCha8Rng) -> LocalTime {
-        let whole_ms = self.next_ms;
-        self.next_ms = (whole_ms * 2).min(LAST_PAUSE_MS);
-        now.plus(whole_ms / 2 + i64::from(rng.next_u32()) % (whole_ms + 1))
+        let chance = u64::from(rng.next_u32()) << 32 | u64::from(rng.next_u32());
+        now.plus(self.0.failed(chance).unwrap_or(LAST_PAUSE_MS))
     }
 }
 
@@ -61,7 +62,6 @@ impl Dialing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn addresses_are_tried_in_turn() {
@@ -75,17 +75,14 @@ mod tests {
         assert_eq!(Dialing::new(Vec::new(), 1).address(), None);
     }
 
-    proptest! {
-        #[test]
-        fn pauses_double_up_to_a_bound_and_never_leave_their_jitter(seed: u64, failures in 1u32..40) {
-            let mut dialing = Dialing::new(vec!["a".into()], seed);
-            for failure in 0..failures {
-                let whole = FIRST_PAUSE_MS.saturating_mul(1 << failure.min(20)).min(LAST_PAUSE_MS);
-                let paused = dialing.failed(LocalTime(1000)).since(LocalTime(1000));
-                prop_assert!((whole / 2..=whole / 2 + whole).contains(&paused), "{paused} of {whole}");
-            }
-            dialing.proved();
-            prop_assert!(dialing.failed(LocalTime(0)).0 <= FIRST_PAUSE_MS * 3 / 2);
+    #[test]
+    fn a_connection_that_has_proved_itself_is_missed_for_the_first_time_again() {
+        let mut dialing = Dialing::new(vec!["a".into()], 1);
+        for _ in 0..9 {
+            dialing.failed(LocalTime(0));
         }
+        assert!(dialing.failed(LocalTime(0)).0 >= LAST_PAUSE_MS / 2);
+        dialing.proved();
+        assert!(dialing.failed(LocalTime(0)).0 <= FIRST_PAUSE_MS * 3 / 2);
     }
 }

@@ -5,8 +5,7 @@ use crate::book::Member;
 use crate::directory::Directory;
 use crate::hangup::HangupReason;
 use crate::link::{Link, LinkId};
-use crate::rendezvous::mix;
-use pelago_model::{Incarnation, Limit, NodeId, Reader, WorldTime};
+use pelago_model::{Backoff, Incarnation, Limit, NodeId, Reader, Retry, WorldTime};
 use pelago_wire::peer::{Heartbeat, PeerHello, peer_message};
 use pelago_wire::{PROTOCOL_NEWEST, PROTOCOL_OLDEST, negotiate};
 use std::collections::BTreeSet;
@@ -15,33 +14,34 @@ use std::collections::BTreeSet;
 const HEARTBEAT_MS: i64 = 500;
 /// A link on which nothing is heard for this long is hung up, in ms; so is one without a greeting.
 const SILENCE_MS: i64 = 3000;
-/// The first wait before dialling again, in ms; doubled up to the last, and up to a quarter longer by chance.
-const REDIAL_FIRST_MS: i64 = 100;
-/// The longest wait before dialling again, in ms.
-const REDIAL_LAST_MS: i64 = 2000;
+/// The pauses before a node that is still a member is dialled again.
+const REDIAL: Backoff = Backoff { first_ms: 100, longest_ms: 2000, attempts: Backoff::ENDLESS };
 /// When dialling has neither succeeded nor failed for this long, it is taken for failed, in ms.
 const DIALLING_MS: i64 = 5000;
 /// Links whose other side has not said hello; more are hung up at once.
 pub(super) const MAX_STRANGERS: usize = 256;
 
 /// The way to a node that this one dials.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Dialling {
     /// Not before this.
     next: WorldTime,
-    wait_ms: i64,
-    tries: u64,
+    retry: Retry,
     /// Until when the shell may take for the dialling that it was asked for.
     under_way: Option<WorldTime>,
 }
 
+impl Default for Dialling {
+    fn default() -> Self {
+        Self { next: WorldTime::default(), retry: Retry::new(REDIAL), under_way: None }
+    }
+}
+
 impl Dialling {
     fn begin(&mut self, now: WorldTime, from: NodeId, to: NodeId) {
-        self.tries += 1;
-        self.wait_ms = (self.wait_ms * 2).clamp(REDIAL_FIRST_MS, REDIAL_LAST_MS);
-        let pair = u64::from(from.0) << 16 | u64::from(to.0);
-        let chance = mix(self.tries << 32 | pair) % (self.wait_ms.unsigned_abs() / 4 + 1);
-        self.next = now.plus(self.wait_ms + chance as i64);
+        // The pair's own, and another one each time: nodes that lost each other do not all dial at the same moment.
+        let chance = (now.0.cast_unsigned() << 32) ^ (u64::from(from.0) << 16 | u64::from(to.0));
+        self.next = now.plus(self.retry.failed(chance).unwrap_or(REDIAL.longest_ms));
         self.under_way = Some(now.plus(DIALLING_MS));
     }
 
@@ -168,7 +168,7 @@ impl Links {
             self.hang_up(now, old, HangupReason::Replaced, effects);
         }
         if let Some(dialling) = self.dialling.get_mut(&node) {
-            dialling.wait_ms = 0;
+            dialling.retry.succeeded();
         }
         self.peers.insert(node, id);
         if let Some(link) = self.links.get_mut(&id) {

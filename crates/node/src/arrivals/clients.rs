@@ -147,7 +147,7 @@ impl Arrivals {
             client::Arrival::Home => Arrival::Home,
             client::Arrival::Anywhere => Arrival::Anywhere,
         };
-        self.begin_login(client, hello.name, &Secret::new(hello.token), arrival, effects);
+        self.begin_login(now, client, hello.name, &Secret::new(hello.token), arrival, effects);
     }
 
     /// The connection of a client is no stream of messages, or too much of one.
@@ -226,6 +226,7 @@ impl Arrivals {
             self.limits.note(Limit::HelloTime);
             self.refuse(client, &Refusal::new("idle", "Nothing was said."), effects);
         }
+        self.wake_logins(now, effects);
     }
 }
 

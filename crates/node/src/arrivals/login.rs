@@ -5,6 +5,7 @@
 
 use super::budgets::UsedUp;
 use super::clients::Stage;
+use super::commits::MET_OTHERS;
 use super::interface::ArrivalsEffect;
 use super::opening::{Applicant, Opening};
 use super::serials::Serials;
@@ -19,19 +20,24 @@ use crate::turn::unavailable;
 use pelago_game::{Arrival, Refusal};
 use pelago_model::limits::MAX_NAME_BYTES;
 use pelago_model::{
-    CommitOutcome, Document, EntityId, Key, Limit, Revision, Secret, Transaction, WorldTime, Write,
+    CommitOutcome, Document, EntityId, Key, Limit, Retry, Revision, Secret, Transaction, WorldTime,
+    Write,
 };
 use pelago_world::ClientId;
 
 /// Logins under way, those included whose client is gone while the store works for it; more are refused as `busy`.
 pub const MAX_LOGINS: usize = 4096;
-/// How often a login begins anew after a conflict; then it is refused as `unavailable`.
-const MAX_ATTEMPTS: usize = 12;
+/// How long a login may take, its pauses included, in ms; then it is refused as `unavailable`. Clients wait a little
+/// longer for their welcome.
+pub const LOGIN_TIME_MS: i64 = 15_000;
 
 /// A login under way. It has one request to the store at most.
 pub(super) struct Login {
     applicant: Applicant,
-    attempts: usize,
+    /// Its attempts: one that meets others begins anew, after a pause.
+    retry: Retry,
+    /// When it is refused, whatever it waits for then.
+    deadline: WorldTime,
     step: Step,
 }
 
@@ -44,6 +50,8 @@ enum Step {
     },
     /// A name that nobody bears waits for a serial.
     AwaitSerial,
+    /// Waits until then to begin anew, or until the store is to be tried again.
+    Pause(WorldTime),
     Commit(Box<NewSession>),
     /// The client is gone: the end of its request ends the login.
     Abandoned,
@@ -52,6 +60,7 @@ enum Step {
 impl Arrivals {
     pub(super) fn begin_login(
         &mut self,
+        now: WorldTime,
         client: ClientId,
         name: String,
         token: &Secret,
@@ -77,7 +86,9 @@ impl Arrivals {
             return self.refuse(client, &refusal, effects);
         };
         let applicant = Applicant { client, name, token, arrival };
-        self.logins.insert(client, Login { applicant, attempts: 0, step: Step::ReadName });
+        let (retry, deadline) = (Retry::new(MET_OTHERS), now.plus(LOGIN_TIME_MS));
+        self.logins.insert(client, Login { applicant, retry, deadline, step: Step::ReadName });
+        self.login_wakes.insert((deadline, client));
         self.attempt(client, effects);
     }
 
@@ -86,8 +97,9 @@ impl Arrivals {
         self.serials.leave(client);
         let Some(login) = self.logins.get_mut(&client) else { return };
         match login.step {
-            Step::AwaitSerial => {
-                self.logins.remove(&client);
+            // Nothing is under way for it.
+            Step::AwaitSerial | Step::Pause(_) => {
+                self.remove_login(client);
             }
             _ => login.step = Step::Abandoned,
         }
@@ -95,14 +107,72 @@ impl Arrivals {
 
     fn attempt(&mut self, client: ClientId, effects: &mut Vec<ArrivalsEffect>) {
         let Some(login) = self.logins.get_mut(&client) else { return };
-        login.attempts += 1;
-        if login.attempts > MAX_ATTEMPTS {
-            self.limits.note(Limit::LoginAttempts);
-            return self.fail(client, "a login met too many conflicts", effects);
-        }
         login.step = Step::ReadName;
         let key = Key::name(&login.applicant.name);
         self.load(Request::Login(client), vec![key], effects);
+    }
+
+    /// It met others, or nobody knows how it ended: it begins anew, after a pause.
+    fn attempt_later(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        effects: &mut Vec<ArrivalsEffect>,
+    ) {
+        let Some(login) = self.logins.get_mut(&client) else { return };
+        match login.retry.failed(chance(now, client)) {
+            Some(pause_ms) => self.pause_login(client, now.plus(pause_ms)),
+            None => {
+                self.limits.note(Limit::LoginAttempts);
+                self.fail(client, "a login met too many conflicts", effects);
+            }
+        }
+    }
+
+    fn pause_login(&mut self, client: ClientId, until: WorldTime) {
+        let Some(login) = self.logins.get_mut(&client) else { return };
+        login.step = Step::Pause(until);
+        self.login_wakes.insert((until, client));
+    }
+
+    fn remove_login(&mut self, client: ClientId) -> Option<Login> {
+        let login = self.logins.remove(&client)?;
+        self.login_wakes.remove(&(login.deadline, client));
+        if let Step::Pause(until) = login.step {
+            self.login_wakes.remove(&(until, client));
+        }
+        Some(login)
+    }
+
+    /// Goes on with the logins whose pauses are over, and refuses those whose time is.
+    pub(super) fn wake_logins(&mut self, now: WorldTime, effects: &mut Vec<ArrivalsEffect>) {
+        while let Some((at, client)) = self.login_wakes.first().copied()
+            && at <= now
+        {
+            self.login_wakes.remove(&(at, client));
+            let Some(login) = self.logins.get(&client) else { continue };
+            if login.deadline <= now {
+                self.login_overdue(client, effects);
+            } else if matches!(login.step, Step::Pause(until) if until <= now) {
+                self.attempt(client, effects);
+            }
+        }
+        if self.serials.goes_on(now) {
+            self.load(Request::ReadSerials, vec![Key::serials()], effects);
+        }
+    }
+
+    /// The time of a login is over. If a request of it is under way, the end of that ends the login, too.
+    fn login_overdue(&mut self, client: ClientId, effects: &mut Vec<ArrivalsEffect>) {
+        let Some(login) = self.logins.get(&client) else { return };
+        if matches!(login.step, Step::Abandoned) {
+            return;
+        }
+        self.limits.note(Limit::LoginTime);
+        let text = "login failed: the store took too long".to_owned();
+        effects.push(ArrivalsEffect::Log(LogLine::traced(Level::Warn, client.0, text)));
+        // Closing the client abandons its login.
+        self.refuse(client, &unavailable(), effects);
     }
 
     /// Ends a login for a reason that is not the client's business.
@@ -124,7 +194,7 @@ impl Arrivals {
         refusal: &Refusal,
         effects: &mut Vec<ArrivalsEffect>,
     ) {
-        if self.logins.remove(&client).is_some() {
+        if self.remove_login(client).is_some() {
             effects.push(ArrivalsEffect::Log(LogLine::traced(level, client.0, text)));
             self.refuse(client, refusal, effects);
         }
@@ -137,7 +207,7 @@ impl Arrivals {
             None => return true,
         };
         if over {
-            self.logins.remove(&client);
+            self.remove_login(client);
         }
         over
     }
@@ -164,7 +234,8 @@ impl Arrivals {
             Some(&Step::ReadAvatar { avatar, unbound }) => {
                 self.avatar_read(now, client, (avatar, unbound), documents, effects);
             }
-            Some(Step::AwaitSerial | Step::Commit(_) | Step::Abandoned) | None => {}
+            Some(Step::AwaitSerial | Step::Pause(_) | Step::Commit(_) | Step::Abandoned) | None => {
+            }
         }
     }
 
@@ -243,12 +314,19 @@ impl Arrivals {
     ) {
         let Some(login) = self.logins.get(&client) else { return };
         let opening = Opening::of_avatar(&self.config, now, &login.applicant, avatar, documents);
-        self.take_epoch(client, opening, effects);
+        if self.may_commit(now, client) {
+            self.take_epoch(client, opening, effects);
+        }
     }
 
     /// Gives serials to those who wait for one, and leases more if there are none.
     fn give_serials(&mut self, now: WorldTime, effects: &mut Vec<ArrivalsEffect>) {
-        while let Some((client, serial)) = self.serials.next() {
+        while let Some(client) = self.serials.first() {
+            if !self.may_commit(now, client) {
+                self.serials.leave(client);
+                continue;
+            }
+            let Some(serial) = self.serials.give(client) else { break };
             let Some(login) = self.logins.get(&client) else { continue };
             let id = EntityId::new(self.config.world, serial);
             let opening = Opening::of_newcomer(&self.config, now, &login.applicant, id);
@@ -262,14 +340,18 @@ impl Arrivals {
     /// `document` is `None` if the store could not read it.
     pub(super) fn serials_read(
         &mut self,
+        now: WorldTime,
         document: Option<&Document>,
         effects: &mut Vec<ArrivalsEffect>,
     ) {
         match document.ok_or_else(|| "the store could not read".into()).and_then(Serials::lease) {
-            Ok(lease) => {
-                let request = Request::LeaseSerials { first: lease.first };
-                self.commit(request, vec![lease.write], effects);
-            }
+            Ok(lease) => match self.commits.begin(now, lease.first) {
+                Ok(()) => {
+                    let request = Request::LeaseSerials { first: lease.first };
+                    self.commit(request, vec![lease.write], effects);
+                }
+                Err(until) => self.serials.wait_until(until),
+            },
             Err(why) => self.no_serials(&why, effects),
         }
     }
@@ -282,12 +364,12 @@ impl Arrivals {
         outcome: &CommitOutcome,
         effects: &mut Vec<ArrivalsEffect>,
     ) {
+        let chance = first ^ now.0.cast_unsigned();
+        self.commits.ended(now, outcome, chance);
         if matches!(outcome, CommitOutcome::Committed) {
             self.serials.leased(first);
             self.give_serials(now, effects);
-        } else if self.serials.tries_again() {
-            self.load(Request::ReadSerials, vec![Key::serials()], effects);
-        } else {
+        } else if !self.serials.tries_again(now, chance) {
             self.no_serials("a lease of serials met too many conflicts", effects);
         }
     }
@@ -296,6 +378,12 @@ impl Arrivals {
         for client in self.serials.failed() {
             self.fail(client, why, effects);
         }
+    }
+
+    /// Whether a login may commit; otherwise it pauses until the store is tried again.
+    fn may_commit(&mut self, now: WorldTime, client: ClientId) -> bool {
+        let may = self.commits.begin(now, chance(now, client));
+        may.map_err(|until| self.pause_login(client, until)).is_ok()
     }
 
     fn take_epoch(
@@ -316,18 +404,20 @@ impl Arrivals {
 
     pub(super) fn login_committed(
         &mut self,
+        now: WorldTime,
         client: ClientId,
         outcome: &CommitOutcome,
         effects: &mut Vec<ArrivalsEffect>,
     ) {
+        self.commits.ended(now, outcome, chance(now, client));
         if self.is_over(client) {
             return;
         }
         if !matches!(outcome, CommitOutcome::Committed) {
             // An unknown outcome may have taken an epoch; the next one fences it.
-            return self.attempt(client, effects);
+            return self.attempt_later(now, client, effects);
         }
-        let Some(login) = self.logins.remove(&client) else { return };
+        let Some(login) = self.remove_login(client) else { return };
         if let Step::Commit(session) = login.step {
             self.place(session, effects);
         }
@@ -358,4 +448,9 @@ impl Arrivals {
         let transaction = Transaction { checks: Vec::new(), writes };
         effects.push(ArrivalsEffect::Commit { request, transaction });
     }
+}
+
+/// Spreads the pauses of logins that failed together.
+fn chance(now: WorldTime, client: ClientId) -> u64 {
+    now.0.cast_unsigned() ^ client.0.rotate_left(32)
 }

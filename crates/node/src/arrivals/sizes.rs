@@ -15,6 +15,7 @@ impl Arrivals {
             Size::table("clients of a node", self.clients.len(), limit, limit),
             Size::queue("clients that have not said hello", self.silent.len(), limit),
             Size::queue("logins", self.logins.len(), MAX_LOGINS),
+            Size::queue("times of logins", self.login_wakes.len(), 2 * MAX_LOGINS),
             Size::queue("logins that wait for a serial", self.serials.waiting(), MAX_LOGINS),
             Size::queue("requests of logins", self.requests.len(), MAX_LOGINS + SERIAL_REQUESTS),
         ];

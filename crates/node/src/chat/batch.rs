@@ -8,7 +8,7 @@ use crate::documents::avatar::NameDocument;
 use crate::log::Level;
 use crate::service::ServiceContext;
 use pelago_game::Refusal;
-use pelago_model::{Document, Key, Transaction, WorldTime};
+use pelago_model::{Backoff, Document, Key, Retry, Transaction, WorldTime};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,7 +16,9 @@ use std::sync::Arc;
 pub const MAX_BATCH_CALLS: usize = 16;
 /// How often a batch is tried that meets conflicts, or whose commit nobody knows the end of; then its callers are told
 /// `unavailable`.
-pub const MAX_ATTEMPTS: usize = 16;
+pub const MAX_ATTEMPTS: u32 = 16;
+/// The pauses between the attempts.
+const AGAIN: Backoff = Backoff { first_ms: 4, longest_ms: 250, attempts: MAX_ATTEMPTS };
 
 /// A call, and who waits for its answer.
 #[derive(Debug)]
@@ -61,7 +63,9 @@ pub(super) struct Batch {
     loading: Vec<Key>,
     answers: Vec<Result<(), Refusal>>,
     nudge: Option<Nudge>,
-    attempts: usize,
+    retry: Retry,
+    /// Until when it waits to be tried again.
+    pub(super) pause: Option<WorldTime>,
 }
 
 impl Batch {
@@ -72,7 +76,8 @@ impl Batch {
             loading: Vec::new(),
             answers: Vec::new(),
             nudge: None,
-            attempts: 0,
+            retry: Retry::new(AGAIN),
+            pause: None,
         }
     }
 
@@ -144,12 +149,13 @@ impl Batch {
         }
     }
 
-    /// Everything has to be read and decided again; `false` if that was tried too often.
-    pub(super) fn again(&mut self) -> bool {
-        self.attempts += 1;
+    /// Everything has to be read and decided again, after a pause that ends then; `None` if that was tried too often.
+    pub(super) fn again(&mut self, now: WorldTime) -> Option<WorldTime> {
         (self.answers, self.nudge) = (Vec::new(), None);
         self.documents.clear();
-        self.attempts < MAX_ATTEMPTS
+        let speaker = self.calls.first().map_or(0, |waiting| waiting.call.session().0.0);
+        self.pause = self.retry.failed(speaker ^ now.0.cast_unsigned()).map(|ms| now.plus(ms));
+        self.pause
     }
 
     /// It is on disk: everybody is answered. Whom to tell of it comes back.

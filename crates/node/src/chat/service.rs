@@ -12,7 +12,7 @@ use crate::store_request::{RequestId, StoreAnswer};
 use crate::turn::unavailable;
 use pelago_game::Refusal;
 use pelago_model::{CommitOutcome, Key, Limit, LimitCounts, Size, WorldTime};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Calls that wait for one key; more are refused as `busy`.
@@ -35,6 +35,8 @@ pub struct Chat {
     queues: BTreeMap<Key, Queue>,
     /// What is under way, one request at most for each key.
     requests: BTreeMap<RequestId, Key>,
+    /// When batches are tried again that pause: one at most for each key.
+    pauses: BTreeSet<(WorldTime, Key)>,
     /// No call has to be answered before then.
     next_deadline: Option<WorldTime>,
     limits: LimitCounts,
@@ -49,6 +51,7 @@ impl Chat {
             config: Arc::new(config),
             queues: BTreeMap::new(),
             requests: BTreeMap::new(),
+            pauses: BTreeSet::new(),
             next_deadline: None,
             limits: LimitCounts::default(),
             commits: 0,
@@ -124,9 +127,11 @@ impl Chat {
             }
             // Another instance was faster, or nobody knows: what was said is found in the document's memory.
             CommitOutcome::Conflict { .. } | CommitOutcome::Unknown => {
-                match self.batch(key).map(Batch::again) {
-                    Some(true) => self.go_on(cx, key),
-                    Some(false) => {
+                match self.batch(key).map(|batch| batch.again(cx.now())) {
+                    Some(Some(until)) => {
+                        self.pauses.insert((until, key.clone()));
+                    }
+                    Some(None) => {
                         self.limits.note(Limit::ChatAttempts);
                         self.give_up(cx, key, "met too many conflicts");
                     }
@@ -208,9 +213,18 @@ impl Service for Chat {
         }
     }
 
-    /// Tells those whose time is over that nobody knows what becomes of their calls.
+    /// Goes on with batches whose pauses are over, and tells those whose time is over that nobody knows what becomes of
+    /// their calls.
     fn wake(&mut self, cx: &mut ServiceContext<'_>) {
         let now = cx.now();
+        while self.pauses.first().is_some_and(|(until, _)| *until <= now)
+            && let Some((_, key)) = self.pauses.pop_first()
+        {
+            let batch = self.batch(&key);
+            if batch.is_some_and(|batch| batch.pause.take_if(|until| *until <= now).is_some()) {
+                self.go_on(cx, &key);
+            }
+        }
         self.next_deadline = None;
         for queue in self.queues.values_mut() {
             let batch = queue.batch.iter_mut().flat_map(|batch| &mut batch.calls);
@@ -227,7 +241,8 @@ impl Service for Chat {
     }
 
     fn next_wake(&self) -> Option<WorldTime> {
-        self.next_deadline
+        let pause = self.pauses.first().map(|(until, _)| *until);
+        [self.next_deadline, pause].into_iter().flatten().min()
     }
 
     /// Of what there is once per key, the fullest counts.
@@ -236,6 +251,7 @@ impl Service for Chat {
         vec![
             Size::queue("keys with lines", self.queues.len(), MAX_QUEUES),
             Size::queue("lines that wait for a key", longest, MAX_WAITING),
+            Size::queue("batches of lines that pause", self.pauses.len(), MAX_QUEUES),
             Size::queue("requests of the chat", self.requests.len(), MAX_QUEUES),
         ]
     }

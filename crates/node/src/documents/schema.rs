@@ -5,7 +5,9 @@ use crate::documents::avatar::{
     AVATAR_SCHEMA, AvatarDocument, NAME_SCHEMA, NameDocument, PLACE_SCHEMA, PlaceDocument,
     SERIALS_SCHEMA, SerialsDocument,
 };
+use crate::documents::backup::{BACKUP_SCHEMA, BackupDocument};
 use crate::documents::clock::{CLOCK_SCHEMA, ClockDocument};
+use crate::documents::lease::{LEASE_SCHEMA, LeaseDocument};
 use crate::documents::mailbox::{MAILBOX_SCHEMA, MailboxDocument};
 use crate::documents::probe::{PROBE_SCHEMA, ProbeDocument};
 use crate::documents::room::{ROOM_SCHEMA, RoomDocument};
@@ -34,8 +36,10 @@ macro_rules! stored {
 stored! {
     AuditDocument: "audit", AUDIT_SCHEMA;
     AvatarDocument: "avatar", AVATAR_SCHEMA;
+    BackupDocument: "backup", BACKUP_SCHEMA;
     ClockDocument: "clock", CLOCK_SCHEMA;
     IslandSpec: "island", ISLAND_SCHEMA;
+    LeaseDocument: "lease", LEASE_SCHEMA;
     MailboxDocument: "mailbox", MAILBOX_SCHEMA;
     NameDocument: "name", NAME_SCHEMA;
     PlaceDocument: "place", PLACE_SCHEMA;

@@ -64,7 +64,8 @@ impl Lane {
         let (epoch, checkpoint) = (session.epoch, &mut session.checkpoint);
         checkpoint.due = now.plus(CHECKPOINT_MS);
         let island_now = self.config.clock.at(now);
-        let unmoved = checkpoint.last == shown.trajectory
+        let unmoved = checkpoint.is_written
+            && checkpoint.last == shown.trajectory
             && shown.trajectory.end_time().plus(CHECKPOINT_MS) <= island_now;
         if unmoved && !has_left || checkpoint.under_way {
             return;
@@ -82,6 +83,7 @@ impl Lane {
             value: Some(value),
         };
         checkpoint.under_way = true;
+        checkpoint.is_written = false;
         checkpoint.last = shown.trajectory.clone();
         let request = self.requests.begin(Request::WritePlace { avatar, epoch });
         let transaction = Transaction { checks: Vec::new(), writes: vec![write] };
@@ -103,6 +105,7 @@ impl Lane {
         match outcome {
             CommitOutcome::Committed => {
                 checkpoint.under_way = false;
+                checkpoint.is_written = true;
                 checkpoint.revision = checkpoint.revision.next();
             }
             CommitOutcome::Failed => checkpoint.under_way = false,

@@ -46,6 +46,7 @@ impl Lane {
             due: now.plus(CHECKPOINT_MS + (client.0 as i64 % 50) * super::CHECKPOINT_SPREAD_MS),
             under_way: false,
             last: trajectory.clone(),
+            is_written: true,
         };
         let (talk, near) = (Talk::default(), NearSpeech::default());
         let played = Session { epoch, client, pending: None, checkpoint, talk, near };

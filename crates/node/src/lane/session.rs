@@ -31,4 +31,6 @@ pub(super) struct Checkpoint {
     pub(super) under_way: bool,
     /// Where and on what way it was at the last one, so that an avatar that stands still costs nothing.
     pub(super) last: Trajectory,
+    /// Whether the store has taken the last one.
+    pub(super) is_written: bool,
 }

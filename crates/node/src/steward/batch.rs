@@ -12,7 +12,7 @@ use crate::service::ServiceContext;
 use crate::turn::unavailable;
 use pelago_game::{Game, MAX_RUNS, Refusal};
 use pelago_model::limits::MAX_TRANSACTION_DOCUMENTS;
-use pelago_model::{Document, Key, Transaction, WorldTime};
+use pelago_model::{Backoff, Document, Key, Retry, Transaction, WorldTime};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ use std::sync::Arc;
 pub const MAX_BATCH_TURNS: usize = (MAX_TRANSACTION_DOCUMENTS - 1) / 2;
 /// How often a turn is tried again after a conflict or an unknown outcome.
 pub const MAX_ATTEMPTS: usize = 16;
+/// The pauses before that.
+const AGAIN: Backoff = Backoff { first_ms: 4, longest_ms: 250, attempts: Backoff::ENDLESS };
 
 /// The next step of a batch.
 pub(super) enum Step {
@@ -50,6 +52,10 @@ pub(super) struct Batch {
     /// The documents that each turn touched, by index in `turns`.
     touched: Vec<BTreeSet<Key>>,
     written: BTreeMap<Key, Document>,
+    /// How often it has met conflicts, or nobody knew how its commit ended.
+    retry: Retry,
+    /// Until when it waits to be tried again.
+    pause: Option<WorldTime>,
 }
 
 impl Batch {
@@ -73,11 +79,32 @@ impl Batch {
             decisions: Vec::new(),
             touched: Vec::new(),
             written: BTreeMap::new(),
+            retry: Retry::new(AGAIN),
+            pause: None,
         }
+    }
+
+    /// Begins the pause before it is tried again, and says until when.
+    pub(super) fn pause(&mut self, now: WorldTime) -> WorldTime {
+        let avatar = self.turns.first().map_or(0, |waiting| waiting.turn.avatar().0);
+        let pause_ms = self.retry.failed(avatar ^ now.0.cast_unsigned());
+        let until = now.plus(pause_ms.unwrap_or(AGAIN.longest_ms));
+        self.pause = Some(until);
+        until
+    }
+
+    /// Whether its pause ends now.
+    pub(super) fn ends_pause(&mut self, now: WorldTime) -> bool {
+        self.pause.take_if(|until| *until <= now).is_some()
     }
 
     pub(super) fn len(&self) -> usize {
         self.turns.len()
+    }
+
+    /// Whether no turn is left of it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.turns.is_empty() && self.left_over.is_empty()
     }
 
     /// The documents at hand.

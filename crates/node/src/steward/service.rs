@@ -16,7 +16,7 @@ use pelago_model::{
     ChannelId, CommitOutcome, Document, Key, Limit, LimitCounts, PublisherId, Reader, Size,
     WorldTime,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Documents that are remembered between batches; at the limit those of idle keys are forgotten.
@@ -38,6 +38,8 @@ pub struct Steward {
     queues: Queues,
     /// What is under way, one request at most for each key that has a batch.
     requests: BTreeMap<RequestId, (Key, Errand)>,
+    /// When batches are tried again that pause: one at most for each key that has a batch.
+    pauses: BTreeSet<(WorldTime, Key)>,
     remembered: BTreeMap<Key, Document>,
     objects: ObjectPublisher,
     limits: LimitCounts,
@@ -54,6 +56,7 @@ impl Steward {
             config: Arc::new(config),
             queues: Queues::default(),
             requests: BTreeMap::new(),
+            pauses: BTreeSet::new(),
             remembered: BTreeMap::new(),
             limits: LimitCounts::default(),
             commits: 0,
@@ -77,6 +80,18 @@ impl Steward {
         if let Some(batch) = self.queues.batch(key) {
             let step = batch.next(cx.now(), &self.config);
             self.carry_out(cx, key, step);
+        }
+    }
+
+    /// Tries a batch again after a pause, if anything is left of it.
+    fn go_on_later(&mut self, cx: &mut ServiceContext<'_>, key: &Key) {
+        match self.queues.batch(key) {
+            Some(batch) if batch.is_empty() => self.go_on(cx, key),
+            Some(batch) => {
+                let until = batch.pause(cx.now());
+                self.pauses.insert((until, key.clone()));
+            }
+            None => {}
         }
     }
 
@@ -127,7 +142,7 @@ impl Steward {
                 for key in &keys {
                     self.remembered.remove(key);
                 }
-                self.go_on(cx, key);
+                self.go_on_later(cx, key);
             }
             CommitOutcome::Unknown => {
                 for key in batch.documents() {
@@ -135,7 +150,7 @@ impl Steward {
                 }
                 let refused = batch.forget_documents(cx);
                 self.limits.add(Limit::TurnAttempts, refused as u64);
-                self.go_on(cx, key);
+                self.go_on_later(cx, key);
             }
             CommitOutcome::Failed => self.give_up(cx, key),
         }
@@ -252,10 +267,18 @@ impl Service for Steward {
     fn wake(&mut self, cx: &mut ServiceContext<'_>) {
         let overdue = self.queues.answer_overdue(cx);
         self.limits.add(Limit::TurnTime, overdue as u64);
+        while self.pauses.first().is_some_and(|(until, _)| *until <= cx.now())
+            && let Some((_, key)) = self.pauses.pop_first()
+        {
+            if self.queues.batch(&key).is_some_and(|batch| batch.ends_pause(cx.now())) {
+                self.go_on(cx, &key);
+            }
+        }
     }
 
     fn next_wake(&self) -> Option<WorldTime> {
-        self.queues.next_deadline()
+        let pause = self.pauses.first().map(|(until, _)| *until);
+        [self.queues.next_deadline(), pause].into_iter().flatten().min()
     }
 
     /// Of what there is once per key, the fullest counts.
@@ -266,6 +289,7 @@ impl Service for Steward {
             Size::queue("deadlines of commands", self.queues.deadlines(), MAX_QUEUES),
             Size::queue("commands that wait for a key", longest, MAX_WAITING + MAX_BATCH_TURNS),
             Size::queue("requests of the stewards", self.requests.len(), MAX_QUEUES),
+            Size::queue("batches that pause", self.pauses.len(), MAX_QUEUES),
             Size::table(
                 "remembered documents",
                 self.remembered.len(),

@@ -3,6 +3,7 @@
 use crate::gate::{ANNAS, ForLanes, Gate, OTHER, config};
 use bytes::Bytes;
 use pelago_model::{Limit, Machine};
+use pelago_node::arrivals::LOGIN_TIME_MS;
 use pelago_node::{ArrivalsConfig, ArrivalsInput, ClientEvent, ProtocolViolation};
 use pelago_wire::client::{Bye, FetchContent, Hello, Ping, client_message, server_message};
 use pelago_world::ClientId;
@@ -50,11 +51,11 @@ fn the_time_in_which_the_node_did_not_run_is_nobodys_silence() {
 }
 
 #[test]
-fn a_client_that_said_hello_has_all_the_time_of_the_store() {
+fn a_client_that_said_hello_has_more_time_than_one_that_did_not() {
     let mut gate = Gate::new(config());
     let client = gate.client();
     gate.say_hello(client, "Anna", ANNAS);
-    gate.pass(60_000);
+    gate.pass(LOGIN_TIME_MS - 1);
     gate.settle();
     assert!(gate.answer(client).unwrap().is_ok());
 }

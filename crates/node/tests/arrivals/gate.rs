@@ -57,6 +57,8 @@ pub(crate) struct Gate {
 
 /// Lanes of the node.
 pub(crate) const LANES: u8 = 3;
+/// Longer than any pause between attempts, and shorter than any time that a client is given.
+const LONGEST_PAUSE_MS: i64 = 3500;
 /// Clients that it takes, unless a test says otherwise.
 const MAX_CLIENTS: usize = 10_000;
 
@@ -213,9 +215,44 @@ impl Gate {
         self.tell(ArrivalsInput::Stored { request, answer });
     }
 
-    /// Until the store has nothing to answer.
+    /// Until the store has nothing to answer, pauses between attempts included.
     pub(crate) fn settle(&mut self) {
-        while self.answer_one() {}
+        loop {
+            while self.answer_one() {}
+            if !self.pass_a_pause() {
+                return;
+            }
+        }
+    }
+
+    /// Lets time pass until the machine wants to be woken, if that is soon. False if it is not.
+    fn pass_a_pause(&mut self) -> bool {
+        let soon = self.now + LONGEST_PAUSE_MS;
+        let Some(wake) = self.arrivals.next_wake().filter(|wake| wake.0 <= soon) else {
+            return false;
+        };
+        self.pass((wake.0 - self.now).max(0));
+        true
+    }
+
+    /// Every commit ends as is said here, and everything else is answered, for so long. When the commits were asked for.
+    pub(crate) fn refuse_commits(&mut self, ms: i64, outcome: &CommitOutcome) -> Vec<i64> {
+        let (until, mut commits) = (self.now + ms, Vec::new());
+        loop {
+            while let Some(asked) = self.asked.front() {
+                if matches!(asked, Asked::Commit(..)) {
+                    commits.push(self.now);
+                    self.end_commit(outcome.clone());
+                } else {
+                    self.answer_one();
+                }
+            }
+            let next = self.arrivals.next_wake().map_or(until, |wake| wake.0.min(until));
+            if self.now >= until {
+                return commits;
+            }
+            self.pass((next - self.now).max(0));
+        }
     }
 
     /// Lets time pass, and wakes the machine whenever it wants that.
@@ -237,8 +274,6 @@ impl Gate {
         self.arrivals.sizes().iter().find(|size| size.of == of).unwrap().held
     }
 }
-
-/// Messages out of a stream: their kinds and payloads.
 
 fn controls(bytes: Bytes) -> Vec<server_message::Body> {
     let of_control = whole_messages(&bytes)

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use pelago_game::json;
 use pelago_model::{CommitOutcome, Epoch, IslandTime, Key, Limit, Revision, Transaction, Write};
 use pelago_node::ClientEvent;
-use pelago_node::arrivals::{MAX_LOGINS, SERIAL_LEASE};
+use pelago_node::arrivals::{LOGIN_TIME_MS, MAX_LOGINS, SERIAL_LEASE};
 use pelago_node::documents::avatar::{AvatarDocument, NameDocument, Place, PlaceDocument, read};
 use std::collections::BTreeSet;
 
@@ -205,16 +205,10 @@ fn a_login_that_meets_conflicts_again_and_again_ends() {
     gate.hello("Anna", ANNAS).unwrap();
     let client = gate.client();
     gate.say_hello(client, "Anna", ANNAS);
-    let mut commits = 0;
-    while !gate.asked.is_empty() {
-        if matches!(gate.asked.front(), Some(Asked::Commit(..))) {
-            commits += 1;
-            gate.end_commit(CommitOutcome::Conflict { keys: vec![Key::name("Anna")] });
-        } else {
-            gate.answer_one();
-        }
-    }
-    assert_eq!((commits, gate.refusal(client)), (12, Some("unavailable")));
+    let conflict = CommitOutcome::Conflict { keys: vec![Key::name("Anna")] };
+    let commits = gate.refuse_commits(LOGIN_TIME_MS, &conflict);
+    assert_eq!((commits.len(), gate.refusal(client)), (12, Some("unavailable")));
+    assert!(commits.is_sorted_by(|one, next| one < next), "there is a pause: {commits:?}");
     assert_eq!((gate.met(Limit::LoginAttempts), gate.held("logins")), (1, 0));
 }
 
@@ -256,25 +250,75 @@ fn serials_of_a_lease_that_is_not_certain_are_never_used() {
     assert_eq!(gate.answer(client).unwrap().unwrap().serial(), 1 + SERIAL_LEASE);
 }
 
+/// The most commits within a second.
+fn most_in_a_second(commits: &[i64]) -> usize {
+    let within =
+        |first: i64| commits.iter().filter(|at| (first..first + 1000).contains(*at)).count();
+    commits.iter().map(|first| within(*first)).max().unwrap_or(0)
+}
+
 #[test]
-fn a_store_that_leases_no_serials_keeps_nobody_waiting() {
+fn newcomers_cost_a_store_that_takes_nothing_a_few_commits_a_second_and_are_refused_in_the_end() {
+    for outcome in [CommitOutcome::Failed, CommitOutcome::Unknown] {
+        for newcomers in [1, 300] {
+            let mut gate = Gate::new(config());
+            // Serials are there: each newcomer asks for a commit of its own.
+            gate.hello("Anna", ANNAS).unwrap();
+            let clients: Vec<_> = (0..newcomers).map(|_| gate.client()).collect();
+            clients.iter().for_each(|client| gate.say_hello(*client, &client.0.to_string(), ANNAS));
+            let commits = gate.refuse_commits(LOGIN_TIME_MS + 1, &outcome);
+            for client in clients {
+                assert_eq!(gate.refusal(client), Some("unavailable"));
+            }
+            assert_eq!((gate.held("logins"), gate.held("times of logins")), (0, 0));
+            // Those of the first moment are under way before it is known; nobody knows how an unknown one ended.
+            let first = commits.iter().filter(|at| **at == commits[0]).count();
+            let later = most_in_a_second(&commits[first..]);
+            let bound = if outcome == CommitOutcome::Failed { 4 } else { 8 * newcomers };
+            assert!(first <= newcomers && later <= bound, "{outcome:?}: {first}, {later}");
+            assert!(gate.hello("Bert", ANNAS).is_ok(), "it recovers");
+        }
+    }
+}
+
+#[test]
+fn a_store_that_leases_no_serials_is_asked_seldom_and_keeps_nobody_waiting() {
     let mut gate = Gate::new(config());
     let clients = [gate.client(), gate.client()];
     clients.iter().for_each(|client| gate.say_hello(*client, &client.0.to_string(), ANNAS));
-    let mut commits = 0;
-    while !gate.asked.is_empty() {
-        if matches!(gate.asked.front(), Some(Asked::Commit(..))) {
-            commits += 1;
-            gate.end_commit(CommitOutcome::Failed);
-        } else {
-            gate.answer_one();
-        }
-    }
-    assert_eq!(commits, 12);
+    let commits = gate.refuse_commits(LOGIN_TIME_MS + 1, &CommitOutcome::Failed);
+    assert!(most_in_a_second(&commits) <= 4, "{commits:?}");
     assert_eq!(clients.map(|client| gate.refusal(client)), [Some("unavailable"); 2]);
     assert_eq!((gate.held("logins"), gate.held("logins that wait for a serial")), (0, 0));
     // It recovers.
     assert!(gate.hello("Anna", ANNAS).is_ok());
+}
+
+#[test]
+fn those_who_pause_are_let_in_once_the_store_takes_commits_again() {
+    let mut gate = Gate::new(config());
+    gate.hello("Anna", ANNAS).unwrap();
+    let clients: Vec<_> = (0..100).map(|_| gate.client()).collect();
+    clients.iter().for_each(|client| gate.say_hello(*client, &client.0.to_string(), ANNAS));
+    gate.refuse_commits(3000, &CommitOutcome::Failed);
+    gate.settle();
+    for client in clients {
+        assert!(gate.answer(client).unwrap().is_ok());
+    }
+}
+
+#[test]
+fn a_login_whose_store_never_answers_is_refused_when_its_time_is_over() {
+    let mut gate = Gate::new(config());
+    let client = gate.client();
+    gate.say_hello(client, "Anna", ANNAS);
+    gate.pass(LOGIN_TIME_MS - 1);
+    assert_eq!(gate.refusal(client), None);
+    gate.pass(1);
+    assert_eq!((gate.refusal(client), gate.met(Limit::LoginTime)), (Some("unavailable"), 1));
+    // The late answer ends what is left of it.
+    gate.settle();
+    assert_eq!((gate.held("logins"), gate.held("requests of logins")), (0, 0));
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(crate) const ISLAND: IslandId = IslandId(1);
 pub(crate) const NOW: WorldTime = WorldTime(1_000_000);
 /// The node of the first instance; the others follow.
 pub(crate) const NODE: NodeId = NodeId(1);
+/// Longer than any pause between attempts, and shorter than the time of a call.
+const LONGEST_PAUSE_MS: i64 = 800;
 /// The node that the avatars of tests were last played on.
 pub(crate) const OWNER: NodeId = NodeId(9);
 
@@ -167,11 +169,27 @@ impl Chats {
         self.tell(at, input);
     }
 
-    /// Carries out everything in order.
+    /// Carries out everything in order, pauses between attempts included.
     pub(crate) fn settle(&mut self) {
-        while !self.pending.is_empty() {
-            self.step(0);
+        loop {
+            while !self.pending.is_empty() {
+                self.step(0);
+            }
+            if !self.pass_a_pause() {
+                return;
+            }
         }
+    }
+
+    /// Lets time pass until an instance wants to be woken, if that is soon. False if it is not.
+    pub(crate) fn pass_a_pause(&mut self) -> bool {
+        let soon = self.now.plus(LONGEST_PAUSE_MS);
+        let wakes =
+            self.hosts.iter().enumerate().filter_map(|(at, host)| Some((host.next_wake()?, at)));
+        let Some((wake, at)) = wakes.min().filter(|(wake, _)| *wake <= soon) else { return false };
+        self.now = self.now.max(wake);
+        self.tell(at, ServiceInput::Wake);
+        true
     }
 
     /// Calls the first instance and carries out everything: the code of the refusal.

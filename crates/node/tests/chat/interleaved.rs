@@ -115,9 +115,14 @@ impl World {
     }
 
     fn finish(&mut self) -> Result<(), String> {
-        while !self.chats.pending.is_empty() {
-            self.chats.step(0);
-            self.look();
+        loop {
+            while !self.chats.pending.is_empty() {
+                self.chats.step(0);
+                self.look();
+            }
+            if !self.chats.pass_a_pause() {
+                break;
+            }
         }
         self.chats.check_at_rest();
         for (lines, whispers) in [(&self.said, false), (&self.whispered, true)] {

@@ -127,7 +127,7 @@ fn a_line_whose_commit_nobody_knows_the_end_of_is_said_once() {
 fn who_meets_too_many_conflicts_or_no_store_is_told_that_nobody_knows() {
     let mut chats = Chats::new(1);
     chats.write_avatars(1);
-    chats.faults = vec![(CommitOutcome::Unknown, false); MAX_ATTEMPTS];
+    chats.faults = vec![(CommitOutcome::Unknown, false); MAX_ATTEMPTS as usize];
     assert_eq!(chats.say(1, 1, "ahoy"), Err("unavailable".into()));
     assert_eq!(chats.faults, []);
     chats.faults = vec![(CommitOutcome::Failed, false)];
@@ -159,6 +159,33 @@ fn what_the_store_answers_after_a_pause_comes_before_deadlines() {
     chats.pending.push(load);
     chats.settle();
     assert!(chats.answers[&number].is_ok(), "{:?}", chats.answers[&number]);
+}
+
+#[test]
+fn a_store_that_takes_nothing_is_asked_seldom_on_behalf_of_a_line() {
+    for outcome in [CommitOutcome::Failed, CommitOutcome::Unknown] {
+        let mut chats = Chats::new(1);
+        chats.write_avatars(1);
+        chats.faults = vec![(outcome.clone(), false); 1000];
+        let speaker = chats.speaker(1, 1);
+        chats.begin(0, ChatCall::Say { speaker, island: ISLAND, text: "ahoy".into() });
+        let mut commits = Vec::new();
+        loop {
+            while !chats.pending.is_empty() {
+                let before = chats.commits.len();
+                chats.step(0);
+                commits.extend((chats.commits.len() > before).then_some(chats.now.0));
+            }
+            if !chats.pass_a_pause() {
+                break;
+            }
+        }
+        let expected = if outcome == CommitOutcome::Failed { 1 } else { MAX_ATTEMPTS as usize };
+        assert_eq!(commits.len(), expected, "{outcome:?}");
+        assert!(commits.is_sorted_by(|one, next| one < next), "a pause each: {commits:?}");
+        assert_eq!(chats.answers[&1], Err("unavailable".into()));
+        chats.check_at_rest();
+    }
 }
 
 #[test]

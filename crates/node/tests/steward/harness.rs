@@ -199,12 +199,26 @@ impl Stewards {
         }
     }
 
-    /// Carries out everything that follows.
+    /// Carries out everything that follows, pauses between attempts included.
     pub(crate) fn finish(&mut self, at: usize, effects: Vec<ServiceEffect>) {
         let mut queue = VecDeque::from(effects);
-        while let Some(effect) = queue.pop_front() {
-            queue.extend(self.carry_out(at, effect));
+        loop {
+            while let Some(effect) = queue.pop_front() {
+                queue.extend(self.carry_out(at, effect));
+            }
+            match self.pass_a_pause(at) {
+                Some(effects) => queue.extend(effects),
+                None => return,
+            }
         }
+    }
+
+    /// If an instance pauses before it tries again, lets that time pass: what it asks for then.
+    pub(crate) fn pass_a_pause(&mut self, at: usize) -> Option<Vec<ServiceEffect>> {
+        let mut sizes = self.hosts[at].sizes().into_iter();
+        sizes.find(|size| size.of == "batches that pause" && size.held > 0)?;
+        self.now = self.now.max(self.hosts[at].next_wake()?);
+        Some(self.tell(at, ServiceInput::Wake))
     }
 
     /// Calls an instance and carries out everything that follows: the answer, or the code of the refusal.

@@ -79,13 +79,21 @@ impl World {
         self.stewards.call(at, StewardCall::Command(command))
     }
 
-    /// Carries out what both stewards want, in turn.
+    /// Carries out what both stewards want, in turn, pauses between attempts included.
     fn finish(&mut self, mut queues: [VecDeque<ServiceEffect>; 2]) {
-        while queues.iter().any(|queue| !queue.is_empty()) {
+        loop {
             for (at, queue) in queues.iter_mut().enumerate() {
                 if let Some(effect) = queue.pop_front() {
                     queue.extend(self.stewards.carry_out(at, effect));
                 }
+            }
+            if queues.iter().any(|queue| !queue.is_empty()) {
+                continue;
+            }
+            let mut paused = (0..queues.len()).map(|at| (at, self.stewards.pass_a_pause(at)));
+            match paused.find_map(|(at, effects)| Some((at, effects?))) {
+                Some((at, effects)) => queues[at].extend(effects),
+                None => return,
             }
         }
     }

@@ -67,15 +67,29 @@ impl Fire {
     fn wait(&mut self, ms: i64) {
         let end = self.stewards.now.plus(ms);
         while self.stewards.now < end {
-            self.stewards.now = self.stewards.now.plus(ATTENDANCE_MS).min(end);
-            for at in 0..self.stewards.hosts.len() {
-                let effects = self.stewards.tell(at, ServiceInput::Wake);
-                let is_reply =
-                    |effect: &ServiceEffect| matches!(effect, ServiceEffect::Reply { .. });
-                assert!(effects.iter().all(is_reply), "{effects:?}");
-                self.stewards.finish(at, effects);
-            }
+            let effects = self.pass(ATTENDANCE_MS.min(end.since(self.stewards.now)));
+            let is_reply = |effect: &ServiceEffect| matches!(effect, ServiceEffect::Reply { .. });
+            assert!(effects.iter().all(|(_, effect)| is_reply(effect)), "{effects:?}");
+            effects
+                .into_iter()
+                .for_each(|(at, effect)| self.stewards.finish(at, vec![effect]));
         }
+    }
+
+    /// Time passes, and the stewards are woken: what they want, those whose pauses are over included.
+    fn pass(&mut self, ms: i64) -> Vec<(usize, ServiceEffect)> {
+        self.stewards.now = self.stewards.now.plus(ms);
+        let hosts = 0..self.stewards.hosts.len();
+        let woken = hosts.map(|at| (at, self.stewards.tell(at, ServiceInput::Wake)));
+        woken.flat_map(|(at, effects)| effects.into_iter().map(move |it| (at, it))).collect()
+    }
+
+    /// If the only thing left is that stewards pause, lets the time of one pass.
+    fn pass_a_pause(&mut self) -> Vec<(usize, ServiceEffect)> {
+        let mut paused = (0..self.stewards.hosts.len())
+            .map(|at| (at, self.stewards.pass_a_pause(at).unwrap_or_default()));
+        let first = paused.find(|(_, effects)| !effects.is_empty());
+        first.into_iter().flat_map(|(at, it)| it.into_iter().map(move |it| (at, it))).collect()
     }
 
     fn take_answers(&mut self) -> Vec<(u64, Result<Bytes, String>)> {
@@ -340,7 +354,10 @@ proptest! {
                 (at, fire.feed(at, EntityId(who), sequence))
             };
             pending.extend(effects.into_iter().map(|effect| (at, effect)));
-            fire.wait(step_ms);
+            pending.extend(fire.pass(step_ms));
+            if pending.is_empty() && calls.is_empty() {
+                pending.extend(fire.pass_a_pause());
+            }
         }
         // Every call has one answer. What is acknowledged is durable, whoever acknowledged it.
         let answers = std::mem::take(&mut fire.stewards.answers);

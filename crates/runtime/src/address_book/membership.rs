@@ -2,6 +2,7 @@
 
 use super::{AddressBook, BookView, Lease};
 use pelago_cluster::Member;
+use pelago_model::{Backoff, Retry};
 use std::cmp::Reverse;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -14,10 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long leaving may take; then the lease runs out by itself.
 pub(crate) const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The pause after a failure, doubled by every further one up to the longest, and up to a quarter longer by chance. It
-/// is tried for as long as the node lives: a node plays on without a book.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The pauses after failures. It is tried for as long as the node lives: a node plays on without a book.
+const AGAIN: Backoff = Backoff { first_ms: 100, longest_ms: 5_000, attempts: Backoff::ENDLESS };
 
 /// How a node stands with its book, for operators.
 #[derive(Debug, Default)]
@@ -47,7 +46,7 @@ pub(crate) async fn run(
 enum Never {}
 
 async fn register(book: &dyn AddressBook, member: &Member, standing: &Standing) -> Never {
-    let mut pause = Pause::default();
+    let mut retry = Retry::new(AGAIN);
     loop {
         match timeout(REGISTER_TIMEOUT, book.register(member.clone())).await {
             Ok(Ok(lease)) => {
@@ -55,8 +54,8 @@ async fn register(book: &dyn AddressBook, member: &Member, standing: &Standing) 
                 let since = Instant::now();
                 hold(lease).await;
                 // A lease that was lost at once is no success: the book is not asked without a pause.
-                if since.elapsed() > LONGEST_PAUSE {
-                    pause = Pause::default();
+                if since.elapsed().as_millis() > AGAIN.longest_ms.unsigned_abs().into() {
+                    retry.succeeded();
                 }
                 standing.registered.store(false, Relaxed);
                 tracing::warn!(node = member.node.0, "the lease in the address book was lost");
@@ -64,7 +63,7 @@ async fn register(book: &dyn AddressBook, member: &Member, standing: &Standing) 
             Ok(Err(error)) => tracing::warn!(node = member.node.0, %error, "not registered"),
             Err(_) => tracing::warn!(node = member.node.0, "the address book is slow"),
         }
-        pause.wait().await;
+        pause(&mut retry).await;
     }
 }
 
@@ -79,7 +78,7 @@ async fn watch(
     tell: impl Fn(Vec<Member>) + Send,
 ) -> Never {
     let mut told = None;
-    let mut pause = Pause::default();
+    let mut retry = Retry::new(AGAIN);
     loop {
         let mut views = book.watch();
         loop {
@@ -90,7 +89,7 @@ async fn watch(
                 standing.members.store(members.len(), Relaxed);
                 tell(members.clone());
                 told = Some(members);
-                pause = Pause::default();
+                retry.succeeded();
             }
             if views.changed().await.is_err() {
                 break;
@@ -98,7 +97,7 @@ async fn watch(
         }
         // The sender of changes has gone. The members that are known remain in force.
         standing.fresh.store(false, Relaxed);
-        pause.wait().await;
+        pause(&mut retry).await;
     }
 }
 
@@ -113,21 +112,8 @@ fn with(member: &Member, view: BookView) -> Vec<Member> {
     members
 }
 
-struct Pause(Duration);
-
-impl Default for Pause {
-    fn default() -> Self {
-        Self(FIRST_PAUSE)
-    }
-}
-
-impl Pause {
-    async fn wait(&mut self) {
-        let quarter = self.0.as_millis() as u64 / 4;
-        let chance = RandomState::new().hash_one(quarter) % (quarter + 1);
-        sleep(self.0 + Duration::from_millis(chance)).await;
-        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
-    }
+async fn pause(retry: &mut Retry) {
+    sleep(retry.pause(RandomState::new().hash_one(()))).await;
 }
 
 #[cfg(test)]

@@ -15,14 +15,14 @@ use nodes::{MAX_NODES, Nodes, NodesSettings};
 use pelago_admin::api::ApiSettings;
 use pelago_admin::players::{Content, PlayersSettings};
 use pelago_admin::token::AdminToken;
-use pelago_admin::{MeasuredStore, Serving, Sink, api, metrics, players, serve};
+use pelago_admin::{MeasuredStore, Retention, Serving, Sink, api, metrics, players, serve};
 use pelago_bots::{Behavior, Plan};
 use pelago_client::Transport;
 use pelago_game::Game;
 use pelago_net::{AllowedHosts, Listener, OpenFiles, Trust};
 use pelago_runtime::bootstrap::NEW_ISLAND_SIZE;
 use pelago_runtime::service::ServiceKind;
-use pelago_runtime::{NewWorld, Node};
+use pelago_runtime::{NewWorld, Node, WorldLease};
 use pelago_store::{Embedded, Store};
 use std::net::{AddrParseError, IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -128,7 +128,7 @@ pub(super) async fn run(
     game: Arc<dyn Game>,
     more_services: Vec<ServiceKind>,
 ) -> Result<ExitCode> {
-    let Config { store, mut limits, sink, http, proxies } =
+    let Config { store, mut limits, sink, http, proxies, retention } =
         Config::read(arguments.config.as_deref())?;
     limits.clients = arguments.max_clients.unwrap_or(limits.clients);
     let files = OpenFiles::new(pelago_net::raise_open_files());
@@ -193,6 +193,8 @@ pub(super) async fn run(
     let store = open_store(&arguments, &address)?;
     let sink = sink.map(|sink| Sink::new(sink, store.clone(), &arguments.data)).transpose()?;
     let store: Arc<dyn Store> = Arc::new(MeasuredStore::new(store));
+    let leased = store.clone();
+    let lease = tokio::task::spawn_blocking(move || WorldLease::take(leased)).await??;
     let mut nodes = Nodes::start(settings, listeners, game.clone(), store.clone()).await?;
     let engine = address.split(':').next().unwrap_or_default().to_owned();
     let router = api::router(ApiSettings {
@@ -217,6 +219,9 @@ pub(super) async fn run(
     });
     let serving = Serving::players(files.reserve(), http_tls, proxies);
     let mut server = tokio::spawn(serve(for_players, router, serving, stop));
+    let told = sink.as_ref().and_then(|sink| sink.following("audit"));
+    let retention = Retention::new(&retention, store.clone(), nodes.calls.clone(), told);
+    let mut retention = retention.map(|rule| tokio::spawn(rule.run(stopping.subscribe())));
     let mut sink = sink.map(|sink| tokio::spawn(sink.run(stopping.subscribe())));
     nodes.wait_until_ready().await?;
     // A program that reads the announcement may send a signal at once.
@@ -238,15 +243,14 @@ pub(super) async fn run(
         arguments.record.map(|file| tokio::spawn(recording::record(nodes.calls.clone(), file)));
     let failure = tokio::select! {
         () = ending.told() => None,
-        reason = broken(&*store) => {
-            Some(format!("{reason}; start again to go on with what is on the disk"))
-        }
+        reason = broken(&*store, lease.as_ref()) => Some(reason),
         reason = nodes.failure() => Some(reason),
         reason = unexpected("the HTTP server of players", Some(&mut server)) => Some(reason),
         reason = unexpected("the HTTP server of operators", Some(&mut operators)) => Some(reason),
         reason = unexpected("the summing up of metrics", Some(&mut summing_up)) => Some(reason),
         reason = unexpected("the sink", sink.as_mut()) => Some(reason),
         reason = unexpected("the fleet of bots", players.as_mut()) => Some(reason),
+        reason = unexpected("the rule of retention", retention.as_mut()) => Some(reason),
     };
     ending.begin();
     tracing::info!("stopping");
@@ -268,12 +272,19 @@ pub(super) async fn run(
         if let Some(sink) = sink.filter(|sink| !sink.is_finished()) {
             sink.await.context("the sink")?;
         }
+        if let Some(retention) = retention.filter(|retention| !retention.is_finished()) {
+            retention.await.context("the rule of retention")?;
+        }
         anyhow::Ok(())
     };
     let others = others.await;
     nodes.stop().await;
-    let closing = tokio::task::spawn_blocking(move || store.close());
-    let closed = timeout(CLOSE_TIMEOUT, closing).await;
+    let close = move || {
+        // Nothing is committed any more. Both are bounded by the engine.
+        drop(lease);
+        store.close();
+    };
+    let closed = timeout(CLOSE_TIMEOUT, tokio::task::spawn_blocking(close)).await;
     if let Some(reason) = failure {
         bail!("{reason}");
     }
@@ -299,11 +310,14 @@ async fn unexpected<T>(what: &str, task: Option<&mut JoinHandle<T>>) -> String {
     }
 }
 
-/// Waits until the store has come to an end of its own.
-async fn broken(store: &dyn Store) -> String {
+/// Waits until the world is another process's, or the store has come to an end of its own.
+async fn broken(store: &dyn Store, lease: Option<&WorldLease>) -> String {
     loop {
-        if let Some(reason) = store.broken() {
+        if let Some(reason) = lease.and_then(WorldLease::lost) {
             return reason;
+        }
+        if let Some(reason) = store.broken() {
+            return format!("{reason}; start again to go on with what is on the disk");
         }
         sleep(LOOK_AT_STORE_EVERY).await;
     }

@@ -220,7 +220,8 @@ impl<'a> Run<'a> {
             part.is_last = page.is_last;
             for (key, document) in page.documents {
                 *after = Some(key.clone());
-                if self.plan.kind == Kind::Backup || key.is_moved_with_the_world() {
+                let goes_on = self.plan.kind == Kind::Backup && !is_of_one_store(&key);
+                if goes_on || key.is_moved_with_the_world() {
                     bytes += weight(&key, &document);
                     self.progress.add(&key, &document);
                     part.documents.push((key, document));
@@ -315,6 +316,11 @@ impl<'a> Run<'a> {
         self.save()?;
         Ok(self.manifest)
     }
+}
+
+/// Whether a document means something in the store only that it was written in.
+fn is_of_one_store(key: &Key) -> bool {
+    matches!(key.kind(), "backup" | "lease")
 }
 
 fn failed((file, error): (PathBuf, io::Error)) -> BackupError {

@@ -1,15 +1,15 @@
 //! The thread that commits: takes what waits, decides it in order, makes it durable together.
 
 use super::opened::Opened;
-use crate::ReadError;
 use crate::apply::decide;
 use crate::tally::Tally;
 use crate::waiting::Commit;
+use crate::{Fence, ReadError};
 use pelago_model::{CommitOutcome, Document, Key};
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Transactions of one group; the rest waits for the next.
@@ -23,7 +23,18 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Committer<W> {
     opened: Arc<Opened>,
     write: W,
+    fence: Arc<OptionalFence>,
     tally: Arc<Tally>,
+}
+
+/// What has to hold for every commit; guarded for the moment in which it is set or read.
+pub(super) type OptionalFence = Mutex<Option<Fence>>;
+
+/// Why it takes no more commits.
+#[derive(Debug)]
+pub(super) enum Ended<E> {
+    Disk(E),
+    Fenced,
 }
 
 impl<W, E> Committer<W>
@@ -31,22 +42,43 @@ where
     W: FnMut(&BTreeMap<Key, Document>) -> Result<(), E>,
     E: Display,
 {
-    pub(super) fn new(opened: Arc<Opened>, write: W, tally: Arc<Tally>) -> Self {
-        Self { opened, write, tally }
+    pub(super) fn new(
+        opened: Arc<Opened>,
+        write: W,
+        fence: Arc<OptionalFence>,
+        tally: Arc<Tally>,
+    ) -> Self {
+        Self { opened, write, fence, tally }
     }
 
-    /// Commits until nobody can ask any more.
+    /// Commits until nobody can ask any more, or the fence is passed.
     ///
     /// # Errors
-    /// The disk's: what the group was is unknown, and nothing is known of the disk.
-    pub(super) fn run(&mut self, requests: &Receiver<Commit>) -> Result<(), E> {
+    /// Why it ended otherwise. After an error of the disk what the group was is unknown, and nothing is known of the disk.
+    pub(super) fn run(&mut self, requests: &Receiver<Commit>) -> Result<(), Ended<E>> {
         loop {
             match requests.recv_timeout(LOOK_EVERY) {
-                Ok(first) => self.commit(gather(first, requests))?,
-                Err(RecvTimeoutError::Timeout) => (self.write)(&BTreeMap::new())?,
+                Ok(first) => {
+                    let group = gather(first, requests);
+                    if self.is_fenced() {
+                        return Err(Ended::Fenced);
+                    }
+                    self.commit(group).map_err(Ended::Disk)?;
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    (self.write)(&BTreeMap::new()).map_err(Ended::Disk)?;
+                }
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }
+    }
+
+    fn is_fenced(&self) -> bool {
+        let fence = self.fence.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(fence) = fence else { return false };
+        // What cannot be read is as good as passed.
+        let found = self.opened.read(|documents| documents.view().revision(&fence.key));
+        found.ok() != Some(fence.revision)
     }
 
     fn commit(&mut self, group: Vec<Commit>) -> Result<(), E> {
@@ -147,7 +179,7 @@ mod tests {
             requests.send(commit(transaction, &sender, &tally)).unwrap();
         }
         let run = std::panic::AssertUnwindSafe(|| {
-            Committer::new(Arc::new(opened), disk, Arc::default()).run(&waiting)
+            Committer::new(Arc::new(opened), disk, Arc::default(), Arc::default()).run(&waiting)
         });
         let _ = std::panic::catch_unwind(run);
         drop(waiting);

@@ -72,6 +72,15 @@ impl Documents {
     }
 }
 
+impl Documents {
+    /// Removes documents without a trace. If that is lost with the machine they are there again.
+    pub(super) fn forget(&self, keys: &[Key]) -> Result<(), fjall::Error> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::Buffer));
+        keys.iter().for_each(|key| batch.remove(&self.keyspace, key.as_str()));
+        batch.commit()
+    }
+}
+
 /// All documents at one instant.
 pub(super) struct View<'a> {
     snapshot: Snapshot,

@@ -43,6 +43,11 @@ impl End {
         AfterFailure::Ends
     }
 
+    /// Another process has taken over.
+    pub(super) fn fenced(&self) {
+        self.note(crate::FENCED.to_owned());
+    }
+
     /// A mistake of ours.
     pub(super) fn panicked(&self) {
         self.note("the thread that commits panicked".to_owned());

@@ -141,6 +141,10 @@ impl Feed {
                     return Ok(told);
                 }
                 let document = document(&key)?;
+                if document == Document::ABSENT && key.can_be_forgotten() {
+                    // It was removed by a rule of retention, which leaves no trace.
+                    continue;
+                }
                 if document.revision < revision {
                     return Err(damaged(number).into());
                 }

@@ -27,6 +27,8 @@ pub(super) struct Settings {
     pub(super) label: String,
     /// Connections that commit.
     pub(super) connections: usize,
+    /// How long a host may take to be connected to, its first answer included.
+    pub(super) connect_timeout: Duration,
     /// How long a statement may take.
     pub(super) statement_timeout: Duration,
     /// What `COMMIT` waits for.
@@ -101,6 +103,10 @@ fn parse(address: &str) -> Result<Settings, (String, String)> {
     let label = label(&config);
     complete(&mut config, &options)
         .map(|tls| Settings {
+            connect_timeout: config
+                .get_connect_timeout()
+                .copied()
+                .unwrap_or(DEFAULT_CONNECT_TIMEOUT),
             config,
             tls,
             label: label.clone(),
@@ -157,7 +163,8 @@ fn complete(config: &mut Config, options: &Options<'_>) -> Result<Tls, String> {
     if config.get_application_name().is_none() {
         config.application_name("pelago");
     }
-    if config.get_connect_timeout().is_none() {
+    // The library takes 0 for no limit at all.
+    if config.get_connect_timeout().is_none_or(Duration::is_zero) {
         config.connect_timeout(DEFAULT_CONNECT_TIMEOUT);
     }
     // Of several hosts only the leader will do, and after a failover another one is it.

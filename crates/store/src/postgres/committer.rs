@@ -21,12 +21,14 @@ use super::loads::read;
 use super::rows::revision;
 use super::session::{Session, Statements};
 use super::{PATIENCE, Shared};
+use crate::Fence;
 use crate::apply::{can_be_restored, decide, is_well_formed};
 use crate::waiting::{Commit, Work};
 use futures_util::future::{join, join3};
-use pelago_model::{CommitOutcome, Document, Key, Revision};
+use pelago_model::{Backoff, CommitOutcome, Document, Key, Retry, Revision};
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::convert::Infallible;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_postgres::types::ToSql;
@@ -37,10 +39,8 @@ pub const MAX_GROUP: usize = 1024;
 pub const MAX_GROUP_BYTES: usize = 4 * 1024 * 1024;
 /// How many of what waits are looked at for a group: more would take longer than a group does.
 const MAX_LOOKED_AT: usize = 4 * MAX_GROUP;
-/// Tries of a group that others are in the way of.
-const MAX_TRIES: u32 = 8;
-/// The pause after the first of them; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
+/// The tries of a group that others are in the way of.
+const AGAIN: Backoff = Backoff { first_ms: 2, longest_ms: 500, attempts: 8 };
 
 /// Not even the timeout of statements may end the wait for standbys: it would make visible to everybody what those do
 /// not have. A caller that waits here gives up by itself; the documents stay locked and as they were until the standbys
@@ -81,6 +81,8 @@ enum Ended {
     Undone(Failure),
     /// Nobody knows. This is how they would have ended.
     Unknown(Failure, Vec<CommitOutcome>),
+    /// Nothing has happened, and nothing will: another process has taken over.
+    Fenced,
 }
 
 impl From<Failure> for Ended {
@@ -121,12 +123,13 @@ impl Committer {
     /// Commits a group, or returns it because the connection was lost before anything happened.
     async fn commit(&mut self, mut group: Vec<Commit>) -> Option<Vec<Commit>> {
         self.shared.tally.group(group.len());
-        let mut pause = FIRST_PAUSE;
-        for _ in 0..MAX_TRIES {
+        let mut retry = Retry::new(AGAIN);
+        loop {
             let Some((session, statements)) = self.connector.session().await else {
                 return Some(group);
             };
-            match transact(session, statements, &mut group).await {
+            let fence = self.shared.fence();
+            match transact(session, statements, fence.as_ref(), &mut group).await {
                 Ok((outcomes, told)) => {
                     if let Some(feed) = &self.feed {
                         feed.has_told(told);
@@ -136,16 +139,20 @@ impl Committer {
                 }
                 Err(Ended::Unknown(failure, outcomes)) => {
                     tracing::warn!(%failure, transactions = group.len(), "nobody knows how a group of commits ended");
-                    self.connector.drop_session();
+                    self.connector.give_up(&failure);
                     self.shared.doubts.raise();
                     answer(group, outcomes);
+                    return None;
+                }
+                Err(Ended::Fenced) => {
+                    self.shared.end_fenced();
                     return None;
                 }
                 Err(Ended::Undone(failure)) => match failure.remedy() {
                     Remedy::Retry => {}
                     Remedy::Reconnect => {
                         self.shared.health.is_gone(&failure);
-                        self.connector.drop_session();
+                        self.connector.give_up(&failure);
                         return Some(group);
                     }
                     Remedy::GiveUp => {
@@ -154,15 +161,15 @@ impl Committer {
                     }
                 },
             }
-            if group.iter().all(|commit| commit.asker.asked().elapsed() > PATIENCE) {
-                break;
-            }
+            let is_late = |commit: &Commit| commit.asker.asked().elapsed() > PATIENCE;
+            let pause = retry.failed(RandomState::new().hash_one(()));
+            let Some(pause_ms) = pause.filter(|_| !group.iter().all(is_late)) else {
+                // Dropped, they have failed.
+                return None;
+            };
             self.shared.tally.retried();
-            tokio::time::sleep(pause).await;
-            pause *= 2;
+            tokio::time::sleep(Duration::from_millis(pause_ms.unsigned_abs())).await;
         }
-        // Dropped, they have failed.
-        None
     }
 }
 
@@ -201,6 +208,7 @@ fn answer(group: Vec<Commit>, outcomes: Vec<CommitOutcome>) {
 async fn transact(
     session: &Session,
     statements: &Statements,
+    fence: Option<&Fence>,
     group: &mut [Commit],
 ) -> Result<(Vec<CommitOutcome>, u64), Ended> {
     let wanted = Wanted::of(group.iter().map(|commit| &commit.work));
@@ -231,7 +239,7 @@ async fn transact(
     for (commit, outcome) in group.iter_mut().zip(&outcomes) {
         commit.asker.expect(if_unknown(outcome.clone()));
     }
-    match write(session, statements, &decided.changed).await {
+    match write(session, statements, fence, &decided.changed).await {
         Ok(told) => Ok((outcomes, told)),
         Err(Ended::Unknown(failure, _)) => {
             Err(Ended::Unknown(failure, outcomes.into_iter().map(if_unknown).collect()))
@@ -333,6 +341,7 @@ impl Wanted {
 async fn write(
     session: &Session,
     statements: &Statements,
+    fence: Option<&Fence>,
     changed: &BTreeMap<Key, Document>,
 ) -> Result<u64, Ended> {
     let keys: Vec<&str> = changed.keys().map(Key::as_str).collect();
@@ -341,7 +350,10 @@ async fn write(
     let revisions: Vec<i64> = documents.clone().map(|it| it.revision.0.cast_signed()).collect();
     let schemas: Vec<i32> = documents.clone().map(|it| i32::from(it.schema)).collect();
     let values: Vec<Option<&[u8]>> = documents.map(|it| it.value.as_deref()).collect();
-    let parameters: [&(dyn ToSql + Sync); 5] = [&keys, &revisions, &schemas, &values, &told];
+    let fence_key = fence.map(|fence| fence.key.as_str());
+    let fence_revision = fence.map(|fence| fence.revision.0.cast_signed());
+    let parameters: [&(dyn ToSql + Sync); 7] =
+        [&keys, &revisions, &schemas, &values, &told, &fence_key, &fence_revision];
     session.expect_warnings();
     let write = session.client.query_one(&statements.write, &parameters);
     let commit = session.client.batch_execute(COMMIT);
@@ -361,6 +373,9 @@ async fn write(
     if session.has_warned() {
         let problem = "the database warned at COMMIT: it may not have waited for its standbys";
         return Err(unknown(Failure::Odd(problem.to_owned())));
+    }
+    if written == 0 && fence.is_some() {
+        return Err(Ended::Fenced);
     }
     if written != keys.len() as i64 {
         let problem = format!("{written} rows were written instead of {}", keys.len());

@@ -2,17 +2,16 @@
 
 use super::Shared;
 use super::errors::Failure;
+use super::hosts::RECONNECT;
 use super::kind::has_feed;
 use super::session::{Session, Statements};
 use crate::tally::Tally;
+use pelago_model::Retry;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio_postgres::config::LoadBalanceHosts;
 
-/// The pause after the first failure to connect; it doubles up to the longest one.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often the log says that the database is gone.
 const HINT_EVERY: Duration = Duration::from_secs(10);
 
@@ -48,12 +47,19 @@ pub(super) struct Connector {
     had_one: bool,
     /// The doubts that there were before the session was made.
     doubts: u64,
-    pause: Duration,
+    retry: Retry,
 }
 
 impl Connector {
     pub(super) fn new(shared: Arc<Shared>, purpose: Purpose) -> Self {
-        Self { shared, purpose, session: None, had_one: false, doubts: 0, pause: FIRST_PAUSE }
+        Self {
+            shared,
+            purpose,
+            session: None,
+            had_one: false,
+            doubts: 0,
+            retry: Retry::new(RECONNECT),
+        }
     }
 
     /// A session, made anew if there is none; `None`, after a pause, if that fails.
@@ -69,12 +75,12 @@ impl Connector {
                     self.session = Some(session);
                     self.shared.health.is_there(self.had_one);
                     self.had_one = true;
-                    self.pause = FIRST_PAUSE;
+                    self.retry.succeeded();
                 }
                 Err(failure) => {
                     self.shared.health.is_gone(&failure);
-                    tokio::time::sleep(self.pause).await;
-                    self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                    let pause = self.retry.pause(RandomState::new().hash_one(()));
+                    tokio::time::sleep(pause).await;
                 }
             }
         }
@@ -87,27 +93,34 @@ impl Connector {
     }
 
     fn has_choice(&self) -> bool {
-        self.shared.settings.config.get_hosts().len() > 1
+        self.shared.hosts.has_choice()
     }
 
-    /// Gives the session up.
-    pub(super) fn drop_session(&mut self) {
-        self.session = None;
+    /// Gives the session up because of a failure. A host that was silent may be so to all: the others are asked first,
+    /// over new connections.
+    pub(super) fn give_up(&mut self, failure: &Failure) {
+        let Some((session, _)) = self.session.take() else { return };
+        if matches!(failure, Failure::Silent) {
+            self.shared.hosts.suspect(session.host, failure);
+            self.shared.doubts.raise();
+        }
     }
 
     async fn connect(&self) -> Result<(Session, Statements), Failure> {
-        let settings = &self.shared.settings;
-        let mut config = settings.config.clone();
-        if self.pause > FIRST_PAUSE {
-            // The first that takes writes was refused: another one may, too, and be the one that leads.
-            config.load_balance_hosts(LoadBalanceHosts::Random);
+        let session = self.shared.hosts.open(&self.shared.settings).await?;
+        let prepared = self.prepare(&session).await;
+        if let Err(failure) = &prepared {
+            // It takes writes, and is not to be used all the same: another one may, too, and be the one that leads.
+            self.shared.hosts.suspect(session.host, failure);
         }
-        let session = Session::open_at(&config, settings).await?;
+        prepared.map(|statements| (session, statements))
+    }
+
+    async fn prepare(&self, session: &Session) -> Result<Statements, Failure> {
         if self.purpose == Purpose::Commit || self.has_choice() {
             session.refuse_silent_standbys().await?;
         }
-        let statements = session.prepare(has_feed(session.kind)).await?;
-        Ok((session, statements))
+        session.prepare(has_feed(session.kind)).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::ReadError;
 use std::error::Error as _;
+use std::time::Duration;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
@@ -12,6 +13,8 @@ pub(super) enum Failure {
     Said(Error),
     /// It did not answer in time.
     Silent,
+    /// It took the connection, perhaps, and said nothing for this long.
+    NoConnection(Duration),
     /// Somebody else was faster.
     Raced,
     /// It answered something that it should not.
@@ -34,7 +37,7 @@ impl Failure {
         let error = match self {
             Self::Said(error) => error,
             Self::Raced => return Remedy::Retry,
-            Self::Silent | Self::Odd(_) => return Remedy::Reconnect,
+            Self::Silent | Self::NoConnection(_) | Self::Odd(_) => return Remedy::Reconnect,
         };
         let Some(code) = error.code() else { return Remedy::Reconnect };
         if is_in_the_way(code) {
@@ -75,6 +78,9 @@ impl std::fmt::Display for Failure {
         match self {
             Self::Said(error) => f.write_str(&describe(error)),
             Self::Silent => f.write_str("the database does not answer"),
+            Self::NoConnection(limit) => {
+                write!(f, "it does not answer within {} s of connecting", limit.as_secs_f32())
+            }
             Self::Raced => f.write_str("another process was faster"),
             Self::Odd(what) => f.write_str(what),
         }

@@ -118,7 +118,7 @@ async fn session(connector: &mut Connector) -> Result<&Session, ReadError> {
 /// What was done over a connector. After a failure nobody knows in which state its session is.
 fn settled<T>(connector: &mut Connector, done: Result<T, Failure>) -> Result<T, ReadError> {
     done.map_err(|failure| {
-        connector.drop_session();
+        connector.give_up(&failure);
         read_error(&failure)
     })
 }

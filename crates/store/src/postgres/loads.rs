@@ -50,7 +50,7 @@ impl Loader {
                 }
                 Err(failure) => {
                     self.shared.health.is_gone(&failure);
-                    self.connector.drop_session();
+                    self.connector.give_up(&failure);
                     self.shared.loads.put_back(loads);
                 }
             }

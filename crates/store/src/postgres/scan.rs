@@ -9,11 +9,16 @@ use pelago_model::{Document, Key};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
+use tokio::time::timeout;
+use tokio_postgres::types::ToSql;
 
 /// Documents of a page: at most 16 MiB.
 const PAGE: usize = 256;
+/// How long a page may take: longer than the database may work on one.
+const PAGE_TIME: Duration = Duration::from_secs(65);
 /// A scan holds nothing that others wait for, but keeps the database from forgetting old rows.
 const SET_UP: &str = "
     SET statement_timeout = '1min';
@@ -80,7 +85,7 @@ async fn serve(
 }
 
 async fn open(shared: &Shared) -> Result<Session, Failure> {
-    let session = Session::open(&shared.settings).await?;
+    let session = shared.hosts.open(&shared.settings).await?;
     session.within(session.client.batch_execute(SET_UP)).await?;
     Ok(session)
 }
@@ -92,7 +97,9 @@ async fn read(
 ) -> Result<Vec<(Key, Document)>, Failure> {
     // Greater than every character of a key.
     let end = format!("{prefix}~");
-    // A page may take longer than what players wait for: the database's own limit is enough.
-    let rows = session.client.query(NEXT_PAGE, &[&after, &prefix, &end, &(PAGE as i64)]).await?;
+    // A page may take longer than what players wait for: a little more than the database's own limit.
+    let parameters: [&(dyn ToSql + Sync); 4] = [&after, &prefix, &end, &(PAGE as i64)];
+    let asked = session.client.query(NEXT_PAGE, &parameters);
+    let rows = timeout(PAGE_TIME, asked).await.map_err(|_| Failure::Silent)??;
     rows.iter().map(|row| document(row, 0)).collect()
 }

@@ -5,6 +5,7 @@
 
 use super::address::Settings;
 use super::errors::{Failure, advise};
+use super::hosts::Hosts;
 use super::kind::{Kind, has_feed};
 use super::session::Session;
 use tokio_postgres::error::SqlState;
@@ -24,8 +25,8 @@ pub(super) struct Facts {
 }
 
 /// Creates what is missing, and refuses what is of another version.
-pub(super) async fn prepare(settings: &Settings) -> Result<Facts, String> {
-    let session = Session::open(settings).await.map_err(|failure| advise(&failure))?;
+pub(super) async fn prepare(hosts: &Hosts, settings: &Settings) -> Result<Facts, String> {
+    let session = hosts.open(settings).await.map_err(|failure| advise(&failure))?;
     if !session.syncs {
         tracing::warn!(
             store = %settings.label,
@@ -137,7 +138,15 @@ async fn check(session: &Session) -> Result<bool, Failure> {
     session
         .within(client.query_one(
             &statements.write,
-            &[&&none[..], &&numbers[..], &&schemas[..], &&values[..], &&told[..]],
+            &[
+                &&none[..],
+                &&numbers[..],
+                &&schemas[..],
+                &&values[..],
+                &&told[..],
+                &None::<&str>,
+                &None::<i64>,
+            ],
         ))
         .await?;
     if feed {

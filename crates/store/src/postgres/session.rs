@@ -4,16 +4,20 @@ use super::address::Settings;
 use super::errors::Failure;
 use super::kind::Kind;
 use super::statements::Sql;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::error::Severity;
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, Statement};
 
 /// How much longer than the statement's own timeout an answer is waited for: then the connection is given up.
 const ANSWER_SLACK: Duration = Duration::from_secs(1);
+/// How long a connection that is given up may take to say goodbye.
+const GOODBYE_TIME: Duration = Duration::from_secs(1);
 /// How long the database lets a transaction of ours lock documents while it hears nothing from us.
 const IDLE_IN_TRANSACTION_MS: u64 = 10_000;
 
@@ -25,12 +29,16 @@ const WAITING_FOR_STANDBYS: &str = "
 /// A connection that is set up. Dropping it ends it.
 pub(super) struct Session {
     pub(super) client: Client,
+    /// The number of its host among those of the address.
+    pub(super) host: usize,
     pub(super) kind: Kind,
     /// Whether the database keeps what it commits when its machine loses power, as far as it says.
     pub(super) syncs: bool,
     /// Whether the database has warned since the last [`Session::expect_warnings`].
     warned: Arc<AtomicBool>,
     patience: Duration,
+    /// Dropped with the session, which tells the task that drives the connection.
+    _held: oneshot::Sender<Infallible>,
 }
 
 /// The statements of a session that serves documents.
@@ -42,18 +50,19 @@ pub(super) struct Statements {
 }
 
 impl Session {
-    /// Connects to the leader.
-    pub(super) async fn open(settings: &Settings) -> Result<Self, Failure> {
-        Self::open_at(&settings.config, settings).await
-    }
-
-    /// The same where `config` says.
-    pub(super) async fn open_at(config: &Config, settings: &Settings) -> Result<Self, Failure> {
+    /// Connects to the host of `config`, if that takes writes: the one with this number among those of the address.
+    pub(super) async fn open_at(
+        config: &Config,
+        host: usize,
+        settings: &Settings,
+    ) -> Result<Self, Failure> {
         let (client, connection) = config.connect(settings.tls.clone()).await?;
         let warned = Arc::<AtomicBool>::default();
-        tokio::spawn(drive(connection, warned.clone()));
+        let (held, dropped) = oneshot::channel();
+        tokio::spawn(drive(connection, warned.clone(), dropped));
         let patience = settings.statement_timeout + ANSWER_SLACK;
-        let mut session = Self { client, kind: Kind::PostgreSql, syncs: true, warned, patience };
+        let kind = Kind::PostgreSql;
+        let mut session = Self { client, host, kind, syncs: true, warned, patience, _held: held };
         session.set_up(settings).await?;
         Ok(session)
     }
@@ -145,20 +154,35 @@ impl Session {
     }
 }
 
-/// Moves what is sent and received, until the session is dropped or the connection ends.
-async fn drive<S, T>(mut connection: Connection<S, T>, warned: Arc<AtomicBool>)
-where
+/// Moves what is sent and received until the connection ends, or for a moment after the session was dropped: a database
+/// that says nothing would keep a connection for ever that waits for its last answer.
+async fn drive<S, T>(
+    mut connection: Connection<S, T>,
+    warned: Arc<AtomicBool>,
+    dropped: oneshot::Receiver<Infallible>,
+) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    // The caller that waits for an answer sees the error that ends it. A notice comes before the answer that it belongs
-    // to.
-    while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-        if let AsyncMessage::Notice(notice) = message
-            && notice.parsed_severity() == Some(Severity::Warning)
-        {
-            tracing::warn!(code = notice.code().code(), "the database warns: {}", notice.message());
-            warned.store(true, Ordering::Release);
+    let moved = async {
+        // The caller that waits for an answer sees the error that ends it. A notice comes before the answer that it
+        // belongs to.
+        while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+            if let AsyncMessage::Notice(notice) = message
+                && notice.parsed_severity() == Some(Severity::Warning)
+            {
+                let code = notice.code().code();
+                tracing::warn!(code, "the database warns: {}", notice.message());
+                warned.store(true, Ordering::Release);
+            }
         }
+    };
+    let given_up = async {
+        drop(dropped.await);
+        sleep(GOODBYE_TIME).await;
+    };
+    tokio::select! {
+        () = moved => {}
+        () = given_up => {}
     }
 }

@@ -8,7 +8,8 @@ pub struct Sql {
     pub place: &'static str,
     /// Locks rows in the order of their keys, and reads the present revisions.
     pub lock: &'static str,
-    /// Writes documents whose rows are locked, and counts them.
+    /// Writes documents whose rows are locked, and counts them: none if there is a fence (a key and a revision) that
+    /// was passed. It stays where it is until the end of the transaction, so that whoever takes over waits for that.
     pub write: &'static str,
     /// Reads documents.
     pub load: &'static str,
@@ -29,23 +30,27 @@ impl Sql {
 }
 
 const WRITE: &str = "
-    WITH changed AS (
+    WITH fence AS (
+        SELECT 1 FROM pelago_documents WHERE key = $6::text AND revision = $7::bigint FOR SHARE
+    ), changed AS (
         UPDATE pelago_documents AS document
         SET revision = new.revision, schema = new.schema, value = new.value
         FROM unnest($1::text[], $2::bigint[], $3::integer[], $4::bytea[], $5::boolean[])
             AS new (key, revision, schema, value, told)
-        WHERE document.key = new.key
+        WHERE document.key = new.key AND ($6::text IS NULL OR EXISTS (SELECT FROM fence))
         RETURNING document.key
     )
     SELECT count(*) FROM changed";
 
 const WRITE_AND_TELL: &str = "
-    WITH changed AS (
+    WITH fence AS (
+        SELECT 1 FROM pelago_documents WHERE key = $6::text AND revision = $7::bigint FOR SHARE
+    ), changed AS (
         UPDATE pelago_documents AS document
         SET revision = new.revision, schema = new.schema, value = new.value
         FROM unnest($1::text[], $2::bigint[], $3::integer[], $4::bytea[], $5::boolean[])
             AS new (key, revision, schema, value, told)
-        WHERE document.key = new.key
+        WHERE document.key = new.key AND ($6::text IS NULL OR EXISTS (SELECT FROM fence))
         RETURNING document.key, document.revision, document.schema, document.value, new.told
     ), told AS (
         INSERT INTO pelago_feed (key, revision, schema, value)

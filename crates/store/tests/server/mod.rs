@@ -49,6 +49,11 @@ impl Server {
         format!("postgres://pelago:{PASSWORD}@127.0.0.1:{}/world", self.port)
     }
 
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> std::net::SocketAddr {
+        std::net::SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
     /// Puts a file beside the data that only the server's user may read.
     pub(crate) fn put(&self, name: &str, text: &str) -> PathBuf {
         let path = self.directory.path().join(name);

@@ -1,12 +1,12 @@
 //! `pelago ctl backup` and `export`: a world into files.
 
 use super::meter::MeterArguments;
-use super::origin::OriginArguments;
+use super::origin::{Origin, OriginArguments};
 use crate::output::print;
 use anyhow::Result;
 use clap::Args;
 use pelago_runtime::unix_ms;
-use pelago_store::archive::{self, Event, Kind, Plan};
+use pelago_store::archive::{self, Event, Kind, Plan, Source, SourceError};
 use serde_json::json;
 use std::path::PathBuf;
 use tokio::runtime::Handle;
@@ -35,7 +35,7 @@ pub(super) fn run(arguments: &BackupArguments, kind: Kind, runtime: &Handle) -> 
     let program = concat!("pelago ", env!("CARGO_PKG_VERSION"));
     let plan = Plan::new(&arguments.into, kind, program, unix_ms());
     let mut meter = arguments.meter.meter();
-    let manifest = arguments.origin.open(runtime)?.read(|source| {
+    let mut make = |source: &mut dyn Source| {
         let made = archive::backup(source, &plan, &mut |event| match event {
             Event::Progress(progress) => meter.tell(progress),
             Event::Resumed(parts) => meter.say(&format!("goes on after {parts} parts")),
@@ -45,7 +45,16 @@ pub(super) fn run(arguments: &BackupArguments, kind: Kind, runtime: &Handle) -> 
             Event::Checking => meter.say("reads what was written"),
         });
         Ok(made?)
-    })?;
+    };
+    let (manifest, marked) = match arguments.origin.open(runtime)? {
+        Origin::Server(mut remote) if kind == Kind::Backup => {
+            let began = without_mark(remote.backup(None));
+            let manifest = make(&mut remote)?;
+            let marked = began.and_then(|began| without_mark(remote.backup(Some(began))));
+            (manifest, marked.is_some())
+        }
+        origin => (origin.read(make)?, false),
+    };
     drop(meter);
     let bytes: u64 = manifest.parts.iter().map(|part| part.bytes).sum();
     let report = json!({
@@ -57,7 +66,15 @@ pub(super) fn run(arguments: &BackupArguments, kind: Kind, runtime: &Handle) -> 
         "bytes": bytes,
         "position": manifest.position,
         "hash": manifest.hash,
+        "marked": marked,
     });
     print(format_args!("{report:#}"))?;
     Ok(())
+}
+
+/// A backup is whole without a mark at the server; rules of retention then remove nothing because of it.
+fn without_mark<T>(marked: Result<T, SourceError>) -> Option<T> {
+    marked
+        .inspect_err(|error| tracing::warn!(%error, "the server takes no mark of this backup"))
+        .ok()
 }

@@ -4,8 +4,10 @@ use super::origin::OriginArguments;
 use crate::output::print;
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use pelago_model::{Backoff, Retry};
 use pelago_store::WorldHash;
 use pelago_store::archive::{Archive, Source};
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -19,8 +21,7 @@ Examples:
 The hash is of a world in which nobody plays: while documents change, the command says so and ends with an error.";
 
 /// How often it is tried while the world changes.
-const ATTEMPTS: usize = 5;
-const PAUSE: Duration = Duration::from_secs(1);
+const AGAIN: Backoff = Backoff { first_ms: 1000, longest_ms: 2000, attempts: 5 };
 
 #[derive(Args)]
 pub(super) struct HashArguments {
@@ -50,16 +51,18 @@ fn of_archive(directory: &Path) -> Result<WorldHash> {
 }
 
 fn of_source(source: &mut dyn Source) -> Result<WorldHash> {
-    for attempt in 1..=ATTEMPTS {
+    let mut retry = Retry::new(AGAIN);
+    loop {
         let reading = source.hash()?;
         if reading.quiet {
             return Ok(reading.hash);
         }
-        if attempt < ATTEMPTS {
-            std::thread::sleep(PAUSE);
-        }
+        let Some(pause_ms) = retry.failed(RandomState::new().hash_one(())) else {
+            bail!(
+                "the world changed while it was read, {} times: let nobody play, or make a backup and ask for its hash",
+                AGAIN.attempts
+            )
+        };
+        std::thread::sleep(Duration::from_millis(pause_ms.unsigned_abs()));
     }
-    bail!(
-        "the world changed while it was read, {ATTEMPTS} times: let nobody play, or make a backup and ask for its hash"
-    )
 }

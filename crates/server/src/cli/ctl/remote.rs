@@ -6,12 +6,13 @@ use bytes::Bytes;
 use pelago_admin::api::store_routes::UnderWay;
 use pelago_admin::http_client::{HttpClient, Question};
 use pelago_model::edit::Edit;
-use pelago_model::{Key, Revision};
+use pelago_model::{Backoff, Key, Retry, Revision, WorldTime};
 use pelago_store::archive::{About, Page, Source, SourceError, WorldIdentity, part};
 use pelago_store::{FeedPosition, HashReading};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
@@ -20,9 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a hash, which reads everything, may come no further.
 const HASH_PATIENCE: Duration = Duration::from_secs(300);
 const HASH: &str = "/api/v1/store/hash";
-/// How often a page is asked for when the server is busy or away; the pause doubles from the first.
-const ATTEMPTS: u32 = 6;
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// How often a page is asked for when the server is busy or away.
+const AGAIN: Backoff = Backoff { first_ms: 500, longest_ms: 16_000, attempts: 6 };
 
 /// A server. Blocks: not for threads of the runtime.
 pub(super) struct Remote {
@@ -82,15 +82,29 @@ impl Remote {
         read_json(&path, &bytes)
     }
 
+    /// The time of the world; of a backup that is whole, notes when it began.
+    pub(super) fn backup(&mut self, began: Option<WorldTime>) -> Result<WorldTime, SourceError> {
+        #[derive(Deserialize)]
+        struct Noted {
+            began_ms: WorldTime,
+        }
+        let path = "/api/v1/backups";
+        let body = json!({"began_ms": began}).to_string();
+        let body = Some(("application/json", body.into()));
+        let question = Question { method: Method::POST, path, body, patience: PATIENCE };
+        let bytes = self.send(&question)?;
+        let Noted { began_ms } = read_json(path, &bytes)?;
+        Ok(began_ms)
+    }
+
     fn ask(&mut self, path: &str) -> Result<Bytes, SourceError> {
         self.send(&Question { method: Method::GET, path, body: None, patience: PATIENCE })
     }
 
     /// Asks, and again if it may help.
     fn send(&mut self, question: &Question) -> Result<Bytes, SourceError> {
-        let (mut pause, mut attempt) = (FIRST_PAUSE, 0);
+        let mut retry = Retry::new(AGAIN);
         loop {
-            attempt += 1;
             let answer = self.runtime.block_on(self.client.ask(question));
             let error = match answer {
                 Ok((StatusCode::OK | StatusCode::ACCEPTED, body)) => {
@@ -107,12 +121,12 @@ impl Remote {
                 }
                 Err(error) => SourceError::Server(format!("{error:#}")),
             };
-            if !self.met || attempt == ATTEMPTS {
+            let chance = RandomState::new().hash_one(());
+            let Some(pause_ms) = retry.failed(chance).filter(|_| self.met) else {
                 return Err(error);
-            }
-            tracing::warn!(%error, ?pause, "asked again");
-            std::thread::sleep(pause);
-            pause *= 2;
+            };
+            tracing::warn!(%error, pause_ms, "asked again");
+            std::thread::sleep(Duration::from_millis(pause_ms.unsigned_abs()));
         }
     }
 
