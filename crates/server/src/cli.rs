@@ -75,11 +75,7 @@ impl Server {
             // A line that cannot be written is lost, and nothing is said of it where nothing can be said.
             .log_internal_errors(false)
             .with_ansi(std::io::stderr().is_terminal());
-        tracing_subscriber::registry()
-            .with(filter)
-            .with(LogThrottle::new())
-            .with(lines)
-            .init();
+        tracing_subscriber::registry().with(filter).with(LogThrottle::new()).with(lines).init();
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {

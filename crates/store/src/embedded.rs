@@ -172,7 +172,7 @@ impl Store for Embedded {
         if let Some(reason) = self.broken() {
             return Err(ReadError::Engine(reason));
         }
-        self.documents()?.forget(keys).map_err(unread)
+        self.opened()?.read(|documents| documents.forget(keys).map_err(unread))
     }
 
     fn scan_after(

@@ -205,8 +205,9 @@ impl Arrivals {
         }
     }
 
-    /// The arrivals did not run for so long: whoever has not said hello has that much longer.
+    /// The arrivals did not run for so long: whoever has not said hello, or waits to be let in, has that much longer.
     pub(super) fn forgive(&mut self, pause_ms: i64) {
+        self.forgive_logins(pause_ms);
         for (until, client) in std::mem::take(&mut self.silent) {
             let later = until.plus(pause_ms);
             if let Some(Client { stage: Stage::New { until, .. }, .. }) =

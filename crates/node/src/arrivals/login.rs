@@ -36,6 +36,8 @@ pub(super) struct Login {
     applicant: Applicant,
     /// Its attempts: one that meets others begins anew, after a pause.
     retry: Retry,
+    /// Whether it has been counted against the budgets of its address and avatar: once, however often it begins anew.
+    is_counted: bool,
     /// When it is refused, whatever it waits for then.
     deadline: WorldTime,
     step: Step,
@@ -87,7 +89,8 @@ impl Arrivals {
         };
         let applicant = Applicant { client, name, token, arrival };
         let (retry, deadline) = (Retry::new(MET_OTHERS), now.plus(LOGIN_TIME_MS));
-        self.logins.insert(client, Login { applicant, retry, deadline, step: Step::ReadName });
+        let (step, is_counted) = (Step::ReadName, false);
+        self.logins.insert(client, Login { applicant, retry, is_counted, deadline, step });
         self.login_wakes.insert((deadline, client));
         self.attempt(client, effects);
     }
@@ -133,6 +136,17 @@ impl Arrivals {
         let Some(login) = self.logins.get_mut(&client) else { return };
         login.step = Step::Pause(until);
         self.login_wakes.insert((until, client));
+    }
+
+    /// The arrivals did not run for so long: every login has that much longer.
+    pub(super) fn forgive_logins(&mut self, pause_ms: i64) {
+        for (client, login) in &mut self.logins {
+            // One that is abandoned is no longer woken.
+            if self.login_wakes.remove(&(login.deadline, *client)) {
+                login.deadline = login.deadline.plus(pause_ms);
+                self.login_wakes.insert((login.deadline, *client));
+            }
+        }
     }
 
     fn remove_login(&mut self, client: ClientId) -> Option<Login> {
@@ -252,7 +266,7 @@ impl Arrivals {
                 if name.token.is_some_and(|token| !token.is(&login.applicant.token)) {
                     return self.foreign(now, client, effects);
                 }
-                let is_first = login.attempts == 1;
+                let is_first = !std::mem::replace(&mut login.is_counted, true);
                 // Only somebody who has the token can use up the budget of an avatar.
                 if is_first
                     && let Err(used_up) =
@@ -266,7 +280,7 @@ impl Arrivals {
                 self.load(Request::Login(client), Opening::keys(name.avatar), effects);
             }
             Ok(None) => {
-                let is_first = login.attempts == 1;
+                let is_first = !std::mem::replace(&mut login.is_counted, true);
                 if is_first
                     && let Some(known) = self.clients.get(&client)
                     && let Err(used_up) =

@@ -70,9 +70,7 @@ impl Fire {
             let effects = self.pass(ATTENDANCE_MS.min(end.since(self.stewards.now)));
             let is_reply = |effect: &ServiceEffect| matches!(effect, ServiceEffect::Reply { .. });
             assert!(effects.iter().all(|(_, effect)| is_reply(effect)), "{effects:?}");
-            effects
-                .into_iter()
-                .for_each(|(at, effect)| self.stewards.finish(at, vec![effect]));
+            effects.into_iter().for_each(|(at, effect)| self.stewards.finish(at, vec![effect]));
         }
     }
 
