@@ -7,7 +7,9 @@
 //! Strangers cannot make this machine work or grow without bound: clients, logins and requests to the store are
 //! limited, what is fetched counts against an allowance, and a client that takes no bytes is not answered.
 
+mod applicant;
 mod clients;
+mod company;
 mod interface;
 mod login;
 mod opening;
@@ -15,11 +17,13 @@ mod serials;
 mod sizes;
 
 pub use interface::{ArrivalsConfig, ArrivalsEffect, ArrivalsInput};
-pub use login::MAX_LOGINS;
+pub use login::{MAX_LOGINS, RELEASE_MS};
 pub use serials::SERIAL_LEASE;
 
+use crate::lane_call::released_place;
 use crate::store_request::{RequestId, Requests, StoreAnswer};
 use clients::Client;
+use company::Company;
 use login::Login;
 use pelago_model::{LimitCounts, Machine, WorldTime};
 use pelago_world::ClientId;
@@ -33,6 +37,15 @@ enum Request {
     LeaseSerials { first: u64 },
 }
 
+/// What lanes are asked.
+#[derive(Debug)]
+enum Asked {
+    /// To let go of the avatar of this login.
+    Release(ClientId),
+    /// Where people are.
+    Crowds(u8),
+}
+
 /// The machine of arrivals.
 pub struct Arrivals {
     config: ArrivalsConfig,
@@ -42,6 +55,11 @@ pub struct Arrivals {
     silent: BTreeSet<(WorldTime, ClientId)>,
     logins: BTreeMap<ClientId, Login>,
     requests: Requests<Request>,
+    /// What lanes were asked.
+    calls: Requests<Asked>,
+    company: Company,
+    /// Until when they wait.
+    release_deadlines: BTreeSet<(WorldTime, ClientId)>,
     serials: Serials,
     /// In a replay tokens have been replaced by their hashes.
     tokens_are_hashes: bool,
@@ -60,6 +78,9 @@ impl Arrivals {
             silent: BTreeSet::new(),
             logins: BTreeMap::new(),
             requests: Requests::default(),
+            calls: Requests::default(),
+            company: Company::default(),
+            release_deadlines: BTreeSet::new(),
             serials: Serials::default(),
             tokens_are_hashes: false,
             placed: 0,
@@ -125,11 +146,20 @@ impl Machine for Arrivals {
             ArrivalsInput::Client { client, event } => self.happened(now, client, event, effects),
             ArrivalsInput::Left { client } => self.left(client),
             ArrivalsInput::Stored { request, answer } => self.stored(now, request, answer, effects),
+            ArrivalsInput::Answered { number, result } => match self.calls.end(RequestId(number)) {
+                Some(Asked::Release(client)) => {
+                    self.released(now, client, released_place(&result), effects);
+                }
+                Some(Asked::Crowds(lane)) => self.company.told(now, lane, &result),
+                None => {}
+            },
             ArrivalsInput::Wake => self.wake(now, effects),
         }
     }
 
     fn next_wake(&self) -> Option<WorldTime> {
-        self.silent.first().map(|(until, _)| *until)
+        let silent = self.silent.first().map(|(until, _)| *until);
+        let releases = self.release_deadlines.first().map(|(until, _)| *until);
+        silent.into_iter().chain(releases).min()
     }
 }

@@ -7,5 +7,6 @@ pub mod mailbox;
 pub mod reading;
 pub mod room;
 pub mod schema;
+pub mod skeleton;
 pub mod token;
 pub mod world;

@@ -126,7 +126,10 @@ enum CallKind {
     /// A durable command, its number being the sequence.
     Durable,
     /// A live command.
-    Live,
+    Live {
+        /// On whom.
+        target: EntityId,
+    },
     /// A line to the island, or a whisper.
     Speech,
     /// Whispers leave a mailbox, its number being that of the last one.
@@ -238,7 +241,7 @@ impl Lane {
     ) {
         match (self.requests.end(request), answer) {
             (Some(Request::ReadChunk(channel)), StoreAnswer::Loaded(documents)) => {
-                self.chunk_read(now, channel, documents.as_deref());
+                self.chunk_read(now, channel, documents.as_deref(), effects);
             }
             (Some(Request::ReadPlace { avatar, epoch }), StoreAnswer::Loaded(documents)) => {
                 let document = documents.as_deref().and_then(<[Document]>::first);

@@ -1,8 +1,11 @@
 //! The world of a store: opened, or begun if there is none.
 
+mod names;
+
 use crate::clock::unix_ms;
 use bytes::Bytes;
-use pelago_game::{ContentHash, Game, IslandSpec, Land, json};
+use pelago_game::land::MAX_ISLAND_SIZE;
+use pelago_game::{ContentHash, Game, IslandSpec, Land, guarded, json};
 use pelago_model::{CommitOutcome, Document, IslandId, Key, WorldNumber};
 use pelago_node::WorldDocument;
 use pelago_node::bootstrap;
@@ -63,6 +66,11 @@ pub enum OpenWorldError {
     /// The document of an island is not there.
     #[error("the store has a world without its island: {0} is missing")]
     NoIsland(Key),
+    /// Clients could not fetch the land of a new world.
+    #[error(
+        "an island has at most {MAX_ISLAND_SIZE} chunks along its side, not {0}: the list of its chunks has to fit one message"
+    )]
+    TooLarge(u16),
     /// A new world was not taken by the store.
     #[error("a new world could not be stored: {0:?}")]
     NotStored(CommitOutcome),
@@ -87,7 +95,12 @@ impl World {
         let Some(island) = load::<IslandSpec>(store, key.clone())? else {
             return Err(OpenWorldError::NoIsland(key));
         };
-        let land = Arc::new(Land::new(game, island));
+        names::reserve_names(store)?;
+        let made = guarded(|| Land::new(game, island));
+        let land = Arc::new(made.map_err(|panic| {
+            let problem = format!("its land cannot be made: {panic}");
+            OpenWorldError::Document { key, problem }
+        })?);
         Ok(Self { number, lands: BTreeMap::from([(document.home, land)]), document })
     }
 
@@ -119,6 +132,9 @@ fn load<T: Stored>(store: &dyn Store, key: Key) -> Result<Option<T>, OpenWorldEr
 }
 
 fn begin(store: &dyn Store, new: NewWorld) -> Result<WorldDocument, OpenWorldError> {
+    if new.island_size > MAX_ISLAND_SIZE {
+        return Err(OpenWorldError::TooLarge(new.island_size));
+    }
     let home = IslandId::new(world_number(DEFAULT_WORLD)?, 1);
     let secret = format!("{:?}{:?}", std::time::SystemTime::now(), std::process::id());
     let document = WorldDocument {
@@ -141,7 +157,7 @@ fn begin(store: &dyn Store, new: NewWorld) -> Result<WorldDocument, OpenWorldErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pelago_frontier::Frontier;
+    use pelago_frontier::{Frontier, Wild};
     use pelago_model::{Transaction, Write};
     use pelago_store::{CommitDone, Memory, StoreLayer};
     use std::sync::Mutex;
@@ -186,6 +202,23 @@ mod tests {
             }
             self.store.commit(transaction, done);
         }
+    }
+
+    #[test]
+    fn a_world_whose_land_clients_could_not_fetch_is_not_begun() {
+        let store = Memory::default();
+        let new = NewWorld { seed: 7, island_size: MAX_ISLAND_SIZE + 1 };
+        let error = World::open(&store, &Frontier, new).err().unwrap().to_string();
+        assert!(error.contains("at most 181 chunks along its side, not 182"), "{error}");
+        assert_eq!(store.get(&Key::world()), Document::ABSENT);
+    }
+
+    #[test]
+    fn land_that_cannot_be_made_is_an_error_that_names_its_island() {
+        let error = World::open(&Memory::default(), &Wild::landless(), NewWorld::default());
+        let error = error.err().unwrap().to_string();
+        assert!(error.contains("document island/0000100000000001"), "{error}");
+        assert!(error.contains("a rule panicked: a wild rule"), "{error}");
     }
 
     #[test]

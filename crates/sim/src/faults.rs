@@ -45,6 +45,8 @@ pub struct Faults {
     pub stall: u32,
     /// Nodes whose mailboxes have hardly any room for a while.
     pub squeeze: u32,
+    /// Rules that do not return.
+    pub hang: u32,
 }
 
 impl Faults {
@@ -69,6 +71,7 @@ impl Faults {
         migration: 0,
         stall: 0,
         squeeze: 0,
+        hang: 0,
     };
 
     /// A very bad day.
@@ -92,6 +95,7 @@ impl Faults {
         migration: 100,
         stall: 200,
         squeeze: 60,
+        hang: 30,
     };
 }
 
@@ -146,11 +150,15 @@ pub enum Kind {
     LostWakeUp,
     /// Mailboxes that had hardly any room for a while.
     FullMailbox,
+    /// A rule that did not return.
+    Hang,
+    /// A node that ended because it had lost two threads to rules.
+    LostThreads,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::LinkLoss,
         Self::Partition,
         Self::Crash,
@@ -175,6 +183,8 @@ impl Kind {
         Self::Migration,
         Self::LostWakeUp,
         Self::FullMailbox,
+        Self::Hang,
+        Self::LostThreads,
     ];
 
     /// What many of them are called.
@@ -204,6 +214,8 @@ impl Kind {
             Self::Migration => "migrations",
             Self::LostWakeUp => "lost wake-ups",
             Self::FullMailbox => "full mailboxes",
+            Self::Hang => "rules that hang",
+            Self::LostThreads => "nodes without threads",
         }
     }
 }

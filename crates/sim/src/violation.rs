@@ -27,6 +27,8 @@ pub enum Invariant {
     Ghosts,
     /// Everybody gets an answer in the end.
     Answers,
+    /// A session goes on where the one before it was.
+    LivePlace,
     /// Time never steps back.
     Time,
     /// Nothing is written to what takes no bytes.

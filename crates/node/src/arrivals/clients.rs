@@ -106,7 +106,7 @@ impl Arrivals {
             .then(|| decode_control::<ClientMessage>(payload).ok())
             .flatten();
         match message.and_then(|message| message.body) {
-            Some(client_message::Body::Hello(hello)) => self.hello(client, hello, effects),
+            Some(client_message::Body::Hello(hello)) => self.hello(now, client, hello, effects),
             Some(client_message::Body::Fetch(fetch)) => {
                 self.fetch(now, client, fetch.hash, effects);
             }
@@ -118,7 +118,13 @@ impl Arrivals {
         }
     }
 
-    fn hello(&mut self, client: ClientId, hello: client::Hello, effects: &mut Vec<ArrivalsEffect>) {
+    fn hello(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        hello: client::Hello,
+        effects: &mut Vec<ArrivalsEffect>,
+    ) {
         let versions = (hello.oldest_version, hello.newest_version);
         if negotiate(versions, (PROTOCOL_OLDEST, PROTOCOL_NEWEST)).is_none() {
             let refusal = Refusal::new("version", "This client is too old or too new.");
@@ -132,6 +138,9 @@ impl Arrivals {
             client::Arrival::Home => Arrival::Home,
             client::Arrival::Anywhere => Arrival::Anywhere,
         };
+        if arrival == Arrival::Home {
+            self.ask_for_company(now, effects);
+        }
         self.begin_login(client, hello.name, &Secret::new(hello.token), arrival, effects);
     }
 
@@ -218,6 +227,11 @@ impl Arrivals {
     }
 
     pub(super) fn wake(&mut self, now: WorldTime, effects: &mut Vec<ArrivalsEffect>) {
+        while let Some((until, client)) = self.release_deadlines.first().copied()
+            && until <= now
+        {
+            self.released(now, client, None, effects);
+        }
         while let Some((until, client)) = self.silent.first().copied()
             && until <= now
         {

@@ -3,27 +3,33 @@
 //! The login that takes the epoch in the avatar's document owns the avatar; the lane that held it before finds out at
 //! its next write, or is told. A name belongs to the token that it was first used with.
 
+use super::applicant::{Applicant, Found, Said, may_be_old, no_name};
 use super::clients::Stage;
 use super::interface::ArrivalsEffect;
-use super::opening::{Applicant, Opening};
+use super::opening::Opening;
 use super::serials::Serials;
-use super::{Arrivals, Request};
+use super::{Arrivals, Asked, Request};
+use crate::call::{CallTarget, OutgoingCall};
 use crate::client_event::ClientEvent;
-use crate::documents::avatar::NameDocument;
+use crate::documents::avatar::Place;
 use crate::documents::token::TokenHash;
+use crate::lane_call::LaneCall;
 use crate::log::{Level, LogLine};
 use crate::placement::lane_for;
 use crate::session::NewSession;
+use crate::store_request::RequestId;
 use crate::turn::unavailable;
 use pelago_game::{Arrival, Refusal};
-use pelago_model::limits::MAX_NAME_BYTES;
 use pelago_model::{
-    CommitOutcome, Document, EntityId, Key, Limit, Revision, Secret, Transaction, WorldTime, Write,
+    CommitOutcome, Document, EntityId, Key, Limit, Name, Revision, Secret, Transaction, WorldTime,
+    Write,
 };
 use pelago_world::ClientId;
 
 /// Logins under way, those included whose client is gone while the store works for it; more are refused as `busy`.
 pub const MAX_LOGINS: usize = 4096;
+/// How long a login waits for the node that has had its avatar, in ms; then the avatar goes on where the store has it.
+pub const RELEASE_MS: i64 = 300;
 /// How often a login begins anew after a conflict; then it is refused as `unavailable`.
 const MAX_ATTEMPTS: usize = 12;
 
@@ -31,6 +37,10 @@ const MAX_ATTEMPTS: usize = 12;
 pub(super) struct Login {
     applicant: Applicant,
     attempts: usize,
+    /// Where the session before has let go of the avatar.
+    released: Option<Place>,
+    /// What reserves the name for those who look like it, if that is not done yet.
+    reserve: Option<Write>,
     step: Step,
 }
 
@@ -41,11 +51,26 @@ enum Step {
         /// The revision of a name that no token was bound to yet.
         unbound: Option<Revision>,
     },
+    /// The node that has had the avatar is asked to let go. The documents are those of
+    /// [`ReadAvatar`](Self::ReadAvatar), read before.
+    AwaitRelease {
+        avatar: EntityId,
+        unbound: Option<Revision>,
+        documents: Vec<Document>,
+        call: RequestId,
+        until: WorldTime,
+    },
     /// A name that nobody bears waits for a serial.
     AwaitSerial,
     Commit(Box<NewSession>),
     /// The client is gone: the end of its request ends the login.
     Abandoned,
+}
+
+impl Login {
+    fn new(applicant: Applicant) -> Self {
+        Self { applicant, attempts: 0, released: None, reserve: None, step: Step::ReadName }
+    }
 }
 
 impl Arrivals {
@@ -57,26 +82,30 @@ impl Arrivals {
         arrival: Arrival,
         effects: &mut Vec<ArrivalsEffect>,
     ) {
-        let is_visible = |c: char| !c.is_control();
-        if name.trim().is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(is_visible) {
-            let refusal = Refusal::new("name", "That name cannot be used.");
-            return self.refuse(client, &refusal, effects);
+        let canonical = Name::parse(&name);
+        if let Err(problem) = canonical
+            && !may_be_old(&name)
+        {
+            return self.refuse(client, &no_name(problem), effects);
         }
         if self.logins.len() >= MAX_LOGINS {
             self.limits.note(Limit::Logins);
             let refusal = Refusal::new("busy", "Too many arrive at once. Try again in a moment.");
             return self.refuse(client, &refusal, effects);
         }
-        let token = match self.tokens_are_hashes {
-            false => TokenHash::of(&name, token),
+        let hash = |name: &str| match self.tokens_are_hashes {
+            false => TokenHash::of(name, token),
             true => TokenHash::of_text(token.reveal()),
         };
-        let Some(token) = token else {
+        let canonical_token = hash(canonical.as_ref().map_or(&name, Name::as_str));
+        let (Some(token), Some(canonical_token)) = (hash(&name), canonical_token) else {
             let refusal = Refusal::new("token", "A token has 16 to 64 bytes.");
             return self.refuse(client, &refusal, effects);
         };
-        let applicant = Applicant { client, name, token, arrival };
-        self.logins.insert(client, Login { applicant, attempts: 0, step: Step::ReadName });
+        let said = Said { name, token };
+        let applicant =
+            Applicant { client, said, name: canonical, token: canonical_token, arrival };
+        self.logins.insert(client, Login::new(applicant));
         self.attempt(client, effects);
     }
 
@@ -88,6 +117,8 @@ impl Arrivals {
             Step::AwaitSerial => {
                 self.logins.remove(&client);
             }
+            // Where the avatar is let go of is committed: otherwise the next login would begin somewhere else.
+            Step::AwaitRelease { .. } => {}
             _ => login.step = Step::Abandoned,
         }
     }
@@ -100,8 +131,8 @@ impl Arrivals {
             return self.fail(client, "a login met too many conflicts", effects);
         }
         login.step = Step::ReadName;
-        let key = Key::name(&login.applicant.name);
-        self.load(Request::Login(client), vec![key], effects);
+        let keys = login.applicant.keys();
+        self.load(Request::Login(client), keys, effects);
     }
 
     /// Ends a login for a reason that is not the client's business.
@@ -156,14 +187,14 @@ impl Arrivals {
             return self.fail(client, "the store could not read", effects);
         };
         match self.logins.get(&client).map(|login| &login.step) {
-            Some(Step::ReadName) => match documents.first() {
-                Some(document) => self.name_read(now, client, document, effects),
-                None => self.fail(client, "the store answered with too few documents", effects),
-            },
+            Some(Step::ReadName) => self.name_read(now, client, documents, effects),
             Some(&Step::ReadAvatar { avatar, unbound }) => {
                 self.avatar_read(now, client, (avatar, unbound), documents, effects);
             }
-            Some(Step::AwaitSerial | Step::Commit(_) | Step::Abandoned) | None => {}
+            Some(
+                Step::AwaitRelease { .. } | Step::AwaitSerial | Step::Commit(_) | Step::Abandoned,
+            )
+            | None => {}
         }
     }
 
@@ -171,25 +202,37 @@ impl Arrivals {
         &mut self,
         now: WorldTime,
         client: ClientId,
-        document: &Document,
+        documents: &[Document],
         effects: &mut Vec<ArrivalsEffect>,
     ) {
         let Some(login) = self.logins.get_mut(&client) else { return };
-        match NameDocument::read(document) {
-            Ok(Some(name)) => {
-                if name.token.is_some_and(|token| !token.is(&login.applicant.token)) {
+        match login.applicant.look_up(documents) {
+            Ok(Found::Avatar(name)) => {
+                let unbound = name.is_unbound;
+                if name.is_foreign {
                     return self.foreign(client, effects);
                 }
-                let unbound = name.token.is_none().then_some(document.revision);
+                login.reserve = name.reserve;
                 login.step = Step::ReadAvatar { avatar: name.avatar, unbound };
                 self.load(Request::Login(client), Opening::keys(name.avatar), effects);
             }
-            Ok(None) => {
+            Ok(Found::Nobody { reserve }) => {
+                login.reserve = Some(reserve);
                 login.step = Step::AwaitSerial;
                 self.serials.wait(client);
                 self.give_serials(now, effects);
             }
-            Err(error) => self.fail(client, &error.to_string(), effects),
+            Ok(Found::LookAlike) => {
+                let text = "login refused: the name looks like one that is taken".to_owned();
+                let sentence = "That name looks too much like somebody else's.";
+                let refusal = Refusal::new("name", sentence);
+                self.end_login(client, Level::Info, text, &refusal, effects);
+            }
+            Ok(Found::NoName(problem)) => {
+                let text = format!("login refused: {problem}");
+                self.end_login(client, Level::Info, text, &no_name(problem), effects);
+            }
+            Err(error) => self.fail(client, &error, effects),
         }
     }
 
@@ -208,8 +251,64 @@ impl Arrivals {
         documents: &[Document],
         effects: &mut Vec<ArrivalsEffect>,
     ) {
+        let Some(login) = self.logins.get_mut(&client) else { return };
+        let Some((owner, epoch)) = documents.first().and_then(Opening::owner) else {
+            return self.open(now, client, avatar, documents, effects);
+        };
+        let call = self.calls.begin(Asked::Release(client));
+        let until = now.plus(RELEASE_MS);
+        self.release_deadlines.insert((until, client));
+        let (avatar, unbound) = avatar;
+        let documents = documents.to_vec();
+        login.step = Step::AwaitRelease { avatar, unbound, documents, call, until };
+        let question = OutgoingCall {
+            // The lanes of a node pass the question on until one of them has the avatar.
+            target: CallTarget::Lane { node: owner, lane: 0 },
+            body: LaneCall::Release { avatar, epoch }.encode(),
+            deadline_ms: RELEASE_MS as u32,
+            repeatable: false,
+            trace: client.0,
+        };
+        effects.push(ArrivalsEffect::Call { number: call.0, call: question });
+    }
+
+    /// The node that has had the avatar of a login has let go of it and told where it is, or has said nothing in time.
+    pub(super) fn released(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        place: Option<Place>,
+        effects: &mut Vec<ArrivalsEffect>,
+    ) {
+        let Some(login) = self.logins.get_mut(&client) else { return };
+        let step = std::mem::replace(&mut login.step, Step::ReadName);
+        let Step::AwaitRelease { avatar, unbound, documents, call, until } = step else {
+            login.step = step;
+            return;
+        };
+        self.calls.end(call);
+        self.release_deadlines.remove(&(until, client));
+        login.released = place.or(login.released);
+        self.open(now, client, (avatar, unbound), &documents, effects);
+        // A client that has gone meanwhile takes the epoch all the same, and ends with that.
+        if !self.clients.contains_key(&client)
+            && let Some(login) = self.logins.get_mut(&client)
+        {
+            login.step = Step::Abandoned;
+        }
+    }
+
+    fn open(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        avatar: (EntityId, Option<Revision>),
+        documents: &[Document],
+        effects: &mut Vec<ArrivalsEffect>,
+    ) {
         let Some(login) = self.logins.get(&client) else { return };
-        let opening = Opening::of_avatar(&self.config, now, &login.applicant, avatar, documents);
+        let whose = (&login.applicant, login.released);
+        let opening = Opening::of_avatar(&self.config, now, whose, avatar, documents);
         self.take_epoch(client, opening, effects);
     }
 
@@ -218,7 +317,8 @@ impl Arrivals {
         while let Some((client, serial)) = self.serials.next() {
             let Some(login) = self.logins.get(&client) else { continue };
             let id = EntityId::new(self.config.world, serial);
-            let opening = Opening::of_newcomer(&self.config, now, &login.applicant, id);
+            let company = &mut self.company;
+            let opening = Opening::of_newcomer(&self.config, now, &login.applicant, id, company);
             self.take_epoch(client, opening, effects);
         }
         if self.serials.begins_lease() {
@@ -272,8 +372,9 @@ impl Arrivals {
         effects: &mut Vec<ArrivalsEffect>,
     ) {
         match opening {
-            Ok(Opening { session, writes }) => {
+            Ok(Opening { session, mut writes }) => {
                 let Some(login) = self.logins.get_mut(&client) else { return };
+                writes.extend(login.reserve.take());
                 login.step = Step::Commit(Box::new(session));
                 self.commit(Request::Login(client), writes, effects);
             }

@@ -2,7 +2,7 @@
 
 use super::Arrivals;
 use super::login::MAX_LOGINS;
-use pelago_model::Size;
+use pelago_model::{MAX_LANES, Size};
 
 /// Requests for serials under way, which belong to nobody in particular.
 const SERIAL_REQUESTS: usize = 1;
@@ -16,6 +16,12 @@ impl Arrivals {
             Size::queue("clients that have not said hello", self.silent.len(), limit),
             Size::queue("logins", self.logins.len(), MAX_LOGINS),
             Size::queue("logins that wait for a serial", self.serials.waiting(), MAX_LOGINS),
+            Size::queue("logins that wait for a release", self.release_deadlines.len(), MAX_LOGINS),
+            Size::queue(
+                "questions to lanes",
+                self.calls.len(),
+                MAX_LOGINS + usize::from(MAX_LANES),
+            ),
             Size::queue("requests of logins", self.requests.len(), MAX_LOGINS + SERIAL_REQUESTS),
         ]
     }

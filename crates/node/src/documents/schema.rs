@@ -7,6 +7,7 @@ use crate::documents::avatar::{
 };
 use crate::documents::mailbox::{MAILBOX_SCHEMA, MailboxDocument};
 use crate::documents::room::{ROOM_SCHEMA, RoomDocument};
+use crate::documents::skeleton::{SKELETON_SCHEMA, SkeletonDocument};
 use crate::documents::world::{WORLD_SCHEMA, WorldDocument};
 use pelago_game::IslandSpec;
 
@@ -38,5 +39,6 @@ stored! {
     PlaceDocument: "place", PLACE_SCHEMA;
     RoomDocument: "room", ROOM_SCHEMA;
     SerialsDocument: "ids", SERIALS_SCHEMA;
+    SkeletonDocument: "skeleton", SKELETON_SCHEMA;
     WorldDocument: "world", WORLD_SCHEMA;
 }

@@ -72,6 +72,22 @@ impl Lane {
         effects.push(LaneEffect::Commit { request, transaction });
     }
 
+    /// Ends a session because a newer one begins: the newer one goes on where the avatar is now, and so does whoever comes
+    /// after a login that did not come to its end.
+    pub(super) fn release(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        effects: &mut Vec<LaneEffect>,
+    ) -> Option<Place> {
+        let shown = self.real_of(client).and_then(|real| self.publisher.shown(real.slot))?;
+        let (island, at) = (shown.island, self.config.clock.at(now));
+        let place = Place { island, position: shown.trajectory.position_at(at), at };
+        self.write_place(now, client, effects);
+        self.supersede(client, effects);
+        Some(place)
+    }
+
     /// The place of an avatar has been written, or not.
     pub(super) fn place_written(
         &mut self,

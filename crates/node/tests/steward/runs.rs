@@ -67,8 +67,10 @@ impl Fire {
         self.stewards.now = self.stewards.now.plus(ms);
         for at in 0..self.stewards.hosts.len() {
             let effects = self.stewards.tell(at, ServiceInput::Wake);
-            let is_reply = |effect: &ServiceEffect| matches!(effect, ServiceEffect::Reply { .. });
-            assert!(effects.iter().all(is_reply), "{effects:?}");
+            let is_known = |effect: &ServiceEffect| {
+                matches!(effect, ServiceEffect::Reply { .. } | ServiceEffect::Abandon { .. })
+            };
+            assert!(effects.iter().all(is_known), "{effects:?}");
             self.stewards.finish(at, effects);
         }
     }
@@ -352,6 +354,7 @@ proptest! {
                     acknowledged.insert((who, sequence));
                 }
                 // A command may overtake the one before it at the other instance.
+                DurableResult::Failed { .. } => prop_assert!(false, "no rule is broken"),
                 DurableResult::Refused(refusal) => match &*refusal.code {
                     "out_of_order" => {}
                     "unavailable" => prop_assert!(step_ms > 0),
