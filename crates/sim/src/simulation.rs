@@ -30,8 +30,8 @@ use pelago_model::{
     WorldTime,
 };
 use pelago_node::{
-    ClientEvent, MachineId, MailboxLimits, Node, NodeConfig, SharedRecorder, WorldDocument,
-    bootstrap,
+    ClientEvent, MachineId, MailboxLimits, Node, NodeConfig, RequestId, SharedRecorder,
+    WorldDocument, bootstrap,
 };
 use pelago_store::Store;
 use pelago_world::ClientId;

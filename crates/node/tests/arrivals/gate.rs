@@ -280,8 +280,7 @@ impl Gate {
     }
 }
 
-/// Messages out of a stream: their kinds and payloads.
-
+/// The control messages of a stream.
 fn controls(bytes: Bytes) -> Vec<server_message::Body> {
     let of_control = whole_messages(&bytes)
         .unwrap()
