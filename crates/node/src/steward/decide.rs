@@ -147,7 +147,11 @@ fn run_granting(
     draft: &mut Draft,
     touched: &mut BTreeSet<Key>,
 ) -> Result<Decision, Decision> {
-    let is_new = is_new_grant(config, turn, grant, &avatar, draft)?;
+    let is_new = match check_new_grant(config, turn, grant, &avatar, draft) {
+        Ok(()) => true,
+        Err(Decision::Answer(_) | Decision::Granted(..)) if config.sabotage.repeat_grants => false,
+        Err(decision) => return Err(decision),
+    };
     let chain = avatar.document.chain.0;
     let Place { island, position, .. } = avatar.document.place;
     let actor = Actor {
@@ -210,22 +214,19 @@ pub(super) fn admit(
     })
 }
 
-/// Whether a grant has to be carried out, or is by a planted bug although it was before. If not, what it is answered.
-pub(super) fn is_new_grant(
+/// Whether a grant has to be carried out. If it was before, what it is answered.
+pub(super) fn check_new_grant(
     config: &StewardConfig,
     turn: &Turn,
     grant: &Grant,
     avatar: &Holder,
     draft: &Draft,
-) -> Result<bool, Decision> {
+) -> Result<(), Decision> {
     let key = Key::grant(grant.avatar, &grant.key);
     let Some(known) = draft.view.get(&key) else { return Err(Decision::Missing(vec![key])) };
     let known: Option<AuditDocument> =
         read(known).map_err(|error| Decision::Broken(format!("{key}: {error}")))?;
-    let Some(known) = known else { return Ok(true) };
-    if config.sabotage.repeat_grants {
-        return Ok(false);
-    }
+    let Some(known) = known else { return Ok(()) };
     let chain = avatar.document.chain.0;
     Err(match known.cause {
         Cause::Grant { what, reason, effects, failed, .. }

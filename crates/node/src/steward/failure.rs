@@ -2,7 +2,7 @@
 //! committed where its outcome would have been, so that no node runs it for this turn again.
 
 use super::config::StewardConfig;
-use super::decide::{Decision, Holder, admit, apply, is_new_grant, nobody};
+use super::decide::{Decision, Holder, admit, apply, check_new_grant, nobody};
 use super::draft::Draft;
 use super::turn::Turn;
 use crate::documents::audit::{AuditDocument, Cause};
@@ -61,7 +61,7 @@ fn fail_grant(
 ) -> Result<Decision, Decision> {
     let Some(avatar) = Holder::read(grant.avatar, draft)? else { return Ok(nobody(&turn.call)) };
     let chain = avatar.document.chain.0;
-    let is_new = is_new_grant(config, turn, grant, &avatar, draft)?;
+    check_new_grant(config, turn, grant, &avatar, draft)?;
     let audit = AuditDocument {
         avatar: grant.avatar,
         epoch: avatar.document.epoch,
@@ -75,7 +75,6 @@ fn fail_grant(
         },
         changes: Changes::default(),
     };
-    let audit = is_new.then_some(audit);
-    apply(draft, touched, (Vec::new(), Vec::new()), &avatar, audit)?;
+    apply(draft, touched, (Vec::new(), Vec::new()), &avatar, Some(audit))?;
     Ok(Decision::Failed { chain, why })
 }

@@ -11,6 +11,9 @@ const SLACK_UNITS: u64 = 64;
 /// A node that could not be heard within this time, in ms, could not be asked.
 const HEARD_MS: i64 = 1000;
 
+/// A login takes less time than this, in ms.
+const LOGIN_MS: i64 = 2000;
+
 /// Where the real of each avatar was last, and of which epoch.
 pub(in crate::simulation) type LastPlaces = BTreeMap<EntityId, LastPlace>;
 
@@ -23,6 +26,8 @@ pub(in crate::simulation) struct LastPlace {
     node: NodeId,
     epoch: Epoch,
     position: Position,
+    /// When it was first seen.
+    since: WorldTime,
     /// When that was.
     at: WorldTime,
 }
@@ -43,8 +48,10 @@ impl Simulation {
             for shown in node.lanes().flat_map(pelago_node::lane::Lane::reals) {
                 let position = shown.trajectory.position_at(island_now);
                 let (node, epoch, at) = (*id, shown.epoch, self.now);
-                let last = LastPlace { node, epoch, position, at };
+                let last = LastPlace { node, epoch, position, since: at, at };
                 let known = self.last_places.entry(shown.id).or_insert(last);
+                let since = if known.epoch == epoch { known.since } else { at };
+                let last = LastPlace { since, ..last };
                 if known.epoch < epoch {
                     self.places_before.insert((shown.id, epoch), *known);
                 }
@@ -67,6 +74,10 @@ impl Simulation {
         let (avatar, epoch) = (core.avatar(), Epoch(core.welcome().epoch));
         let Some(last) = self.places_before.remove(&(avatar, epoch)) else { return Ok(()) };
         let here = core.path().start();
+        // Of two logins at the same time the second may ask before the first has its lane.
+        if last.at.since(last.since) < LOGIN_MS {
+            return Ok(());
+        }
         let held = self.network.held_until(last.node, self.players[number].node);
         if held.is_some_and(|until| until.plus(HEARD_MS) > self.now) {
             return Ok(());
