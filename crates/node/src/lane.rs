@@ -11,6 +11,7 @@ mod connection;
 mod interface;
 mod introductions;
 mod joining;
+mod left;
 mod live;
 mod movement;
 mod near;
@@ -33,6 +34,7 @@ use bytes::Bytes;
 use chat::Room;
 use connection::Connection;
 use introductions::Introductions;
+use left::Left;
 use pelago_game::{ContentHash, Game, Land};
 use pelago_model::{
     ChannelId, Document, EntityId, Epoch, IslandClock, IslandId, Limit, LimitCounts, Machine,
@@ -146,6 +148,7 @@ pub struct Lane {
     reals: Reals,
     /// By avatar.
     sessions: BTreeMap<EntityId, Session>,
+    left: Left,
     connections: BTreeMap<ClientId, Connection>,
     /// Of the islands on which somebody is played here.
     rooms: BTreeMap<IslandId, Room>,
@@ -177,6 +180,7 @@ impl Lane {
             delivery: Delivery::new(config.home, config.clock),
             reals: Reals::default(),
             sessions: BTreeMap::new(),
+            left: Left::default(),
             connections: BTreeMap::new(),
             rooms: BTreeMap::new(),
             introductions: Introductions::default(),

@@ -21,8 +21,8 @@ use crate::store_request::RequestId;
 use crate::turn::unavailable;
 use pelago_game::{Arrival, Refusal};
 use pelago_model::{
-    CommitOutcome, Document, EntityId, Key, Limit, Name, Revision, Secret, Transaction, WorldTime,
-    Write,
+    CommitOutcome, Document, EntityId, Epoch, Key, Limit, Name, Revision, Secret, Transaction,
+    WorldTime, Write,
 };
 use pelago_world::ClientId;
 
@@ -37,8 +37,8 @@ const MAX_ATTEMPTS: usize = 12;
 pub(super) struct Login {
     applicant: Applicant,
     attempts: usize,
-    /// Where the session before has let go of the avatar.
-    released: Option<Place>,
+    /// Where the session of an epoch has let go of the avatar.
+    released: Option<(Epoch, Place)>,
     /// What reserves the name for those who look like it, if that is not done yet.
     reserve: Option<Write>,
     step: Step,
@@ -55,6 +55,7 @@ enum Step {
     /// [`ReadAvatar`](Self::ReadAvatar), read before.
     AwaitRelease {
         avatar: EntityId,
+        epoch: Epoch,
         unbound: Option<Revision>,
         documents: Vec<Document>,
         call: RequestId,
@@ -260,7 +261,7 @@ impl Arrivals {
         self.release_deadlines.insert((until, client));
         let (avatar, unbound) = avatar;
         let documents = documents.to_vec();
-        login.step = Step::AwaitRelease { avatar, unbound, documents, call, until };
+        login.step = Step::AwaitRelease { avatar, epoch, unbound, documents, call, until };
         let question = OutgoingCall {
             // The lanes of a node pass the question on until one of them has the avatar.
             target: CallTarget::Lane { node: owner, lane: 0 },
@@ -282,13 +283,15 @@ impl Arrivals {
     ) {
         let Some(login) = self.logins.get_mut(&client) else { return };
         let step = std::mem::replace(&mut login.step, Step::ReadName);
-        let Step::AwaitRelease { avatar, unbound, documents, call, until } = step else {
+        let Step::AwaitRelease { avatar, epoch, unbound, documents, call, until } = step else {
             login.step = step;
             return;
         };
         self.calls.end(call);
         self.release_deadlines.remove(&(until, client));
-        login.released = place.or(login.released);
+        // What was told before counts if no other session has begun meanwhile.
+        let told_before = login.released.filter(|(of, _)| *of == epoch);
+        login.released = place.map(|place| (epoch, place)).or(told_before);
         self.open(now, client, (avatar, unbound), &documents, effects);
         // A client that has gone meanwhile takes the epoch all the same, and ends with that.
         if !self.clients.contains_key(&client)
@@ -307,7 +310,7 @@ impl Arrivals {
         effects: &mut Vec<ArrivalsEffect>,
     ) {
         let Some(login) = self.logins.get(&client) else { return };
-        let whose = (&login.applicant, login.released);
+        let whose = (&login.applicant, login.released.map(|(_, place)| place));
         let opening = Opening::of_avatar(&self.config, now, whose, avatar, documents);
         self.take_epoch(client, opening, effects);
     }

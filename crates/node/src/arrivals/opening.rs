@@ -39,8 +39,8 @@ impl Opening {
         let avatar: AvatarDocument =
             read(avatar_document)?.ok_or_else(|| format!("avatar {id} has no document"))?;
         let checkpoint: Option<PlaceDocument> = read(place_document)?;
-        // Where the session before has let go of it; if that is not known, the later of the last checkpoint and the last
-        // command.
+        // Where the session before has let go of it, or if that is not known, the later of the last checkpoint and the
+        // last command.
         let stored = checkpoint
             .map(|checkpoint| checkpoint.place)
             .filter(|place| place.at >= avatar.place.at)

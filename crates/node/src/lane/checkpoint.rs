@@ -80,12 +80,32 @@ impl Lane {
         client: ClientId,
         effects: &mut Vec<LaneEffect>,
     ) -> Option<Place> {
-        let shown = self.real_of(client).and_then(|real| self.publisher.shown(real.slot))?;
-        let (island, at) = (shown.island, self.config.clock.at(now));
-        let place = Place { island, position: shown.trajectory.position_at(at), at };
+        let place = self.place_of(now, client)?;
         self.write_place(now, client, effects);
         self.supersede(client, effects);
         Some(place)
+    }
+
+    /// Where the avatar of a client is.
+    pub(super) fn place_of(&self, now: WorldTime, client: ClientId) -> Option<Place> {
+        let shown = self.real_of(client).and_then(|real| self.publisher.shown(real.slot))?;
+        let (island, at) = (shown.island, self.config.clock.at(now));
+        Some(Place { island, position: shown.trajectory.position_at(at), at })
+    }
+
+    /// Remembers where the avatar of a client is that leaves, and writes it.
+    pub(super) fn leave_place(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        effects: &mut Vec<LaneEffect>,
+    ) {
+        let avatar = self.connections.get(&client).map(|connection| connection.avatar);
+        let session = avatar.and_then(|avatar| Some((avatar, self.sessions.get(&avatar)?.epoch)));
+        if let (Some((avatar, epoch)), Some(place)) = (session, self.place_of(now, client)) {
+            self.left.note(now, avatar, epoch, place);
+        }
+        self.write_place(now, client, effects);
     }
 
     /// The place of an avatar has been written, or not.

@@ -89,11 +89,12 @@ impl Lane {
             }
             LaneCall::Release { avatar, epoch } => {
                 let session = self.sessions.get(&avatar);
-                let Some(session) = session.filter(|session| session.epoch <= epoch) else {
-                    return effects.push(LaneEffect::PassOn { caller, call });
-                };
-                let client = session.client;
-                released_answer(self.release(now, client, effects))
+                let session = session.filter(|session| session.epoch <= epoch);
+                match (session.map(|session| session.client), self.left.place(avatar, epoch)) {
+                    (Some(client), _) => released_answer(self.release(now, client, effects)),
+                    (None, Some(place)) => released_answer(Some(place)),
+                    (None, None) => return effects.push(LaneEffect::PassOn { caller, call }),
+                }
             }
             LaneCall::Crowds => crowds_answer(&self.crowds(now)),
             LaneCall::Notify { avatar, epoch, payload } => {
