@@ -1,9 +1,9 @@
 //! The books of a world: what its documents say of an avatar, and how much there is of everything.
 
 use anyhow::{Context, Result};
-use pelago_game::{Game, Total, json};
+use pelago_game::{Game, Total, guarded, json};
 use pelago_model::key::KINDS;
-use pelago_model::{Document, EntityId, Key};
+use pelago_model::{Document, EntityId, Key, keys_of_name};
 use pelago_node::documents::avatar::{AvatarDocument, ChainHash, NameDocument};
 use pelago_node::documents::schema::{Stored, read};
 use pelago_store::{Store, load_now};
@@ -62,15 +62,19 @@ pub fn avatar_books(store: &dyn Store, game: &dyn Game, name: &str) -> Result<Op
         let mut found = load_now(store, vec![key])?;
         found.pop().context("the store answered with too few documents")
     };
-    let Some(bearer) = NameDocument::read(&get(Key::name(name))?).map_err(anyhow::Error::msg)?
-    else {
-        return Ok(None);
-    };
+    let mut bearer = None;
+    for key in keys_of_name(name) {
+        bearer = NameDocument::read(&get(key)?).map_err(anyhow::Error::msg)?;
+        if bearer.is_some() {
+            break;
+        }
+    }
+    let Some(bearer) = bearer else { return Ok(None) };
     let key = Key::avatar(bearer.avatar);
     let avatar: AvatarDocument =
         value(&get(key.clone())?)?.with_context(|| format!("{key} is missing"))?;
     let mut totals = BTreeMap::new();
-    game.count(&key, &avatar.game, &mut totals);
+    guarded(|| game.count(&key, &avatar.game, &mut totals))?;
     Ok(Some(AvatarBooks {
         name: name.to_owned(),
         avatar: bearer.avatar,
@@ -98,7 +102,11 @@ pub fn world_totals(store: &dyn Store, game: &dyn Game) -> Result<BTreeMap<Strin
     let mut totals = BTreeMap::new();
     let mut problem = Ok(());
     store.scan("", &mut |key, document| match counted(&key, &document) {
-        Ok(Some(value)) => game.count(&key, &value, &mut totals),
+        Ok(Some(value)) => {
+            if let Err(panic) = guarded(|| game.count(&key, &value, &mut totals)) {
+                problem = Err(anyhow::Error::from(panic).context(key.to_string()));
+            }
+        }
         Ok(None) => {}
         Err(error) => problem = Err(error.context(key.to_string())),
     })?;

@@ -233,6 +233,8 @@ impl World {
                 }
                 ShellEffect::Placed { .. }
                 | ShellEffect::OperatorAnswered { .. }
+                | ShellEffect::Abandon { .. }
+                | ShellEffect::RulesLost { .. }
                 | ShellEffect::Log(_) => None,
             };
             let mut effects = Vec::new();

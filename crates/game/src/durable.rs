@@ -3,9 +3,13 @@
 //! The rule asks the [`DurableContext`] for documents and edits them. A document that is not loaded yet ends the run
 //! with a miss; the platform loads it and runs the rule again from the start. The effects of a run are not seen before
 //! they are committed as a whole.
+//!
+//! A rule sees documents of its game's own kinds, chunks, and the game's part of its actor's document. A rule that reaches
+//! for another document of the platform is broken, and costs its own command.
 
 use crate::Game;
 use crate::economy::Changes;
+use crate::guard::guarded;
 use crate::json;
 use crate::land::Land;
 use crate::refusal::Refusal;
@@ -18,7 +22,6 @@ use rand_chacha::rand_core::SeedableRng;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How often a rule is run for one command, until all it wants is loaded.
 pub const MAX_RUNS: usize = 8;
@@ -80,6 +83,8 @@ pub struct DurableContext<'a> {
     read: BTreeSet<Key>,
     edits: BTreeMap<Key, (u16, Option<Bytes>)>,
     missing: BTreeSet<Key>,
+    /// What the rule did that no rule may do. It breaks the rule, even if the rule went on.
+    trespass: Option<String>,
     rng: ChaCha8Rng,
 }
 
@@ -115,16 +120,24 @@ impl DurableContext<'_> {
     /// Replaces the game's state in the actor's document.
     ///
     /// # Errors
-    /// [`Halt::Broken`] if it does not fit JSON, or has fractions.
+    /// [`Halt::Broken`] if it does not fit JSON, or has fractions. [`Halt::Refused`] if it grows beyond
+    /// [`MAX_STATE_BYTES`](limits::MAX_STATE_BYTES).
     pub fn set_state<T: Serialize>(&mut self, state: &T) -> Result<(), Halt> {
-        self.state = json::to_value(state).map_err(|error| Halt::Broken(error.to_string()))?;
+        let broken = |error: json::EncodeError| Halt::Broken(error.to_string());
+        let bytes = json::encode(state).map_err(broken)?.len();
+        let grows = || json::encode(self.turn.state).is_ok_and(|before| before.len() < bytes);
+        if bytes > limits::MAX_STATE_BYTES && grows() {
+            return Err(Refusal::new("full", "You cannot hold any more.").into());
+        }
+        self.state = json::to_value(state).map_err(broken)?;
         Ok(())
     }
 
     /// A document's value; `None` if there is none.
     ///
     /// # Errors
-    /// [`Halt::Miss`] if it is not loaded yet, [`Halt::Broken`] if it has another form or a newer schema than the game's.
+    /// [`Halt::Miss`] if it is not loaded yet, [`Halt::Broken`] if it has another form, a newer schema than the game's, or
+    /// is the platform's.
     pub fn get<T: DeserializeOwned>(&mut self, key: &Key) -> Result<Option<T>, Halt> {
         let value = match self.edits.get(key) {
             Some((_, value)) => value.clone(),
@@ -144,12 +157,14 @@ impl DurableContext<'_> {
     ///
     /// # Errors
     /// [`Halt::Miss`] if it is not loaded yet (its revision guards the write), [`Halt::Broken`] if the value does not fit, if
-    /// a newer build wrote the document, or if it is an audit.
+    /// a newer build wrote the document, if this one could not read what is written, or if the document is the platform's.
     pub fn put<T: Serialize>(&mut self, key: &Key, schema: u16, value: &T) -> Result<(), Halt> {
-        if key.is_append_only() {
-            return Err(Halt::Broken(format!("{key}: an audit is the platform's")));
-        }
         self.loaded(key)?;
+        let newest = self.game.schema(key.kind());
+        if schema > newest {
+            let text = format!("{key}: the game's newest schema is {newest}, not {schema}");
+            return Err(self.trespass(text));
+        }
         let bytes = json::encode(value).map_err(|error| Halt::Broken(format!("{key}: {error}")))?;
         let limit = match key.kind() {
             "chunk" => limits::MAX_CHUNK_DOCUMENT_BYTES,
@@ -162,8 +177,17 @@ impl DurableContext<'_> {
         Ok(())
     }
 
-    /// A document that this build may read and replace.
+    fn trespass(&mut self, text: String) -> Halt {
+        self.trespass.get_or_insert(text.clone());
+        Halt::Broken(text)
+    }
+
+    /// A document that rules may see, and this build may read and replace.
     fn loaded(&mut self, key: &Key) -> Result<&Document, Halt> {
+        if !key.is_open_to_rules() {
+            let text = format!("{key}: {} documents are the platform's", key.kind());
+            return Err(self.trespass(text));
+        }
         let Some(document) = self.turn.documents.get(key) else {
             self.missing.insert(key.clone());
             return Err(Halt::Miss);
@@ -201,9 +225,11 @@ pub enum TurnEnd {
     Refused(Refusal),
     /// The rule is broken: the player is told `internal`, the log gets this text.
     Broken(String),
+    /// The rule has panicked, with these words. What would do so again is not run again.
+    Panicked(String),
 }
 
-/// Runs a durable rule once. A panic of the rule is caught and reported as [`TurnEnd::Broken`].
+/// Runs a durable rule once. A panic of the rule is caught.
 pub fn run_durable(game: &dyn Game, turn: DurableTurn<'_>, payload: &[u8]) -> TurnEnd {
     run(game, turn, |context| game.durable(context, payload))
 }
@@ -225,13 +251,17 @@ fn run<'a>(
         read: BTreeSet::new(),
         edits: BTreeMap::new(),
         missing: BTreeSet::new(),
+        trespass: None,
         turn,
     };
     // The context is dropped after a panic, so that nobody sees it half changed.
-    let result = catch_unwind(AssertUnwindSafe(|| {
+    let result = guarded(|| {
         let effects = rule(&mut context)?;
         Ok((effects, context.changes()?))
-    }));
+    });
+    if let Some(text) = context.trespass {
+        return TurnEnd::Broken(text);
+    }
     if !context.missing.is_empty() {
         // A miss poisons the run, even if the rule went on without the document.
         return TurnEnd::Missing(context.missing.into_iter().collect());
@@ -241,7 +271,7 @@ fn run<'a>(
         Ok(Err(Halt::Refused(refusal))) => TurnEnd::Refused(refusal),
         Ok(Err(Halt::Broken(text))) => TurnEnd::Broken(text),
         Ok(Err(Halt::Miss)) => TurnEnd::Broken("a miss without a document".into()),
-        Err(_) => TurnEnd::Broken("the rule panicked".into()),
+        Err(panic) => TurnEnd::Panicked(panic.0),
     }
 }
 
@@ -268,6 +298,10 @@ impl DurableContext<'_> {
         let checked = self.read.iter().filter(|key| !self.edits.contains_key(*key)).count();
         if self.edits.len() + checked > limits::MAX_TURN_DOCUMENTS {
             return TurnEnd::Broken("the rule used more documents than fit a transaction".into());
+        }
+        let told = serde_json::to_string(&String::from_utf8_lossy(&effects));
+        if told.map_or(usize::MAX, |text| text.len()) > limits::MAX_EFFECTS_BYTES {
+            return TurnEnd::Broken("the rule tells its player more than is remembered".into());
         }
         let revision = |key: &Key| {
             self.turn.documents.get(key).map_or(Document::ABSENT.revision, |found| found.revision)

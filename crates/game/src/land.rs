@@ -12,6 +12,20 @@ use std::collections::BTreeMap;
 pub const CELLS_PER_SIDE: usize = 15;
 /// The side of a ground cell in position units: 2 m.
 pub const CELL_UNITS: i32 = CHUNK_UNITS / CELLS_PER_SIDE as i32;
+/// The most chunks along the side of an island: its manifest, which has a hash for each chunk, fits one message.
+pub const MAX_ISLAND_SIZE: u16 = 181;
+/// Bytes of a manifest beside its hashes, and of the message that carries it.
+const MANIFEST_MARGIN_BYTES: usize = 128;
+const _: () = assert!(
+    manifest_bytes(MAX_ISLAND_SIZE) <= limits::MAX_MESSAGE_BYTES
+        && manifest_bytes(MAX_ISLAND_SIZE + 1) > limits::MAX_MESSAGE_BYTES
+);
+
+/// At most so many bytes has a message with the manifest of an island.
+const fn manifest_bytes(size: u16) -> usize {
+    32 * size as usize * size as usize + MANIFEST_MARGIN_BYTES
+}
+
 /// The version byte of tiles and manifests.
 const FORMAT: u8 = 1;
 

@@ -52,6 +52,7 @@
 pub mod content;
 pub mod durable;
 pub mod economy;
+pub mod guard;
 pub mod land;
 pub mod live;
 pub mod refusal;
@@ -63,6 +64,7 @@ pub use durable::{
     Actor, DurableContext, DurableTurn, Halt, MAX_RUNS, TurnEnd, run_durable, run_grant,
 };
 pub use economy::{Changes, Total};
+pub use guard::{RulePanic, command_kind, guarded};
 pub use land::{IslandSpec, Land, Natural, Tile};
 pub use live::{LiveContext, LiveState};
 pub use pelago_model::json;
@@ -112,10 +114,17 @@ pub struct ObjectView {
 
 /// What a document of a chunk shows of its own slots. What it says of the slots of other pages is not shown: revisions of
 /// different documents cannot be compared, so that every slot is in one of them for ever.
-pub fn objects_of(game: &dyn Game, page: ChunkPage, document: &Document) -> Vec<ObjectView> {
-    let mut views = game.objects(document);
+///
+/// # Errors
+/// [`RulePanic`] if the game's function panics.
+pub fn objects_of(
+    game: &dyn Game,
+    page: ChunkPage,
+    document: &Document,
+) -> Result<Vec<ObjectView>, RulePanic> {
+    let mut views = guarded(|| game.objects(document))?;
     views.retain(|view| page.slots().contains(&view.slot));
-    views
+    Ok(views)
 }
 
 /// A game.
@@ -151,7 +160,8 @@ pub trait Game: Send + Sync + 'static {
     /// A [`Refusal`] of what is no command of this game.
     fn route(&self, actor: &Actor, payload: &[u8]) -> Result<Route, Refusal>;
 
-    /// The documents that a durable command is known to need, so that they are loaded at once.
+    /// The documents that a durable command is known to need, so that they are loaded at once. Those that rules may not see
+    /// are left out, see [`Key::is_open_to_rules`].
     fn keys(&self, _actor: &Actor, _payload: &[u8]) -> Vec<Key> {
         Vec::new()
     }

@@ -55,7 +55,7 @@ impl LiveContext {
         self.stance_ms = ms;
     }
 
-    /// Shows everybody in sight a gesture of the target towards the actor.
+    /// Shows everybody in sight of the actor a gesture of the actor towards the target.
     pub fn gesture(&mut self, gesture: u16) {
         self.gesture = Some(gesture);
     }

@@ -135,7 +135,7 @@ impl<G: Game> TestWorld<G> {
                     }
                 }
                 TurnEnd::Refused(refusal) => return Err(Halt::Refused(refusal)),
-                TurnEnd::Broken(text) => return Err(Halt::Broken(text)),
+                TurnEnd::Broken(text) | TurnEnd::Panicked(text) => return Err(Halt::Broken(text)),
             }
         }
         Err(Halt::Broken("the rule never had enough documents".into()))

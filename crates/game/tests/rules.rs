@@ -4,9 +4,12 @@
 use bytes::Bytes;
 use pelago_game::land::CELL_UNITS;
 use pelago_game::*;
-use pelago_model::limits::{MAX_NATURAL_SLOTS, MAX_TURN_DOCUMENTS};
+use pelago_model::limits::{
+    MAX_EFFECTS_BYTES, MAX_NATURAL_SLOTS, MAX_STATE_BYTES, MAX_TURN_DOCUMENTS,
+};
 use pelago_model::{
-    ChunkId, Document, EntityId, Epoch, IslandId, IslandTime, Key, Position, Revision, Sequence,
+    ChunkId, Document, EntityId, Epoch, GrantKey, IslandId, IslandTime, Key, Position, Revision,
+    Sequence,
 };
 use proptest::prelude::*;
 use rand_chacha::rand_core::Rng;
@@ -100,9 +103,22 @@ impl Game for Obedient {
                 context.get::<String>(&key("a/read"))?;
                 Ok(Bytes::new())
             }
-            b"audit" => {
-                let audit = Key::audit(context.actor().avatar, Sequence(7));
-                context.put(&audit, 1, &json!({}))?;
+            // Reads or writes the document whose key follows, and goes on as if that had gone well.
+            [b'g', b'e', b't', b' ', name @ ..] => {
+                drop(context.get::<Value>(&key(std::str::from_utf8(name).unwrap())));
+                Ok(Bytes::new())
+            }
+            [b'p', b'u', b't', b' ', name @ ..] => {
+                drop(context.put(&key(std::str::from_utf8(name).unwrap()), 1, &json!({})));
+                Ok(Bytes::new())
+            }
+            b"newer" => {
+                context.put(&key("a/1"), 4, &json!({}))?;
+                Ok(Bytes::new())
+            }
+            b"tell" => Ok("\"".repeat(MAX_EFFECTS_BYTES / 2).into()),
+            b"hold" => {
+                context.set_state(&"x".repeat(MAX_STATE_BYTES))?;
                 Ok(Bytes::new())
             }
             // Pays in what the byte after the word says, of what is held.
@@ -191,7 +207,7 @@ fn reads_are_checked_and_writes_are_guarded() {
 #[test]
 fn a_refused_rule_leaves_nothing_and_a_broken_one_hurts_nobody() {
     assert!(matches!(run(b"refuse", &loaded()), TurnEnd::Refused(refusal) if refusal.code == "no"));
-    assert!(matches!(run(b"panic", &loaded()), TurnEnd::Broken(_)));
+    assert!(matches!(run(b"panic", &loaded()), TurnEnd::Panicked(text) if text == "a broken rule"));
 }
 
 #[test]
@@ -266,10 +282,46 @@ fn a_document_of_a_newer_build_is_neither_read_nor_replaced() {
 }
 
 #[test]
-fn no_rule_writes_an_audit() {
-    let audit = Key::audit(EntityId(1), Sequence(7));
-    let documents = BTreeMap::from([(audit, Document::ABSENT)]);
-    assert!(matches!(run(b"audit", &documents), TurnEnd::Broken(text) if text.contains("audit")));
+fn no_rule_sees_or_writes_a_document_of_the_platform() {
+    let island = IslandId(1);
+    let keys = [
+        Key::world(),
+        Key::serials(),
+        Key::island(island),
+        Key::name("Anna"),
+        Key::avatar(EntityId(2)),
+        // What is the game's of the actor's own document is its state.
+        Key::avatar(EntityId(1)),
+        Key::place(EntityId(2)),
+        Key::room(island),
+        Key::mailbox(EntityId(2)),
+        Key::audit(EntityId(1), Sequence(7)),
+        Key::grant(EntityId(1), &GrantKey::parse("mail/1").unwrap()),
+        key("session/1"),
+        key("lease/world"),
+        key("chunk/anything"),
+    ];
+    // Whether they are loaded or not: others in the batch may have wanted them.
+    for documents in
+        [BTreeMap::new(), keys.iter().map(|it| (it.clone(), Document::ABSENT)).collect()]
+    {
+        for key in &keys {
+            for verb in ["get", "put"] {
+                let end = run(format!("{verb} {key}").as_bytes(), &documents);
+                let TurnEnd::Broken(text) = end else { panic!("{verb} {key}: {end:?}") };
+                assert!(text.starts_with(&format!("{key}: ")), "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_this_build_could_not_read_or_remember_is_not_written() {
+    let end = run(b"newer", &loaded());
+    assert!(matches!(&end, TurnEnd::Broken(text) if text.contains("newest schema")), "{end:?}");
+    assert!(matches!(run(b"tell", &loaded()), TurnEnd::Broken(_)));
+    let end = run(b"hold", &loaded());
+    assert!(matches!(end, TurnEnd::Refused(refusal) if refusal.code == "full"));
 }
 
 #[test]

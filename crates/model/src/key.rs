@@ -15,12 +15,13 @@
 //! | `probe` | `probe/NODE` | a count: that it can be written shows that the store commits | each node; not part of the world |
 //! | `chunk` | `chunk/ISLAND/X/Y`, `chunk/ISLAND/X/Y/PAGE` | what players changed about a chunk: slots 0 to 31, and 32 more for every page from 1 on | stewards, by the game's rules |
 //! | `room` | `room/ISLAND` | the last lines said to the island, and who said them | chat |
+//! | `skeleton` | `skeleton/HEX` | which name is taken of those that look alike; `skeleton/all`: those of all names are there | logins, starts |
 //! | `mailbox` | `mailbox/AVATAR` | whispers that their player has not been shown yet | chat |
 //! | `lease` | `lease/world`, `lease/fence` | which process runs the world, and how often another one took over | that process; not part of the world |
 //! | `backup` | `backup/last` | up to when the last whole backup has everything | `pelago ctl backup`, through the API; not part of the world |
 //! | `audit` | `audit/AVATAR/SEQUENCE`, `audit/AVATAR/grant/KEY` | what a command or grant did to the economy | stewards; once, until a retention rule removes it |
 //!
-//! A game's rules may use kinds of their own beside `chunk`. Avatars and islands are 16 hexadecimal digits.
+//! A game's rules may use kinds of their own beside `chunk`, and see no others: [`Key::is_open_to_rules`]. Avatars and islands are 16 hexadecimal digits.
 
 use crate::chunk_page::ChunkPage;
 use crate::id::{EntityId, IslandId, Sequence};
@@ -35,10 +36,13 @@ use std::sync::Arc;
 pub struct Key(Arc<str>);
 
 /// Every kind of document that the platform writes.
-pub const KINDS: [&str; 14] = [
+pub const KINDS: [&str; 15] = [
     "audit", "avatar", "backup", "chunk", "clock", "ids", "island", "lease", "mailbox", "name",
-    "place", "probe", "room", "world",
+    "place", "probe", "room", "skeleton", "world",
 ];
+
+/// Kinds that are kept for the platform beside [`KINDS`], so that no game's documents stand in the way of a later build.
+const RESERVED_KINDS: [&str; 4] = ["canary", "feed", "mark", "session"];
 
 /// A text that cannot be a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -101,11 +105,30 @@ impl Key {
 
     /// Which avatar bears a name. The name is written as hexadecimal UTF-8.
     pub fn name(name: &str) -> Self {
-        let mut text = String::from("name/");
-        for byte in name.bytes().take(limits::MAX_NAME_BYTES) {
-            text.push_str(&format!("{byte:02x}"));
-        }
-        Self(text.into())
+        Self::of_text("name/", name, limits::MAX_NAME_BYTES)
+    }
+
+    /// Which name of all that look alike is taken: those with this skeleton.
+    pub fn skeleton(skeleton: &str) -> Self {
+        // Of a skeleton that is longer than names are, the beginning has to do.
+        Self::of_text("skeleton/", skeleton, limits::MAX_NAME_BYTES)
+    }
+
+    /// That the skeletons of all names are reserved.
+    pub fn skeletons() -> Self {
+        Self("skeleton/all".into())
+    }
+
+    fn of_text(kind: &str, text: &str, most: usize) -> Self {
+        let digits = text.bytes().take(most).map(|byte| format!("{byte:02x}"));
+        Self(digits.fold(kind.to_owned(), |key, digits| key + &digits).into())
+    }
+
+    /// The name of a name document's key.
+    pub fn as_name(&self) -> Option<String> {
+        let digits = self.0.strip_prefix("name/")?.as_bytes();
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+        String::from_utf8(digits.chunks(2).map(byte).collect::<Option<_>>()?).ok()
     }
 
     /// An island: seed, size, generator version.
@@ -160,6 +183,15 @@ impl Key {
     /// Whether the document is written once and never changed or deleted afterwards.
     pub fn is_append_only(&self) -> bool {
         self.kind() == "audit"
+    }
+
+    /// Whether a game's rules and a studio's services may read the document: chunks, and kinds that are not the platform's.
+    /// What is left holds secrets, fences and names, by which a rule could lock a player out or end the world.
+    pub fn is_open_to_rules(&self) -> bool {
+        match self.kind() {
+            "chunk" => self.as_chunk().is_some(),
+            kind => !KINDS.contains(&kind) && !RESERVED_KINDS.contains(&kind),
+        }
     }
 
     /// Whether the document may be removed without a trace by a rule of retention: the audit of a command. That of a
@@ -301,6 +333,8 @@ mod tests {
         assert_eq!(key.kind(), "chunk");
         assert_eq!(key.as_chunk(), Some((island, ChunkId::new(-3, 12), ChunkPage::FIRST)));
         assert_eq!(Key::name("Åsa").as_str(), "name/c3857361");
+        assert_eq!(Key::name("Åsa").as_name().as_deref(), Some("Åsa"));
+        assert_eq!(Key::skeleton("Asa").as_str(), "skeleton/417361");
         assert_eq!(Key::avatar(EntityId(7)).as_avatar(), Some(EntityId(7)));
         assert!(key.is_of_the_world() && !Key::place(EntityId(7)).is_of_the_world());
         assert!(
@@ -322,6 +356,8 @@ mod tests {
             Key::avatar(EntityId(1)),
             Key::place(EntityId(1)),
             Key::name(&"ÿ".repeat(200)),
+            Key::skeleton(&"ÿ".repeat(200)),
+            Key::skeletons(),
             Key::island(IslandId(1)),
             Key::room(IslandId(u64::MAX)),
             Key::mailbox(EntityId(u64::MAX)),
@@ -337,6 +373,21 @@ mod tests {
         assert_eq!(kinds.into_iter().collect::<Vec<_>>(), KINDS);
         assert_eq!(Key::parse("Name"), Err(MalformedKey));
         assert_eq!(Key::parse(""), Err(MalformedKey));
+    }
+
+    #[test]
+    fn only_chunks_and_kinds_of_the_games_own_are_open_to_rules() {
+        for kind in KINDS.iter().chain(&RESERVED_KINDS).filter(|kind| **kind != "chunk") {
+            for text in [kind.to_string(), format!("{kind}/1"), format!("{kind}/")] {
+                assert!(!Key::parse(&text).unwrap().is_open_to_rules(), "{text}");
+            }
+        }
+        for text in ["chunk", "chunk/1", "chunk/0000000000000001/0/0/x", "chunk/../world"] {
+            assert!(!Key::parse(text).unwrap().is_open_to_rules(), "{text}");
+        }
+        for text in ["campfire/1", "worlds", "avatars/1", "chunk/0000000000000001/0/-7/2"] {
+            assert!(Key::parse(text).unwrap().is_open_to_rules(), "{text}");
+        }
     }
 
     #[test]

@@ -38,6 +38,16 @@ const _: () = assert!(
 );
 /// Outcomes that an avatar's document remembers.
 pub const OUTCOME_RING: usize = 16;
+/// Bytes of what a command tells its player, as a text of JSON. All of the ring fit into the avatar's document.
+pub const MAX_EFFECTS_BYTES: usize = 1536;
+/// Bytes of a game's state in an avatar's document, with which every outcome fits beside it.
+pub const MAX_STATE_BYTES: usize = 32 * 1024;
+/// Bytes of an avatar's document beside the game's state and the effects of its outcomes: name, place, hashes.
+const MAX_AVATAR_MARGIN_BYTES: usize = 7 * 1024;
+const _: () = assert!(
+    MAX_STATE_BYTES + OUTCOME_RING * MAX_EFFECTS_BYTES + MAX_AVATAR_MARGIN_BYTES
+        <= MAX_DOCUMENT_BYTES
+);
 /// Bytes of a command's payload.
 pub const MAX_COMMAND_BYTES: usize = 1024;
 /// Characters of the key of a grant.

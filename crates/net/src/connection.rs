@@ -78,6 +78,9 @@ pub enum ReceiveError {
     /// A WebSocket sent many frames without data.
     #[error("the websocket sends frames without data")]
     EmptyFrames,
+    /// A WebSocket sent a text message.
+    #[error("the websocket sends text: messages are binary")]
+    Text,
 }
 
 impl ReceiveError {
@@ -569,6 +572,10 @@ async fn read(
             let frame = frame?;
             if frame.is_close() {
                 return Ok(false);
+            }
+            // What is said in vain would be waited for in vain: it is better to say so.
+            if frame.is_text() {
+                return Err(ReceiveError::Text);
             }
             if frame.is_binary() {
                 deframer.buffer().extend_from_slice(frame.as_payload());

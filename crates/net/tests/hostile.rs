@@ -261,3 +261,11 @@ async fn frames_without_data_are_not_read_for_ever() {
     assert!(matches!(ended, Err(ReceiveError::EmptyFrames)), "{ended:?}");
     drop(peer);
 }
+
+#[tokio::test]
+async fn a_text_message_ends_the_connection_with_its_reason() {
+    let (mut server, mut peer) = with_bare_peer(Transport::WebSocket).await;
+    peer.write_all(&masked(1, b"hello")).await.unwrap();
+    let ended = timeout(PATIENCE, server.next()).await.expect("waits for ever");
+    assert!(matches!(ended, Err(ReceiveError::Text)), "{ended:?}");
+}

@@ -8,9 +8,11 @@
 //! limited, and so is what one address may try. What a client asks for before its hello, content, is no business of this
 //! machine.
 
+mod applicant;
 mod budgets;
 mod clients;
 mod commits;
+mod company;
 mod interface;
 mod login;
 mod opening;
@@ -18,13 +20,15 @@ mod serials;
 mod sizes;
 
 pub use interface::{ArrivalsConfig, ArrivalsEffect, ArrivalsInput};
-pub use login::{LOGIN_TIME_MS, MAX_LOGINS};
+pub use login::{LOGIN_TIME_MS, MAX_LOGINS, RELEASE_MS};
 pub use serials::SERIAL_LEASE;
 
+use crate::lane_call::released_place;
 use crate::store_request::{RequestId, Requests, StoreAnswer};
 use budgets::LoginBudgets;
 use clients::Client;
 use commits::Commits;
+use company::Company;
 use login::Login;
 use pelago_model::{Attendance, LimitCounts, Machine, WorldTime};
 use pelago_world::ClientId;
@@ -36,6 +40,15 @@ enum Request {
     Login(ClientId),
     ReadSerials,
     LeaseSerials { first: u64 },
+}
+
+/// What lanes are asked.
+#[derive(Debug)]
+enum Asked {
+    /// To let go of the avatar of this login.
+    Release(ClientId),
+    /// Where people are.
+    Crowds(u8),
 }
 
 /// The machine of arrivals.
@@ -50,6 +63,11 @@ pub struct Arrivals {
     login_wakes: BTreeSet<(WorldTime, ClientId)>,
     commits: Commits,
     requests: Requests<Request>,
+    /// What lanes were asked.
+    calls: Requests<Asked>,
+    company: Company,
+    /// Until when they wait.
+    release_deadlines: BTreeSet<(WorldTime, ClientId)>,
     serials: Serials,
     budgets: LoginBudgets,
     /// In a replay tokens have been replaced by their hashes.
@@ -72,6 +90,9 @@ impl Arrivals {
             login_wakes: BTreeSet::new(),
             commits: Commits::default(),
             requests: Requests::default(),
+            calls: Requests::default(),
+            company: Company::default(),
+            release_deadlines: BTreeSet::new(),
             serials: Serials::default(),
             budgets: LoginBudgets::new(),
             tokens_are_hashes: false,
@@ -143,6 +164,13 @@ impl Machine for Arrivals {
             ArrivalsInput::Client { client, event } => self.happened(now, client, event, effects),
             ArrivalsInput::Left { client } => self.left(client),
             ArrivalsInput::Stored { request, answer } => self.stored(now, request, answer, effects),
+            ArrivalsInput::Answered { number, result } => match self.calls.end(RequestId(number)) {
+                Some(Asked::Release(client)) => {
+                    self.released(now, client, released_place(&result), effects);
+                }
+                Some(Asked::Crowds(lane)) => self.company.told(now, lane, &result),
+                None => {}
+            },
             ArrivalsInput::Wake => self.wake(now, effects),
         }
     }
@@ -150,7 +178,8 @@ impl Machine for Arrivals {
     fn next_wake(&self) -> Option<WorldTime> {
         let silent = self.silent.first().map(|(until, _)| *until);
         let logins = self.login_wakes.first().map(|(at, _)| *at);
-        let of_others = [silent, logins].into_iter().flatten().min();
+        let releases = self.release_deadlines.first().map(|(until, _)| *until);
+        let of_others = [silent, logins, releases].into_iter().flatten().min();
         let attended = of_others.map(|until| self.attendance.wake_before(until));
         [attended, self.serials.next_wake()].into_iter().flatten().min()
     }

@@ -44,7 +44,7 @@ pub struct ChatSabotage {
 
 /// The chat as a service.
 pub fn kind(sabotage: ChatSabotage) -> ServiceKind {
-    ServiceKind::new(Role::chat(), move |seat| {
+    ServiceKind::of_platform(Role::chat(), move |seat| {
         let (game, clock) = (seat.game.clone(), seat.clock);
         Chat::new(ChatConfig { game, clock, sabotage })
     })

@@ -17,6 +17,7 @@ use crate::lane_call::LaneCall;
 use crate::log::{Level, LogLine};
 use crate::machine_id::MachineId;
 use crate::service::{ServiceEffect, ServiceInput};
+use bytes::Bytes;
 use pelago_cluster::rendezvous;
 use pelago_cluster::{Directory, LinksEffect, LinksInput};
 use pelago_model::{ChannelId, Key, NodeId, Reader, Role};
@@ -96,6 +97,12 @@ impl Composer {
                 self.call(directory, Caller::Machine { machine, number }, call, out);
             }
             LaneEffect::Reply { caller, reply } => self.reply(caller, reply, out),
+            LaneEffect::PassOn { caller, call } => match lane.checked_add(1) {
+                Some(next) if next < self.lanes => {
+                    out.push(to_lane(next, LaneInput::Call { caller, call }));
+                }
+                _ => self.reply(caller, Ok(Bytes::new()), out),
+            },
             LaneEffect::Load { request, keys } => {
                 out.push(Output::Shell(ShellEffect::Load { machine, request, keys }));
             }
@@ -208,6 +215,9 @@ impl Composer {
             ArrivalsEffect::Forward { lane, client, event } => {
                 out.push(to_lane(lane, LaneInput::Client { client, event }));
             }
+            ArrivalsEffect::Call { number, call } => {
+                self.call(directory, Caller::Machine { machine, number }, call, out);
+            }
             ArrivalsEffect::Superseded { avatar, epoch } => {
                 self.tell_everybody(directory, &LaneCall::Superseded { avatar, epoch }, out);
             }
@@ -258,6 +268,16 @@ impl Composer {
             }
             ServiceEffect::Run { request, run } => {
                 out.push(Output::Shell(ShellEffect::Run { machine, request, run }));
+            }
+            ServiceEffect::Abandon { request } => {
+                out.push(Output::Shell(ShellEffect::Abandon { machine, request }));
+            }
+            ServiceEffect::RulesLost { what } => {
+                out.push(Output::Shell(ShellEffect::RulesLost { what }));
+            }
+            ServiceEffect::Refused { request, answer } => {
+                let input = ServiceInput::Stored { request, answer };
+                out.push(Output::Machine(MachineInput::Service(service, input)));
             }
             ServiceEffect::Log(line) => out.push(Output::Shell(ShellEffect::Log(line))),
         }

@@ -11,5 +11,6 @@ pub mod probe;
 pub mod reading;
 pub mod room;
 pub mod schema;
+pub mod skeleton;
 pub mod token;
 pub mod world;

@@ -11,6 +11,7 @@ mod connection;
 mod interface;
 mod introductions;
 mod joining;
+mod left;
 mod live;
 mod movement;
 mod near;
@@ -32,6 +33,7 @@ use crate::store_request::{RequestId, Requests, StoreAnswer};
 use chat::Room;
 use connection::Connection;
 use introductions::Introductions;
+use left::Left;
 use pelago_game::{Game, Land};
 use pelago_model::{
     Attendance, ChannelId, Document, EntityId, Epoch, IslandClock, IslandId, Limit, LimitCounts,
@@ -123,7 +125,10 @@ enum CallKind {
     /// A durable command, its number being the sequence.
     Durable,
     /// A live command.
-    Live,
+    Live {
+        /// On whom.
+        target: EntityId,
+    },
     /// A line to the island, or a whisper.
     Speech,
     /// Whispers leave a mailbox, its number being that of the last one.
@@ -140,6 +145,7 @@ pub struct Lane {
     reals: Reals,
     /// By avatar.
     sessions: BTreeMap<EntityId, Session>,
+    left: Left,
     connections: BTreeMap<ClientId, Connection>,
     /// Of the islands on which somebody is played here.
     rooms: BTreeMap<IslandId, Room>,
@@ -172,6 +178,7 @@ impl Lane {
             delivery: Delivery::new(config.home, config.clock),
             reals: Reals::default(),
             sessions: BTreeMap::new(),
+            left: Left::default(),
             connections: BTreeMap::new(),
             rooms: BTreeMap::new(),
             introductions: Introductions::default(),
@@ -237,7 +244,7 @@ impl Lane {
     ) {
         match (self.requests.end(request), answer) {
             (Some(Request::ReadChunk(channel)), StoreAnswer::Loaded(documents)) => {
-                self.chunk_read(now, channel, documents.as_deref());
+                self.chunk_read(now, channel, documents.as_deref(), effects);
             }
             (Some(Request::ReadPlace { avatar, epoch }), StoreAnswer::Loaded(documents)) => {
                 let document = documents.as_deref().and_then(<[Document]>::first);

@@ -2,11 +2,13 @@
 
 use crate::call::CallResult;
 use crate::chat_call::{line, put_line};
+use crate::documents::avatar::Place;
 use crate::documents::lines::Line;
+use crate::placement::company::Crowd;
 use crate::turn::unavailable;
 use bytes::Bytes;
 use pelago_game::Refusal;
-use pelago_model::{EntityId, Epoch, IslandId, Position};
+use pelago_model::{EntityId, Epoch, IslandId, IslandTime, Position};
 use pelago_wire::message::{decode_body, encode_body};
 use pelago_wire::peer::{self, LiveAnswer, lane_call};
 
@@ -22,6 +24,15 @@ pub enum LaneCall {
         /// Its epoch there.
         epoch: Epoch,
     },
+    /// A login begins of an avatar that this node has had: it lets go, and tells where the avatar is.
+    Release {
+        /// The avatar.
+        avatar: EntityId,
+        /// Its epoch as the login knows it: a session under a newer one stays.
+        epoch: Epoch,
+    },
+    /// Where there are how many people, as far as this lane sees.
+    Crowds,
     /// Something that the session of an avatar is to be told.
     Notify {
         /// The avatar.
@@ -48,6 +59,8 @@ pub enum LaneCall {
 /// A live command, stamped by the actor's lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveCommand {
+    /// To be found in the logs.
+    pub trace: u64,
     /// The avatar that acts.
     pub actor: EntityId,
     /// The epoch under which the actor is played.
@@ -71,10 +84,15 @@ impl LaneCall {
                 x: live.actor_position.x,
                 y: live.actor_position.y,
                 payload: live.payload,
+                trace: live.trace,
             }),
             Self::Superseded { avatar, epoch } => {
                 lane_call::Body::Superseded(peer::Superseded { avatar: avatar.0, epoch: epoch.0 })
             }
+            Self::Release { avatar, epoch } => {
+                lane_call::Body::Release(peer::Release { avatar: avatar.0, epoch: epoch.0 })
+            }
+            Self::Crowds => lane_call::Body::AskCrowds(peer::AskCrowds {}),
             Self::Notify { avatar, epoch, payload } => {
                 let (avatar, epoch) = (avatar.0, epoch.0);
                 lane_call::Body::Notify(peer::Notify { avatar, epoch, payload })
@@ -93,6 +111,7 @@ impl LaneCall {
         let call = decode_body::<peer::LaneCall>(body).ok()?;
         Some(match call.body? {
             lane_call::Body::Live(live) => Self::Live(LiveCommand {
+                trace: live.trace,
                 actor: EntityId(live.actor),
                 actor_epoch: Epoch(live.actor_epoch),
                 actor_position: Position::new(live.x, live.y),
@@ -103,6 +122,10 @@ impl LaneCall {
                 avatar: EntityId(superseded.avatar),
                 epoch: Epoch(superseded.epoch),
             },
+            lane_call::Body::Release(release) => {
+                Self::Release { avatar: EntityId(release.avatar), epoch: Epoch(release.epoch) }
+            }
+            lane_call::Body::AskCrowds(peer::AskCrowds {}) => Self::Crowds,
             lane_call::Body::Notify(notify) => Self::Notify {
                 avatar: EntityId(notify.avatar),
                 epoch: Epoch(notify.epoch),
@@ -117,10 +140,21 @@ impl LaneCall {
     }
 }
 
-/// The answer to a live command: what the player is told (JSON), or why nothing happened.
-pub fn live_answer(result: Result<Bytes, Refusal>) -> Bytes {
+/// What came of a live command.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveDone {
+    /// What the player is told (JSON).
+    pub effects: Bytes,
+    /// The gesture of the actor towards the target that everybody in sight is shown.
+    pub gesture: Option<u16>,
+}
+
+/// The answer to a live command: what came of it, or why nothing happened.
+pub fn live_answer(result: Result<LiveDone, Refusal>) -> Bytes {
     let answer = match result {
-        Ok(effects) => LiveAnswer { effects, ..LiveAnswer::default() },
+        Ok(LiveDone { effects, gesture }) => {
+            LiveAnswer { effects, gesture: gesture.map(u32::from), ..LiveAnswer::default() }
+        }
         Err(refusal) => LiveAnswer {
             code: refusal.code.into_owned(),
             sentence: refusal.sentence.into_owned(),
@@ -134,25 +168,82 @@ pub fn live_answer(result: Result<Bytes, Refusal>) -> Bytes {
 ///
 /// # Errors
 /// The refusal of the target's lane, or of the platform: without an answer, nobody knows what became of the command.
-pub fn live_result(result: CallResult) -> Result<Bytes, Refusal> {
+pub fn live_result(result: CallResult) -> Result<LiveDone, Refusal> {
     let body = result.map_err(|_| unavailable())?;
     let answer = decode_body::<LiveAnswer>(&body).map_err(|_| Refusal::internal())?;
     if answer.code.is_empty() {
-        return Ok(answer.effects);
+        let gesture = answer.gesture.and_then(|gesture| u16::try_from(gesture).ok());
+        return Ok(LiveDone { effects: answer.effects, gesture });
     }
     Err(Refusal { code: answer.code.into(), sentence: answer.sentence.into() })
+}
+
+/// The answer of a node that has let go of an avatar: where it is. Without a place the avatar was not played there.
+pub fn released_answer(place: Option<Place>) -> Bytes {
+    let released = place.map_or_else(peer::Released::default, |place| peer::Released {
+        island: place.island.0,
+        x: place.position.x,
+        y: place.position.y,
+        at_ms: place.at.0,
+    });
+    encode_body(&released)
+}
+
+/// The place in such an answer, if there is one.
+pub fn released_place(result: &CallResult) -> Option<Place> {
+    let released = decode_body::<peer::Released>(result.as_ref().ok()?).ok()?;
+    let peer::Released { island, x, y, at_ms } = released;
+    let position = Position::new(x, y);
+    (island != 0).then_some(Place { island: IslandId(island), position, at: IslandTime(at_ms) })
+}
+
+/// The answer of a lane that was asked where people are.
+pub fn crowds_answer(crowds: &[Crowd]) -> Bytes {
+    let crowd = |crowd: &Crowd| {
+        let Crowd { island, somebody, people } = *crowd;
+        peer::Crowd { island: island.0, x: somebody.x, y: somebody.y, people }
+    };
+    encode_body(&peer::Crowds { crowds: crowds.iter().map(crowd).collect() })
+}
+
+/// The crowds in such an answer.
+pub fn crowds_told(result: &CallResult) -> Vec<Crowd> {
+    let told = result.as_ref().ok().and_then(|body| decode_body::<peer::Crowds>(body).ok());
+    let crowd = |peer::Crowd { island, x, y, people }| Crowd {
+        island: IslandId(island),
+        somebody: Position::new(x, y),
+        people,
+    };
+    told.unwrap_or_default().crowds.into_iter().map(crowd).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::call::CallError;
-    use pelago_model::IslandTime;
+
+    #[test]
+    fn crowds_are_told_as_they_were_seen() {
+        let crowd = Crowd { island: IslandId(5), somebody: Position::new(-3, 4), people: 9 };
+        assert_eq!(crowds_told(&Ok(crowds_answer(&[crowd, crowd]))), [crowd, crowd]);
+        assert_eq!(crowds_told(&Err(CallError::LinkLost)), []);
+    }
+
+    #[test]
+    fn the_place_of_an_avatar_is_told_as_it_was() {
+        let position = Position::new(-3, 4);
+        let place = Place { island: IslandId(5), position, at: IslandTime(9) };
+        assert_eq!(released_place(&Ok(released_answer(Some(place)))), Some(place));
+        assert_eq!(released_place(&Ok(released_answer(None))), None);
+        assert_eq!(released_place(&Err(CallError::LinkLost)), None);
+    }
 
     #[test]
     fn the_end_of_a_live_command_is_told_as_it_was() {
         let refusal = Refusal::new("far", "Too far away.");
-        for result in [Ok(Bytes::from_static(b"{}")), Ok(Bytes::new()), Err(refusal)] {
+        let effects = Bytes::from_static(b"{}");
+        let wave = Ok(LiveDone { effects, gesture: Some(0) });
+        for result in [wave, Ok(LiveDone::default()), Err(refusal)] {
             assert_eq!(live_result(Ok(live_answer(result.clone()))), result);
         }
         assert_eq!(live_result(Err(CallError::LinkLost)), Err(unavailable()));
@@ -164,6 +255,7 @@ mod tests {
     fn calls_to_lanes_are_read_as_they_were_written() {
         let calls = [
             LaneCall::Live(LiveCommand {
+                trace: 5,
                 actor: EntityId(1),
                 actor_epoch: Epoch(7),
                 actor_position: Position::new(-3, 4),
@@ -171,6 +263,8 @@ mod tests {
                 payload: Bytes::from_static(b"wave"),
             }),
             LaneCall::Superseded { avatar: EntityId(3), epoch: Epoch(9) },
+            LaneCall::Release { avatar: EntityId(3), epoch: Epoch(9) },
+            LaneCall::Crowds,
             LaneCall::Notify { avatar: EntityId(3), epoch: Epoch(9), payload: Bytes::new() },
             LaneCall::Mail { avatar: EntityId(3) },
             LaneCall::Lines {

@@ -49,7 +49,7 @@ pub use node::{Node, NodeConfig, NodeMachine, Sabotage};
 pub use rate_limits::{AddressLimits, ClientLimits, ProtocolViolation};
 pub use recorder::{MalformedRecording, Recorder, RecorderLimits, Recording, SharedRecorder};
 pub use replay::{Replay, ReplayError, ReplayParts};
-pub use rule_run::{RuleEnd, RuleRun};
+pub use rule_run::{RuleEnd, RuleRun, RunProgress};
 pub use session::NewSession;
 pub use steward::{MAX_BATCH_TURNS, Steward, StewardConfig, StewardSabotage};
 pub use store_request::{RequestId, Requests, StoreAnswer};

@@ -1,5 +1,8 @@
 //! Lines for the log of the program that runs a machine.
 
+use pelago_game::{RulePanic, command_kind};
+use pelago_model::EntityId;
+
 /// How bad something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -34,4 +37,18 @@ impl LogLine {
     pub fn traced(level: Level, trace: u64, text: impl Into<String>) -> Self {
         Self { level, trace, text: text.into() }
     }
+}
+
+/// The line about a rule that panicked for a command on an avatar's lane.
+pub(crate) fn panicked_for(
+    (avatar, payload): (EntityId, &[u8]),
+    trace: u64,
+    panic: &RulePanic,
+) -> LogLine {
+    let kind = command_kind(payload);
+    LogLine::traced(
+        Level::Error,
+        trace,
+        format!("the command {kind:?} of avatar {avatar}: {panic}"),
+    )
 }

@@ -5,6 +5,8 @@
 //! preference (rendezvous hashing: chunks differ, and a node with more lanes moves only a share). How many pay is
 //! measured: `docs/benchmarks.md`, scenario `share`.
 
+pub mod company;
+
 use pelago_cluster::rendezvous::preferred;
 use pelago_model::{ChunkId, IslandId, Key, NodeId};
 

@@ -183,6 +183,9 @@ impl Replay {
             }
             Entry::Input(input) => input,
         };
+        if let MachineInput::Service(_, ServiceInput::Abandoned { request, .. }) = &input {
+            self.runs.remove(request);
+        }
         let Some(input) = self.with_end_of_rules(input) else { return };
         let before = out.len();
         self.machine.handle(now, &self.directory, input, out);

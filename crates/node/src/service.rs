@@ -8,10 +8,12 @@
 mod context;
 mod host;
 mod interface;
+mod runs;
 
 pub use context::ServiceContext;
 pub use host::ServiceHost;
 pub use interface::{ServiceCall, ServiceEffect, ServiceInput};
+pub use runs::RUN_LIMIT_MS;
 
 use crate::call::CallResult;
 use crate::rule_run::RuleEnd;
@@ -34,6 +36,11 @@ pub enum Completion {
     Answered(CallResult),
     /// Rules have been run.
     Ran(RuleEnd),
+    /// Rules have not returned in time, and never will as far as anybody is concerned.
+    Abandoned {
+        /// The step of the run that was under way.
+        step: u32,
+    },
 }
 
 /// An instance of a service. Like every machine it never waits: it begins something by its context and is told its end.
@@ -92,7 +99,7 @@ pub struct ServiceSeat {
     pub lands: Arc<BTreeMap<IslandId, Arc<Land>>>,
     /// Island time.
     pub clock: IslandClock,
-    /// The server's secret, from which turns get their randomness.
+    /// A secret from which turns get their randomness: the server's, or one for a studio's service alone.
     pub secret: [u8; 32],
 }
 
@@ -106,20 +113,38 @@ pub struct ServiceKind {
     pub role: Role,
     /// Makes an instance.
     make: Arc<Make>,
+    /// Whether it is one of the platform's own, which may read and write every document.
+    is_platforms: bool,
 }
 
 impl ServiceKind {
-    /// A service with a role.
+    /// A studio's service with a role. It reads chunks and documents of the game's own kinds, and writes the latter:
+    /// [`Key::is_open_to_rules`](pelago_model::Key::is_open_to_rules).
     pub fn new<S: Service + 'static>(
         role: Role,
         make: impl Fn(&ServiceSeat) -> S + Send + Sync + 'static,
     ) -> Self {
-        Self { role, make: Arc::new(move |seat| Box::new(make(seat))) }
+        Self { role, make: Arc::new(move |seat| Box::new(make(seat))), is_platforms: false }
+    }
+
+    /// A service of the platform.
+    pub(crate) fn of_platform<S: Service + 'static>(
+        role: Role,
+        make: impl Fn(&ServiceSeat) -> S + Send + Sync + 'static,
+    ) -> Self {
+        Self { is_platforms: true, ..Self::new(role, make) }
     }
 
     /// An instance of it.
     pub fn make(&self, seat: &ServiceSeat) -> Box<dyn Service> {
-        (self.make)(seat)
+        if self.is_platforms {
+            return (self.make)(seat);
+        }
+        // From its own secret nobody finds the server's, nor what durable turns draw.
+        let mut hasher = blake3::Hasher::new_keyed(&seat.secret);
+        hasher.update(b"service ").update(self.role.as_str().as_bytes());
+        let secret = *hasher.finalize().as_bytes();
+        (self.make)(&ServiceSeat { secret, ..seat.clone() })
     }
 }
 

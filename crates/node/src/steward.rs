@@ -16,6 +16,7 @@ mod batch;
 mod config;
 mod decide;
 mod draft;
+mod failure;
 mod objects;
 mod queue;
 mod run;
@@ -32,7 +33,7 @@ use pelago_model::Role;
 
 /// The stewards as a service: `batch_turns` turns share a commit at most.
 pub fn kind(batch_turns: usize, sabotage: StewardSabotage) -> ServiceKind {
-    ServiceKind::new(Role::steward(), move |seat| {
+    ServiceKind::of_platform(Role::steward(), move |seat| {
         Steward::new(seat.publisher, StewardConfig::for_seat(seat, batch_turns, sabotage))
     })
 }

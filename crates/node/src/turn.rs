@@ -32,6 +32,11 @@ pub enum DurableResult {
     },
     /// Nothing changed; after `unavailable` nobody knows.
     Refused(Refusal),
+    /// The rule is broken, and that is on disk: nothing else changed, and the rule is not run for this turn again.
+    Failed {
+        /// The avatar's hash chain after it.
+        chain: [u8; 32],
+    },
 }
 
 /// What stewards are asked to decide.
@@ -134,10 +139,10 @@ impl DurableResult {
                 chain: Bytes::copy_from_slice(&chain),
                 ..DurableAnswer::default()
             },
-            Self::Refused(refusal) => DurableAnswer {
-                code: refusal.code.into_owned(),
-                sentence: refusal.sentence.into_owned(),
-                ..DurableAnswer::default()
+            Self::Refused(refusal) => refused(refusal),
+            Self::Failed { chain } => DurableAnswer {
+                chain: Bytes::copy_from_slice(&chain),
+                ..refused(Refusal::internal())
             },
         };
         encode_body(&answer)
@@ -150,6 +155,9 @@ impl DurableResult {
             return Self::Refused(Refusal::internal());
         };
         if !answer.code.is_empty() {
+            if let Ok(chain) = answer.chain.as_ref().try_into() {
+                return Self::Failed { chain };
+            }
             let (code, sentence) = (answer.code.into(), answer.sentence.into());
             return Self::Refused(Refusal { code, sentence });
         }
@@ -157,5 +165,13 @@ impl DurableResult {
             Ok(chain) => Self::Done { effects: answer.effects, chain },
             Err(_) => Self::Refused(Refusal::internal()),
         }
+    }
+}
+
+fn refused(refusal: Refusal) -> DurableAnswer {
+    DurableAnswer {
+        code: refusal.code.into_owned(),
+        sentence: refusal.sentence.into_owned(),
+        ..DurableAnswer::default()
     }
 }

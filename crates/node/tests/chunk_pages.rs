@@ -102,7 +102,7 @@ impl Stage {
     }
 
     fn views(&self, page: ChunkPage, document: &Document) -> BTreeMap<u16, Bytes> {
-        let views = objects_of(&Frontier, page, document);
+        let views = objects_of(&Frontier, page, document).unwrap();
         views.into_iter().map(|view| (view.slot, view.payload)).collect()
     }
 

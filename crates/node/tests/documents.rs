@@ -21,6 +21,7 @@ use pelago_node::documents::mailbox::MailboxDocument;
 use pelago_node::documents::probe::ProbeDocument;
 use pelago_node::documents::room::RoomDocument;
 use pelago_node::documents::schema::{Stored, read};
+use pelago_node::documents::skeleton::SkeletonDocument;
 use pelago_node::documents::token::TokenHash;
 use pelago_node::documents::world::WorldDocument;
 use serde::Serialize;
@@ -87,6 +88,7 @@ fn documents_of_every_build_are_read() {
     means("name-1.json", 1, &NameDocument { avatar: ANNA, token: None });
     let token = TokenHash::of("Åsa", &Secret::new(&b"Anna's own token"[..]));
     means("name-2.json", 2, &NameDocument { avatar: ANNA, token });
+    means("skeleton-1.json", 1, &SkeletonDocument { name: "Åsa".into() });
     means("ids-1.json", 1, &SerialsDocument { next: 257 });
     let world = WorldDocument {
         world: 1,
@@ -137,6 +139,7 @@ fn documents_of_every_build_are_read() {
             what: r#"{"items":{"berry":3}}"#.into(),
             reason: "a welcome, by Åsa".into(),
             effects: r#"{"items":{"berry":3}}"#.into(),
+            failed: false,
         },
         changes: Changes(BTreeMap::from([(Key::avatar(ANNA), total(3, 3))])),
         ..command
@@ -162,6 +165,7 @@ fn every_kind_has_a_fixture_of_every_schema() {
         "place" => PlaceDocument::SCHEMA,
         "probe" => ProbeDocument::SCHEMA,
         "room" => RoomDocument::SCHEMA,
+        "skeleton" => SkeletonDocument::SCHEMA,
         "world" => WorldDocument::SCHEMA,
         other => panic!("{other} has no schema"),
     };

@@ -11,7 +11,7 @@ use pelago_model::{
     WorldTime,
 };
 use pelago_node::call::CallError;
-use pelago_node::lane_call::{live_answer, live_result};
+use pelago_node::lane_call::{live_answer, live_result, released_place};
 use pelago_node::{
     CallResult, CallTarget, Caller, DurableCommand, DurableResult, Lane, LaneCall, LaneEffect,
     LaneInput, LiveCommand, MachineId, OutgoingCall, Reply, StewardCall,
@@ -206,6 +206,7 @@ fn a_live_command_for_a_real_of_the_same_lane_leaves_no_call_behind() {
 fn whoever_asks_a_lane_is_answered_unless_nobody_waits() {
     let mut stage = Stage::new(0, 1, &land());
     let elsewhere = LaneCall::Live(LiveCommand {
+        trace: 4,
         actor: EntityId(8),
         actor_epoch: Epoch(1),
         actor_position: pelago_model::Position::new(0, 0),
@@ -241,6 +242,30 @@ fn whoever_asks_a_lane_is_answered_unless_nobody_waits() {
         assert_eq!(stage.lane.population(), left);
     }
     assert_eq!(stage.lane.counters().superseded, 1);
+}
+
+#[test]
+fn a_lane_lets_go_of_an_avatar_and_tells_where_it_is() {
+    let mut stage = Stage::new(0, 1, &land());
+    let caller = Caller::Operator { number: 1 };
+    // Somebody else, and a session that is newer than whoever asks knows, may be meant for another lane.
+    for (avatar, epoch) in [(9, 1), (1, 0)] {
+        let call = LaneCall::Release { avatar: EntityId(avatar), epoch: Epoch(epoch) };
+        stage.handle(LaneInput::Call { caller, call: call.clone() });
+        let passed = stage.effects.pop();
+        assert!(matches!(passed, Some(LaneEffect::PassOn { call: it, .. }) if it == call));
+    }
+    let shown = stage.lane.reals().next().unwrap();
+    let here = shown.trajectory.position_at(IslandTime(stage.now.0));
+    let call = LaneCall::Release { avatar: EntityId(1), epoch: Epoch(1) };
+    stage.handle(LaneInput::Call { caller, call });
+    let place = stage.effects.iter().find_map(|effect| match effect {
+        LaneEffect::Reply { reply: Ok(body), .. } => released_place(&Ok(body.clone())),
+        _ => None,
+    });
+    assert_eq!(place.map(|place| place.position), Some(here));
+    assert_eq!(stage.lane.population(), 0);
+    assert_eq!(stage.lane.reals().count(), 0);
 }
 
 #[test]

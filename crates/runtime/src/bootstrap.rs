@@ -1,8 +1,11 @@
 //! The world of a store: opened, or begun if there is none.
 
+mod names;
+
 use crate::clock::{WorldClock, unix_ms};
 use bytes::Bytes;
-use pelago_game::{ContentHash, Game, IslandSpec, Land, json};
+use pelago_game::land::MAX_ISLAND_SIZE;
+use pelago_game::{ContentHash, Game, IslandSpec, Land, guarded, json};
 use pelago_model::{CommitOutcome, Document, IslandId, Key, Transaction, WorldNumber, Write};
 use pelago_node::WorldDocument;
 use pelago_node::bootstrap;
@@ -68,6 +71,11 @@ pub enum OpenWorldError {
     /// The document of an island is not there.
     #[error("the store has a world without its island: {0} is missing")]
     NoIsland(Key),
+    /// Clients could not fetch the land of a new world.
+    #[error(
+        "an island has at most {MAX_ISLAND_SIZE} chunks along its side, not {0}: the list of its chunks has to fit one message"
+    )]
+    TooLarge(u16),
     /// There is no world, but there are documents of one: only a restore or an import writes them first.
     #[error(
         "the store has documents ({0}), but no world: a restore or an import has not come to its end. Give the same \
@@ -104,7 +112,12 @@ impl World {
         let Some(island) = load::<IslandSpec>(store, key.clone())? else {
             return Err(OpenWorldError::NoIsland(key));
         };
-        let land = Arc::new(Land::new(game, island));
+        names::reserve_names(store)?;
+        let made = guarded(|| Land::new(game, island));
+        let land = Arc::new(made.map_err(|panic| {
+            let problem = format!("its land cannot be made: {panic}");
+            OpenWorldError::Document { key, problem }
+        })?);
         let clock = open_clock(store, document.epoch_unix_ms)?;
         Ok(Self { number, lands: BTreeMap::from([(document.home, land)]), document, clock })
     }
@@ -153,6 +166,9 @@ fn read<T: Stored>(key: Key, found: &Document) -> Result<Option<T>, OpenWorldErr
 }
 
 fn begin(store: &dyn Store, new: NewWorld) -> Result<WorldDocument, OpenWorldError> {
+    if new.island_size > MAX_ISLAND_SIZE {
+        return Err(OpenWorldError::TooLarge(new.island_size));
+    }
     refuse_half_a_world(store)?;
     let home = IslandId::new(world_number(DEFAULT_WORLD)?, 1);
     let document = WorldDocument {
@@ -229,7 +245,7 @@ fn random_digits() -> Result<String, OpenWorldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pelago_frontier::Frontier;
+    use pelago_frontier::{Frontier, Wild};
     use pelago_model::Revision;
     use pelago_store::{CommitDone, Memory, StoreLayer};
     use std::sync::Mutex;
@@ -324,6 +340,23 @@ mod tests {
             }
             self.store.commit(transaction, done);
         }
+    }
+
+    #[test]
+    fn a_world_whose_land_clients_could_not_fetch_is_not_begun() {
+        let store = Memory::default();
+        let new = NewWorld { seed: 7, island_size: MAX_ISLAND_SIZE + 1 };
+        let error = World::open(&store, &Frontier, new).err().unwrap().to_string();
+        assert!(error.contains("at most 181 chunks along its side, not 182"), "{error}");
+        assert_eq!(store.get(&Key::world()), Document::ABSENT);
+    }
+
+    #[test]
+    fn land_that_cannot_be_made_is_an_error_that_names_its_island() {
+        let error = World::open(&Memory::default(), &Wild::landless(), NewWorld::default());
+        let error = error.err().unwrap().to_string();
+        assert!(error.contains("document island/0000100000000001"), "{error}");
+        assert!(error.contains("a rule panicked: a wild rule"), "{error}");
     }
 
     #[test]

@@ -32,7 +32,7 @@ use pelago_node::{MachineId, MachineInput, NodeConfig, NodeMachine, Shelf};
 use pelago_store::Store;
 use pelago_world::ClientId;
 use post::Post;
-use rules::Rules;
+use rules::{LostThreads, Rules};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
@@ -45,6 +45,9 @@ use tokio::task::JoinError;
 const LEAVING_TIME: Duration = Duration::from_secs(3);
 /// How often it is looked whether all have left.
 const LOOK_FOR_CLIENTS_EVERY: Duration = Duration::from_millis(20);
+
+/// How long a node that ends because of its rules waits for what is being committed.
+const LAST_COMMITS: Duration = Duration::from_millis(500);
 
 /// Nodes that wait to be dialled; more are tried again by the links.
 const MAX_DIALS: usize = 1024;
@@ -241,12 +244,21 @@ pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervis
         dials,
         flight: Arc::new(Flight::new(config, record_into)),
     });
+    let lost = LostThreads::default();
     for (id, meter) in meters {
         let rules = match id {
             MachineId::Service(host) => {
-                let (rules, lives) = Rules::start(post.clone());
-                let meter = supervisor.meter(format!("rules_{host}"));
-                supervisor.spawn(meter, lives);
+                let name = format!("rules_{host}");
+                let (rules, failure) = Rules::start(name.clone(), post.clone(), lost.clone());
+                let meter = supervisor.meter(name);
+                let shared = shared.clone();
+                supervisor.spawn(meter, async move {
+                    let reason = failure.await;
+                    // What failed is committed meanwhile, so that nobody runs it again.
+                    tokio::time::sleep(LAST_COMMITS).await;
+                    shared.say_goodbye().await;
+                    std::panic::resume_unwind(Box::new(reason));
+                });
                 Some(rules)
             }
             _ => None,

@@ -49,6 +49,8 @@ pub struct Faults {
     pub stop: u32,
     /// Nodes whose mailboxes have hardly any room for a while.
     pub squeeze: u32,
+    /// Rules that do not return.
+    pub hang: u32,
 }
 
 impl Faults {
@@ -75,6 +77,7 @@ impl Faults {
         stall: 0,
         stop: 0,
         squeeze: 0,
+        hang: 0,
     };
 
     /// A very bad day.
@@ -100,6 +103,7 @@ impl Faults {
         stall: 200,
         stop: 20,
         squeeze: 60,
+        hang: 30,
     };
 }
 
@@ -158,11 +162,15 @@ pub enum Kind {
     Stop,
     /// Mailboxes that had hardly any room for a while.
     FullMailbox,
+    /// A rule that did not return.
+    Hang,
+    /// A node that ended because it had lost two threads to rules.
+    LostThreads,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::LinkLoss,
         Self::Partition,
         Self::Crash,
@@ -189,6 +197,8 @@ impl Kind {
         Self::LostWakeUp,
         Self::Stop,
         Self::FullMailbox,
+        Self::Hang,
+        Self::LostThreads,
     ];
 
     /// What many of them are called.
@@ -220,6 +230,8 @@ impl Kind {
             Self::LostWakeUp => "lost wake-ups",
             Self::Stop => "stopped nodes",
             Self::FullMailbox => "full mailboxes",
+            Self::Hang => "rules that hang",
+            Self::LostThreads => "nodes without threads",
         }
     }
 }

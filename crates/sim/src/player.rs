@@ -13,7 +13,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::collections::BTreeSet;
 
 /// The speed of players, in 1/64 m per second.
-pub(crate) const SPEED: u16 = 320;
+pub(crate) const SPEED: u16 = pelago_frontier::content::WALK_SPEED;
 
 /// The durable command that a player asked for last.
 #[derive(Clone, Debug, Default)]

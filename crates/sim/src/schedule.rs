@@ -65,6 +65,8 @@ pub enum Fault {
     Squeeze { node: u16, for_ms: u32 },
     /// A player logs in at another node, or at the same one and thus perhaps on another lane.
     Migrate { player: u16, node: u16, goodbye: bool },
+    /// The next rules that a node runs never return, in one of their turns.
+    Hang { node: u16, turn: u16 },
 }
 
 /// A fault, its number in the schedule and its time.
@@ -90,6 +92,10 @@ pub fn schedule(seed: u64, seconds: u32, faults: &Faults) -> Vec<PlannedFault> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(u64::MAX);
     let mut draw = Draw { rng };
+    // And another one for kinds that came later, so that days stay what they were otherwise.
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(u64::MAX - 1);
+    let mut later = Draw { rng };
     let mut planned_faults = Vec::new();
     for step in 10..seconds * 1000 / STEP_MS {
         for (rate, plan) in plans(faults) {
@@ -97,6 +103,11 @@ pub fn schedule(seed: u64, seconds: u32, faults: &Faults) -> Vec<PlannedFault> {
                 let at_ms = step * STEP_MS + draw.below(STEP_MS);
                 planned_faults.push(PlannedFault { number: 0, at_ms, fault: plan(&mut draw) });
             }
+        }
+        if later.below(1000 * 1000 / STEP_MS) < faults.hang {
+            let at_ms = step * STEP_MS + later.below(STEP_MS);
+            let fault = Fault::Hang { node: later.any(), turn: later.any() };
+            planned_faults.push(PlannedFault { number: 0, at_ms, fault });
         }
     }
     planned_faults.sort_by_key(|planned_fault| planned_fault.at_ms);

@@ -17,7 +17,7 @@ use crate::player::Player;
 use crate::schedule::{Fault, PlannedFault};
 use crate::store::SimStore;
 use crate::violation::{Invariant, Violation};
-use checks::ShownRevisions;
+use checks::{LastPlaces, PlacesBefore, ShownRevisions};
 use clocks::HostClock;
 use event::Event;
 pub(crate) use mail::Mail;
@@ -30,8 +30,8 @@ use pelago_model::{
     WorldNumber, WorldTime,
 };
 use pelago_node::{
-    ClientEvent, MachineId, MailboxLimits, Node, NodeConfig, SharedRecorder, WorldDocument,
-    bootstrap,
+    ClientEvent, MachineId, MailboxLimits, Node, NodeConfig, RequestId, SharedRecorder,
+    WorldDocument, bootstrap,
 };
 use pelago_store::Store;
 use pelago_world::ClientId;
@@ -95,6 +95,10 @@ pub(crate) struct Host {
     waiting: Vec<Fault>,
     /// Machines that are not served for a while: their tasks were not woken, or have no processor.
     stalled: BTreeSet<MachineId>,
+    /// Rules that do not return, and the step in which they do not.
+    hanging: BTreeMap<(MachineId, RequestId), u32>,
+    /// Threads that were lost to them in this life.
+    lost_threads: u32,
 }
 
 /// A cluster in a box.
@@ -108,6 +112,8 @@ pub struct Simulation {
     pub(crate) store: SimStore,
     pub(crate) players: Vec<Player>,
     /// Everything that was ever to be granted.
+    last_places: LastPlaces,
+    places_before: PlacesBefore,
     pub(crate) mail: Vec<Mail>,
     /// What each request of the operator's was for.
     asked: Vec<usize>,
@@ -148,6 +154,8 @@ impl Simulation {
             network: Network::default(),
             store: SimStore::default(),
             players: Vec::new(),
+            last_places: LastPlaces::new(),
+            places_before: PlacesBefore::new(),
             mail: Vec::new(),
             asked: Vec::new(),
             clients: BTreeMap::new(),
@@ -182,6 +190,8 @@ impl Simulation {
                 config,
                 clock: HostClock::default(),
                 waiting: Vec::new(),
+                hanging: BTreeMap::new(),
+                lost_threads: 0,
                 stalled: BTreeSet::new(),
             };
             simulation.nodes.insert(node, host);
@@ -269,6 +279,7 @@ impl Simulation {
                 return Err(violation);
             }
             self.check_reals()?;
+            self.note_places();
             if self.outcome.events.is_multiple_of(SIZES_EVERY) {
                 self.check_sizes()?;
                 // A player that migrates without a goodbye leaves a session that says nothing.

@@ -13,6 +13,8 @@ pub(crate) struct Committed {
     pub(crate) epoch: Epoch,
     pub(crate) command: ChainHash,
     pub(crate) chain: ChainHash,
+    /// Its rule was broken, and nothing else came of it.
+    pub(crate) failed: bool,
 }
 
 /// Documents that are durable, and what the checkers need to know of how they came to be.
@@ -72,6 +74,7 @@ impl SimStore {
                     epoch: avatar.epoch,
                     command: outcome.command,
                     chain: outcome.chain,
+                    failed: outcome.failed,
                 };
                 if self.history.insert((id, outcome.sequence.0), committed).is_some() {
                     self.doubled.push((id, outcome.sequence.0));

@@ -27,6 +27,8 @@ pub enum Invariant {
     Ghosts,
     /// Everybody gets an answer in the end.
     Answers,
+    /// A session goes on where the one before it was.
+    LivePlace,
     /// Time never steps back, and in the end everybody knows it.
     Time,
     /// Nobody is closed as idle who is not.

@@ -80,10 +80,8 @@ pub const FUEL: &str = "wood";
 pub const BURN_S: i64 = 10;
 /// How far a wave is seen, in 1/64 m: 30 m.
 pub const WAVE_UNITS: u32 = 1920;
-/// The speed at which clients walk, in 1/64 m per second: 4 m/s.
+/// The speed at which avatars walk, in 1/64 m per second: 4 m/s. Faster moves are refused.
 pub const WALK_SPEED: u16 = 256;
-/// The speed beyond which moves are refused, in 1/64 m per second: 16 m/s.
-pub const MAX_SPEED: u16 = 1024;
 /// Upright.
 pub const STANDING: u16 = 0;
 /// Waving back.

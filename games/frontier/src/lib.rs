@@ -7,6 +7,9 @@ pub mod campfire;
 pub mod content;
 pub mod rules;
 pub mod terrain;
+pub mod wild;
+
+pub use wild::Wild;
 
 use bytes::Bytes;
 use pelago_game::{
@@ -31,7 +34,7 @@ impl Game for Frontier {
     }
 
     fn max_speed(&self) -> u16 {
-        content::MAX_SPEED
+        content::WALK_SPEED
     }
 
     fn tile(&self, island: &IslandSpec, chunk: ChunkId) -> Option<Tile> {

@@ -48,7 +48,7 @@ fn shown(world: &TestWorld<Frontier>) -> BTreeMap<u16, i64> {
     };
     let pages = world.land().pages(CHUNK);
     pages
-        .flat_map(|page| objects_of(&Frontier, page, &world.document(&key(page))))
+        .flat_map(|page| objects_of(&Frontier, page, &world.document(&key(page))).unwrap())
         .map(stock)
         .collect()
 }
@@ -100,7 +100,7 @@ fn pages_of_earlier_builds_are_read() {
     let value = Some(Bytes::from_static(CHUNK_1_PAGE.trim_end().as_bytes()));
     let document = Document { schema: 1, revision: Revision(9), value };
     let slots = |page| {
-        let views = objects_of(&Frontier, page, &document);
+        let views = objects_of(&Frontier, page, &document).unwrap();
         views.into_iter().map(|view| view.slot).collect::<Vec<_>>()
     };
     assert_eq!(slots(ChunkPage::of(32)), [32, 63]);

@@ -413,6 +413,8 @@ fn the_game_tells_clients_what_there_is() {
         .collect();
     assert_eq!(content["naturals"], json!(naturals));
     assert_eq!(content["entities"], json!([{"name": "avatar", "speed_units_per_s": WALK_SPEED}]));
+    // Who goes as fast as clients are told is not refused, and nobody goes faster.
+    assert_eq!(content["entities"][0]["speed_units_per_s"], json!(Frontier.max_speed()));
     assert_eq!(content["stances"], json!(["standing", "waving", "pushed"]));
     assert_eq!(content["gestures"], json!(["wave", "push"]));
     assert_eq!(content["reach_units"], 160);

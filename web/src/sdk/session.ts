@@ -280,8 +280,9 @@ export class Session {
       }
       if (sequence > 0) this.durable = undefined;
       else this.live.delete(number);
-      // Something else had this number: the next one is due.
-      if (outcome.code === "repeated") this.sequence = Math.max(this.sequence, sequence);
+      // Something else had this number, or its rule is broken and that is on disk: the next one is due.
+      const usedUp = outcome.code === "repeated" || (sequence > 0 && (outcome.chain?.length ?? 0) > 0);
+      if (usedUp) this.sequence = Math.max(this.sequence, sequence);
       if (outcome.code) waiting.reject(new Refused(outcome.code, outcome.sentence ?? ""));
       else {
         if (sequence > 0) this.sequence = Math.max(this.sequence, sequence);

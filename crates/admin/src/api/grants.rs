@@ -7,7 +7,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use pelago_model::key::MalformedKey;
-use pelago_model::{Document, EntityId, GrantKey, Key};
+use pelago_model::{Document, EntityId, GrantKey, Key, keys_of_name};
 use pelago_node::documents::audit::AuditDocument;
 use pelago_node::documents::avatar::{NameDocument, read};
 use pelago_runtime::admin_calls::{AskError, GrantAnswer, GrantQuestion, Question, ask};
@@ -104,23 +104,22 @@ fn answer(key: &str, avatar: EntityId, granted: Result<GrantAnswer, AskError>) -
 
 /// The avatar that bears a name.
 async fn bearer(app: &App, name: &str) -> Result<EntityId, Response> {
-    let (store, key) = (app.store.clone(), Key::name(name));
-    let found = tokio::task::spawn_blocking(move || load_now(&*store, vec![key])).await;
+    let (store, keys) = (app.store.clone(), keys_of_name(name));
+    let found = tokio::task::spawn_blocking(move || load_now(&*store, keys)).await;
     let unavailable =
         || problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the store cannot read");
     let Ok(Ok(found)) = found else { return Err(unavailable()) };
-    match found.first().map(NameDocument::read) {
-        Some(Ok(Some(name))) => Ok(name.avatar),
-        Some(Ok(None)) => {
-            Err(problem(StatusCode::NOT_FOUND, "no_such_avatar", "nobody bears this name"))
+    for document in &found {
+        match NameDocument::read(document) {
+            Ok(Some(name)) => return Ok(name.avatar),
+            Ok(None) => {}
+            Err(_) => {
+                let text = "the name's document cannot be read";
+                return Err(problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", text));
+            }
         }
-        Some(Err(_)) => Err(problem(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "the name's document cannot be read",
-        )),
-        None => Err(unavailable()),
     }
+    Err(problem(StatusCode::NOT_FOUND, "no_such_avatar", "nobody bears this name"))
 }
 
 /// A page of what an avatar's commands and grants did, in the order of their keys.

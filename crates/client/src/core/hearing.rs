@@ -148,8 +148,9 @@ impl Client {
         }
         let known = self.commands.sequence;
         let out_of_step = match outcome.code.as_str() {
-            // Something happened under this number: this command, or another one if it is said to be repeated.
-            "" | "repeated" => {
+            // This number is used up: by this command, or by another one if it is said to be repeated. A command whose rule
+            // is broken has used it up if there is a chain after it.
+            code if matches!(code, "" | "repeated") || !outcome.chain.is_empty() => {
                 self.commands.sequence = known.max(sequence);
                 false
             }

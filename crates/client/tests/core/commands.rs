@@ -271,3 +271,21 @@ fn the_planted_bug_does_a_command_twice() {
     world.pass(1_000);
     assert_eq!(world.done, ["a", "a"]);
 }
+
+#[test]
+fn a_command_whose_rule_is_broken_has_used_up_its_number_if_there_is_a_chain_after_it() {
+    for (chain, next) in [(vec![7; 32], 2), (Vec::new(), 1)] {
+        let mut world = World::playing();
+        world.act_for("a");
+        world.to_node.clear();
+        let chain = Bytes::from(chain);
+        if !chain.is_empty() {
+            world.done.push("a".into());
+        }
+        let outcome = Outcome { sequence: 1, code: "internal".into(), chain, ..Outcome::default() };
+        world.say(server_message::Body::Outcome(outcome));
+        world.act_for("b");
+        world.settle();
+        assert_eq!(world.outcomes(), [(1, "internal"), (next, "")]);
+    }
+}

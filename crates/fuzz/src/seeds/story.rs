@@ -103,6 +103,7 @@ pub(super) fn peer_controls() -> Vec<Vec<u8>> {
         x: SPAWN.x,
         y: SPAWN.y,
         payload: documents::commands()[3].clone().into(),
+        trace: 4,
     };
     let grant = GrantCall {
         key: "mail/1".into(),

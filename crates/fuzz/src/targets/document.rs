@@ -120,8 +120,8 @@ fn decide(documents: &BTreeMap<Key, Document>, position: Position, payload: &[u8
     let state = Frontier.new_avatar("tester");
     let turn = DurableTurn { actor: &actor, state: &state, documents, land: &LAND, seed: [0; 32] };
     let _ = Frontier.route(&actor, payload);
-    if let TurnEnd::Broken(text) = run_durable(&Frontier, turn, payload) {
-        assert_ne!(text, "the rule panicked");
+    if let TurnEnd::Panicked(words) = run_durable(&Frontier, turn, payload) {
+        panic!("{words}");
     }
 }
 

@@ -147,6 +147,9 @@ impl Arrivals {
             client::Arrival::Home => Arrival::Home,
             client::Arrival::Anywhere => Arrival::Anywhere,
         };
+        if arrival == Arrival::Home {
+            self.ask_for_company(now, effects);
+        }
         self.begin_login(now, client, hello.name, &Secret::new(hello.token), arrival, effects);
     }
 
@@ -220,6 +223,11 @@ impl Arrivals {
     }
 
     pub(super) fn wake(&mut self, now: WorldTime, effects: &mut Vec<ArrivalsEffect>) {
+        while let Some((until, client)) = self.release_deadlines.first().copied()
+            && until <= now
+        {
+            self.released(now, client, None, effects);
+        }
         while let Some((until, client)) = self.silent.first().copied()
             && until <= now
         {

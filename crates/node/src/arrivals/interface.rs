@@ -1,5 +1,6 @@
 //! Configuration, inputs and effects of the arrivals.
 
+use crate::call::{CallResult, OutgoingCall};
 use crate::client_event::ClientEvent;
 use crate::log::LogLine;
 use crate::rate_limits::ClientLimits;
@@ -58,6 +59,13 @@ pub enum ArrivalsInput {
         /// The answer.
         answer: StoreAnswer,
     },
+    /// A call has ended.
+    Answered {
+        /// The number of the call.
+        number: u64,
+        /// How.
+        result: CallResult,
+    },
     /// The clock.
     Wake,
 }
@@ -100,6 +108,13 @@ pub enum ArrivalsEffect {
         avatar: EntityId,
         /// The new epoch.
         epoch: Epoch,
+    },
+    /// To ask something of the lanes of a node.
+    Call {
+        /// The number of the call, named in the answer.
+        number: u64,
+        /// The call.
+        call: OutgoingCall,
     },
     /// To read documents.
     Load {

@@ -3,25 +3,28 @@
 //! The login that takes the epoch in the avatar's document owns the avatar; the lane that held it before finds out at
 //! its next write, or is told. A name belongs to the token that it was first used with.
 
+use super::applicant::{Applicant, Found, Said, may_be_old, no_name};
 use super::budgets::UsedUp;
 use super::clients::Stage;
 use super::commits::MET_OTHERS;
 use super::interface::ArrivalsEffect;
-use super::opening::{Applicant, Opening};
+use super::opening::Opening;
 use super::serials::Serials;
-use super::{Arrivals, Request};
+use super::{Arrivals, Asked, Request};
+use crate::call::{CallTarget, OutgoingCall};
 use crate::client_event::ClientEvent;
-use crate::documents::avatar::NameDocument;
+use crate::documents::avatar::Place;
 use crate::documents::token::TokenHash;
+use crate::lane_call::LaneCall;
 use crate::log::{Level, LogLine};
 use crate::placement::lane_for;
 use crate::session::NewSession;
+use crate::store_request::RequestId;
 use crate::turn::unavailable;
 use pelago_game::{Arrival, Refusal};
-use pelago_model::limits::MAX_NAME_BYTES;
 use pelago_model::{
-    CommitOutcome, Document, EntityId, Key, Limit, Retry, Revision, Secret, Transaction, WorldTime,
-    Write,
+    CommitOutcome, Document, EntityId, Epoch, Key, Limit, Name, Retry, Revision, Secret,
+    Transaction, WorldTime, Write,
 };
 use pelago_world::ClientId;
 
@@ -30,6 +33,8 @@ pub const MAX_LOGINS: usize = 4096;
 /// How long a login may take, its pauses included, in ms; then it is refused as `unavailable`. Clients wait a little
 /// longer for their welcome.
 pub const LOGIN_TIME_MS: i64 = 15_000;
+/// How long a login waits for the node that has had its avatar, in ms; then the avatar goes on where the store has it.
+pub const RELEASE_MS: i64 = 300;
 
 /// A login under way. It has one request to the store at most.
 pub(super) struct Login {
@@ -40,6 +45,10 @@ pub(super) struct Login {
     is_counted: bool,
     /// When it is refused, whatever it waits for then.
     deadline: WorldTime,
+    /// Where the session of an epoch has let go of the avatar.
+    released: Option<(Epoch, Place)>,
+    /// What reserves the name for those who look like it, if that is not done yet.
+    reserve: Option<Write>,
     step: Step,
 }
 
@@ -50,6 +59,16 @@ enum Step {
         /// The revision of a name that no token was bound to yet.
         unbound: Option<Revision>,
     },
+    /// The node that has had the avatar is asked to let go. The documents are those of
+    /// [`ReadAvatar`](Self::ReadAvatar), read before.
+    AwaitRelease {
+        avatar: EntityId,
+        epoch: Epoch,
+        unbound: Option<Revision>,
+        documents: Vec<Document>,
+        call: RequestId,
+        until: WorldTime,
+    },
     /// A name that nobody bears waits for a serial.
     AwaitSerial,
     /// Waits until then to begin anew, or until the store is to be tried again.
@@ -57,6 +76,20 @@ enum Step {
     Commit(Box<NewSession>),
     /// The client is gone: the end of its request ends the login.
     Abandoned,
+}
+
+impl Login {
+    fn new(applicant: Applicant, deadline: WorldTime) -> Self {
+        Self {
+            applicant,
+            retry: Retry::new(MET_OTHERS),
+            is_counted: false,
+            deadline,
+            released: None,
+            reserve: None,
+            step: Step::ReadName,
+        }
+    }
 }
 
 impl Arrivals {
@@ -69,28 +102,31 @@ impl Arrivals {
         arrival: Arrival,
         effects: &mut Vec<ArrivalsEffect>,
     ) {
-        let is_visible = |c: char| !c.is_control();
-        if name.trim().is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(is_visible) {
-            let refusal = Refusal::new("name", "That name cannot be used.");
-            return self.refuse(client, &refusal, effects);
+        let canonical = Name::parse(&name);
+        if let Err(problem) = canonical
+            && !may_be_old(&name)
+        {
+            return self.refuse(client, &no_name(problem), effects);
         }
         if self.logins.len() >= MAX_LOGINS {
             self.limits.note(Limit::Logins);
             let refusal = Refusal::new("busy", "Too many arrive at once. Try again in a moment.");
             return self.refuse(client, &refusal, effects);
         }
-        let token = match self.tokens_are_hashes {
-            false => TokenHash::of(&name, token),
+        let hash = |name: &str| match self.tokens_are_hashes {
+            false => TokenHash::of(name, token),
             true => TokenHash::of_text(token.reveal()),
         };
-        let Some(token) = token else {
+        let canonical_token = hash(canonical.as_ref().map_or(&name, Name::as_str));
+        let (Some(token), Some(canonical_token)) = (hash(&name), canonical_token) else {
             let refusal = Refusal::new("token", "A token has 16 to 64 bytes.");
             return self.refuse(client, &refusal, effects);
         };
-        let applicant = Applicant { client, name, token, arrival };
-        let (retry, deadline) = (Retry::new(MET_OTHERS), now.plus(LOGIN_TIME_MS));
-        let (step, is_counted) = (Step::ReadName, false);
-        self.logins.insert(client, Login { applicant, retry, is_counted, deadline, step });
+        let said = Said { name, token };
+        let applicant =
+            Applicant { client, said, name: canonical, token: canonical_token, arrival };
+        let deadline = now.plus(LOGIN_TIME_MS);
+        self.logins.insert(client, Login::new(applicant, deadline));
         self.login_wakes.insert((deadline, client));
         self.attempt(client, effects);
     }
@@ -104,6 +140,8 @@ impl Arrivals {
             Step::AwaitSerial | Step::Pause(_) => {
                 self.remove_login(client);
             }
+            // Where the avatar is let go of is committed: otherwise the next login would begin somewhere else.
+            Step::AwaitRelease { .. } => {}
             _ => login.step = Step::Abandoned,
         }
     }
@@ -111,8 +149,8 @@ impl Arrivals {
     fn attempt(&mut self, client: ClientId, effects: &mut Vec<ArrivalsEffect>) {
         let Some(login) = self.logins.get_mut(&client) else { return };
         login.step = Step::ReadName;
-        let key = Key::name(&login.applicant.name);
-        self.load(Request::Login(client), vec![key], effects);
+        let keys = login.applicant.keys();
+        self.load(Request::Login(client), keys, effects);
     }
 
     /// It met others, or nobody knows how it ended: it begins anew, after a pause.
@@ -145,6 +183,11 @@ impl Arrivals {
             if self.login_wakes.remove(&(login.deadline, *client)) {
                 login.deadline = login.deadline.plus(pause_ms);
                 self.login_wakes.insert((login.deadline, *client));
+            }
+            if let Step::AwaitRelease { until, .. } = &mut login.step {
+                self.release_deadlines.remove(&(*until, *client));
+                *until = until.plus(pause_ms);
+                self.release_deadlines.insert((*until, *client));
             }
         }
     }
@@ -241,15 +284,18 @@ impl Arrivals {
             return self.fail(client, "the store could not read", effects);
         };
         match self.logins.get(&client).map(|login| &login.step) {
-            Some(Step::ReadName) => match documents.first() {
-                Some(document) => self.name_read(now, client, document, effects),
-                None => self.fail(client, "the store answered with too few documents", effects),
-            },
+            Some(Step::ReadName) => self.name_read(now, client, documents, effects),
             Some(&Step::ReadAvatar { avatar, unbound }) => {
                 self.avatar_read(now, client, (avatar, unbound), documents, effects);
             }
-            Some(Step::AwaitSerial | Step::Pause(_) | Step::Commit(_) | Step::Abandoned) | None => {
-            }
+            Some(
+                Step::AwaitRelease { .. }
+                | Step::AwaitSerial
+                | Step::Pause(_)
+                | Step::Commit(_)
+                | Step::Abandoned,
+            )
+            | None => {}
         }
     }
 
@@ -257,15 +303,17 @@ impl Arrivals {
         &mut self,
         now: WorldTime,
         client: ClientId,
-        document: &Document,
+        documents: &[Document],
         effects: &mut Vec<ArrivalsEffect>,
     ) {
         let Some(login) = self.logins.get_mut(&client) else { return };
-        match NameDocument::read(document) {
-            Ok(Some(name)) => {
-                if name.token.is_some_and(|token| !token.is(&login.applicant.token)) {
+        match login.applicant.look_up(documents) {
+            Ok(Found::Avatar(name)) => {
+                if name.is_foreign {
                     return self.foreign(now, client, effects);
                 }
+                login.reserve = name.reserve;
+                login.step = Step::ReadAvatar { avatar: name.avatar, unbound: name.is_unbound };
                 let is_first = !std::mem::replace(&mut login.is_counted, true);
                 // Only somebody who has the token can use up the budget of an avatar.
                 if is_first
@@ -274,12 +322,10 @@ impl Arrivals {
                 {
                     return self.used_up(client, used_up, effects);
                 }
-                let Some(login) = self.logins.get_mut(&client) else { return };
-                let unbound = name.token.is_none().then_some(document.revision);
-                login.step = Step::ReadAvatar { avatar: name.avatar, unbound };
                 self.load(Request::Login(client), Opening::keys(name.avatar), effects);
             }
-            Ok(None) => {
+            Ok(Found::Nobody { reserve }) => {
+                login.reserve = Some(reserve);
                 let is_first = !std::mem::replace(&mut login.is_counted, true);
                 if is_first
                     && let Some(known) = self.clients.get(&client)
@@ -293,7 +339,17 @@ impl Arrivals {
                 self.serials.wait(client);
                 self.give_serials(now, effects);
             }
-            Err(error) => self.fail(client, &error.to_string(), effects),
+            Ok(Found::LookAlike) => {
+                let text = "login refused: the name looks like one that is taken".to_owned();
+                let sentence = "That name looks too much like somebody else's.";
+                let refusal = Refusal::new("name", sentence);
+                self.end_login(client, Level::Info, text, &refusal, effects);
+            }
+            Ok(Found::NoName(problem)) => {
+                let text = format!("login refused: {problem}");
+                self.end_login(client, Level::Info, text, &no_name(problem), effects);
+            }
+            Err(error) => self.fail(client, &error, effects),
         }
     }
 
@@ -326,8 +382,70 @@ impl Arrivals {
         documents: &[Document],
         effects: &mut Vec<ArrivalsEffect>,
     ) {
+        let Some(login) = self.logins.get_mut(&client) else { return };
+        let Some((owner, epoch)) = documents.first().and_then(Opening::owner) else {
+            return self.open(now, client, avatar, documents, effects);
+        };
+        let call = self.calls.begin(Asked::Release(client));
+        let until = now.plus(RELEASE_MS);
+        self.release_deadlines.insert((until, client));
+        let (avatar, unbound) = avatar;
+        let documents = documents.to_vec();
+        login.step = Step::AwaitRelease { avatar, epoch, unbound, documents, call, until };
+        let question = OutgoingCall {
+            // The lanes of a node pass the question on until one of them has the avatar.
+            target: CallTarget::Lane { node: owner, lane: 0 },
+            body: LaneCall::Release { avatar, epoch }.encode(),
+            deadline_ms: RELEASE_MS as u32,
+            repeatable: false,
+            trace: client.0,
+        };
+        effects.push(ArrivalsEffect::Call { number: call.0, call: question });
+    }
+
+    /// The node that has had the avatar of a login has let go of it and told where it is, or has said nothing in time.
+    pub(super) fn released(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        place: Option<Place>,
+        effects: &mut Vec<ArrivalsEffect>,
+    ) {
+        let Some(login) = self.logins.get_mut(&client) else { return };
+        let step = std::mem::replace(&mut login.step, Step::ReadName);
+        let Step::AwaitRelease { avatar, epoch, unbound, documents, call, until } = step else {
+            login.step = step;
+            return;
+        };
+        self.calls.end(call);
+        self.release_deadlines.remove(&(until, client));
+        // What was told before counts if no other session has begun meanwhile.
+        let told_before = login.released.filter(|(of, _)| *of == epoch);
+        login.released = place.map(|place| (epoch, place)).or(told_before);
+        self.open(now, client, (avatar, unbound), &documents, effects);
+        // A client that has gone meanwhile takes the epoch all the same, and ends with that.
+        if self.clients.contains_key(&client) {
+            return;
+        }
+        match self.logins.get_mut(&client) {
+            Some(login) if matches!(login.step, Step::Commit(_)) => login.step = Step::Abandoned,
+            // The store takes nothing at present: nobody waits for that.
+            Some(_) => drop(self.remove_login(client)),
+            None => {}
+        }
+    }
+
+    fn open(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        avatar: (EntityId, Option<Revision>),
+        documents: &[Document],
+        effects: &mut Vec<ArrivalsEffect>,
+    ) {
         let Some(login) = self.logins.get(&client) else { return };
-        let opening = Opening::of_avatar(&self.config, now, &login.applicant, avatar, documents);
+        let whose = (&login.applicant, login.released.map(|(_, place)| place));
+        let opening = Opening::of_avatar(&self.config, now, whose, avatar, documents);
         if self.may_commit(now, client) {
             self.take_epoch(client, opening, effects);
         }
@@ -343,7 +461,8 @@ impl Arrivals {
             let Some(serial) = self.serials.give(client) else { break };
             let Some(login) = self.logins.get(&client) else { continue };
             let id = EntityId::new(self.config.world, serial);
-            let opening = Opening::of_newcomer(&self.config, now, &login.applicant, id);
+            let company = &mut self.company;
+            let opening = Opening::of_newcomer(&self.config, now, &login.applicant, id, company);
             self.take_epoch(client, opening, effects);
         }
         if self.serials.begins_lease() {
@@ -407,8 +526,9 @@ impl Arrivals {
         effects: &mut Vec<ArrivalsEffect>,
     ) {
         match opening {
-            Ok(Opening { session, writes }) => {
+            Ok(Opening { session, mut writes }) => {
                 let Some(login) = self.logins.get_mut(&client) else { return };
+                writes.extend(login.reserve.take());
                 login.step = Step::Commit(Box::new(session));
                 self.commit(Request::Login(client), writes, effects);
             }

@@ -1,27 +1,15 @@
 //! The documents that are read and written when a session begins: those of the name, the avatar and its place.
 
+use super::applicant::Applicant;
+use super::company::Company;
 use super::interface::ArrivalsConfig;
-use crate::documents::avatar::{
-    AVATAR_SCHEMA, AvatarDocument, NAME_SCHEMA, NameDocument, PLACE_SCHEMA, Place, PlaceDocument,
-};
+use crate::documents::avatar::{AVATAR_SCHEMA, AvatarDocument, PLACE_SCHEMA, Place, PlaceDocument};
 use crate::documents::schema::read;
-use crate::documents::token::TokenHash;
 use crate::session::NewSession;
 use bytes::Bytes;
-use pelago_game::{Arrival, json};
-use pelago_model::{Document, EntityId, Key, Revision, WorldTime, Write};
+use pelago_game::{Arrival, guarded, json};
+use pelago_model::{Document, EntityId, Epoch, Key, NodeId, Revision, WorldTime, Write};
 use pelago_world::ClientId;
-
-/// A client that asks to be let in.
-pub(super) struct Applicant {
-    pub(super) client: ClientId,
-    /// The name of the avatar that is asked for.
-    pub(super) name: String,
-    /// Of the proof that the name is the client's own.
-    pub(super) token: TokenHash,
-    /// The position at which a new avatar appears.
-    pub(super) arrival: Arrival,
-}
 
 /// A session that begins once these writes are committed.
 pub(super) struct Opening {
@@ -36,12 +24,12 @@ struct Revisions {
 }
 
 impl Opening {
-    /// The next session of an avatar that exists. `unbound` is the revision of its name if no token is bound to that
+    /// The next session of an avatar that exists, which was let go of at the place `released`. `unbound` is the revision of its name if no token is bound to that
     /// yet, and `documents` are its [`keys`](Self::keys).
     pub(super) fn of_avatar(
         config: &ArrivalsConfig,
         now: WorldTime,
-        applicant: &Applicant,
+        (applicant, released): (&Applicant, Option<Place>),
         (id, unbound): (EntityId, Option<Revision>),
         documents: &[Document],
     ) -> Result<Self, String> {
@@ -51,12 +39,15 @@ impl Opening {
         let avatar: AvatarDocument =
             read(avatar_document)?.ok_or_else(|| format!("avatar {id} has no document"))?;
         let checkpoint: Option<PlaceDocument> = read(place_document)?;
-        // The later of the last checkpoint and the last command. Both are of the last session, since every login writes
-        // both anew: times of two sessions are never compared.
-        let place = checkpoint
+        // Where the session before has let go of it, or if that is not known, the later of the last checkpoint and the
+        // last command. Both are of the last session, since every login writes both anew: times of two sessions are
+        // never compared.
+        let stored = checkpoint
             .map(|checkpoint| checkpoint.place)
             .filter(|place| place.at >= avatar.place.at)
             .unwrap_or(avatar.place);
+        let released = released.filter(|place| config.lands.contains_key(&place.island));
+        let place = released.unwrap_or(stored);
         let revisions =
             Revisions { avatar: avatar_document.revision, place: place_document.revision };
         let mut opening =
@@ -66,7 +57,7 @@ impl Opening {
             .filter(|checkpoint| checkpoint.has_left)
             .map_or(0, |checkpoint| config.clock.at(now).since(checkpoint.place.at));
         if let Some(expected) = unbound {
-            opening.writes.push(applicant.bind_name(id, expected)?);
+            opening.writes.push(applicant.bind_old_name(id, expected)?);
         }
         Ok(opening)
     }
@@ -77,17 +68,32 @@ impl Opening {
         now: WorldTime,
         applicant: &Applicant,
         id: EntityId,
+        company: &mut Company,
     ) -> Result<Self, String> {
-        let name = applicant.name.as_str();
+        let name = applicant.new_name()?.as_str();
         let land = config.lands.get(&config.home).ok_or("the home island has no land")?;
-        let position = config.game.spawn(land, applicant.arrival, id.serial());
+        let made = guarded(|| {
+            let position = config.game.spawn(land, applicant.arrival, id.serial());
+            (position, config.game.new_avatar(name))
+        });
+        let (usual, game) = made.map_err(|panic| format!("for avatar {id}: {panic}"))?;
+        let position = match applicant.arrival {
+            Arrival::Home => company.place(now, land, usual, id.serial()),
+            Arrival::Anywhere => usual,
+        };
         let place = Place { island: config.home, position, at: config.clock.at(now) };
-        let avatar = AvatarDocument::new(name.to_owned(), place, config.game.new_avatar(name));
+        let avatar = AvatarDocument::new(name.to_owned(), place, game);
         let revisions = Revisions { avatar: Revision(0), place: Revision(0) };
         let mut opening =
             Self::new(config, now, (applicant.client, id), (avatar, place), revisions)?;
-        opening.writes.push(applicant.bind_name(id, Revision(0))?);
+        opening.writes.push(applicant.bind_new_name(id)?);
         Ok(opening)
+    }
+
+    /// The node that has had an avatar and the epoch under which it did, if anybody has.
+    pub(super) fn owner(avatar: &Document) -> Option<(NodeId, Epoch)> {
+        let avatar: AvatarDocument = read(avatar).ok()??;
+        (avatar.owner != NodeId(0)).then_some((avatar.owner, avatar.epoch))
     }
 
     /// The documents that are read of an avatar that exists.
@@ -123,6 +129,7 @@ impl Opening {
                 value: Some(encoded(json::encode(&checkpoint))?),
             },
         ];
+        let state = guarded(|| config.game.player_view(&avatar.game));
         let session = NewSession {
             client,
             avatar: id,
@@ -130,22 +137,12 @@ impl Opening {
             name: avatar.name.as_str().into(),
             sequence: avatar.sequence,
             chain: avatar.chain.0,
-            state: config.game.player_view(&avatar.game),
+            state: state.map_err(|panic| format!("for avatar {id}: {panic}"))?,
             place,
             place_revision: revisions.place.next(),
             // A newcomer has not done anything yet.
             quiet_ms: i64::MAX,
         };
         Ok(Self { session, writes })
-    }
-}
-
-impl Applicant {
-    /// Binds the name to an avatar and a token.
-    fn bind_name(&self, avatar: EntityId, expected: Revision) -> Result<Write, String> {
-        let document = NameDocument { avatar, token: Some(self.token) };
-        let value = json::encode(&document).map_err(|error| error.to_string())?;
-        let key = Key::name(&self.name);
-        Ok(Write { key, expected, schema: NAME_SCHEMA, value: Some(value) })
     }
 }

@@ -8,7 +8,7 @@ use crate::documents::avatar::NameDocument;
 use crate::log::Level;
 use crate::service::ServiceContext;
 use pelago_game::Refusal;
-use pelago_model::{Backoff, Document, Key, Retry, Transaction, WorldTime};
+use pelago_model::{Backoff, Document, Key, Retry, Transaction, WorldTime, keys_of_name};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -109,11 +109,16 @@ impl Batch {
         let subject = match &*self.calls.first()?.call {
             ChatCall::Say { island, .. } => Subject::Room(*island),
             ChatCall::Whisper { name, .. } | ChatCall::Taken { name, .. } => {
-                let key = Key::name(name);
-                let Some(document) = self.documents.get(&key) else {
-                    keys.push(key);
+                let names = keys_of_name(name);
+                let missing = names.iter().filter(|key| !self.documents.contains_key(*key));
+                let missing: Vec<Key> = missing.cloned().collect();
+                if !missing.is_empty() {
+                    keys.extend(missing);
                     return None;
-                };
+                }
+                let read = names.iter().filter_map(|key| Some((key, self.documents.get(key)?)));
+                let mut borne = read.filter(|(_, document)| document.value.is_some());
+                let Some((key, document)) = borne.next() else { return Some(Subject::Nobody) };
                 match NameDocument::read(document) {
                     Ok(Some(name)) => {
                         // Its node is told of what is whispered to it.

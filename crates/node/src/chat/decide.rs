@@ -8,12 +8,11 @@ use crate::documents::mailbox::{MAILBOX_SCHEMA, MailboxDocument};
 use crate::documents::room::{ROOM_SCHEMA, RoomDocument};
 use crate::documents::schema::{Stored, read};
 use bytes::Bytes;
-use pelago_game::{Refusal, Speech, json};
+use pelago_game::{Refusal, Speech, guarded, json};
 use pelago_model::{
     Check, Document, EntityId, Epoch, IslandId, Key, NodeId, Transaction, WorldTime, Write,
 };
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// What the calls of a batch are about.
@@ -107,9 +106,9 @@ impl Question {
         };
         let mut checks: BTreeMap<Key, Check> = BTreeMap::new();
         let mut answers = Vec::new();
-        let mut has_changed = false;
+        let (mut has_changed, mut broken) = (false, None);
         for call in &self.calls {
-            let answer = self.one(call, &mut book);
+            let answer = self.one(call, &mut book, &mut broken);
             if answer == Ok(true) {
                 has_changed = true;
                 let key = Key::avatar(call.session().0);
@@ -136,7 +135,7 @@ impl Question {
             let expected = document.revision;
             transaction.writes = vec![Write { key, expected, schema, value: Some(value) }];
         }
-        Decided { answers, transaction, nudge, broken: None }
+        Decided { answers, transaction, nudge, broken }
     }
 
     fn all(&self, refusal: &Refusal, broken: Option<String>) -> Decided {
@@ -145,9 +144,14 @@ impl Question {
     }
 
     /// Decides one call; whether it changes the document.
-    fn one(&self, call: &ChatCall, book: &mut Book) -> Result<bool, Refusal> {
-        let (avatar, epoch) = call.session();
-        let avatar = self.avatar(avatar, epoch)?;
+    fn one(
+        &self,
+        call: &ChatCall,
+        book: &mut Book,
+        broken: &mut Option<String>,
+    ) -> Result<bool, Refusal> {
+        let (id, epoch) = call.session();
+        let avatar = self.avatar(id, epoch)?;
         let (speaker, text, to) = match call {
             ChatCall::Say { speaker, text, .. } => (speaker, text, Speech::Island),
             ChatCall::Whisper { speaker, text, .. } => (speaker, text, Speech::Whisper),
@@ -164,9 +168,13 @@ impl Question {
             return Ok(false);
         }
         let at = self.config.clock.at(self.now);
-        let may_speak = || self.config.game.speech(&avatar.game, to, text, at);
         // A broken rule costs its player an answer.
-        catch_unwind(AssertUnwindSafe(may_speak)).unwrap_or_else(|_| Err(Refusal::internal()))?;
+        guarded(|| self.config.game.speech(&avatar.game, to, text, at)).unwrap_or_else(
+            |panic| {
+                *broken = Some(format!("a line of avatar {id} for {:?}: {panic}", self.subject));
+                Err(Refusal::internal())
+            },
+        )?;
         let (words, times) = ((avatar.name, text.clone()), (self.now, at));
         match book {
             Book::Room(room) => room.say(speaker, words, times),

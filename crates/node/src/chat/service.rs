@@ -161,9 +161,15 @@ impl Chat {
 
     /// Ends a batch without knowing what became of it: everybody may try again.
     fn give_up(&mut self, cx: &mut ServiceContext<'_>, key: &Key, what: &str) {
+        let count = self.batch(key).map_or(0, |batch| batch.calls.len());
+        cx.log(Level::Warn, 0, format!("{count} calls on {key} {what}"));
+        self.refuse(cx, key, &unavailable());
+    }
+
+    /// Ends a batch with the same refusal for everybody.
+    fn refuse(&mut self, cx: &mut ServiceContext<'_>, key: &Key, refusal: &Refusal) {
         if let Some(batch) = self.queues.get_mut(key).and_then(|queue| queue.batch.take()) {
-            cx.log(Level::Warn, 0, format!("{} calls on {key} {what}", batch.calls.len()));
-            batch.refuse_all(cx, &unavailable());
+            batch.refuse_all(cx, refusal);
         }
         self.advance(cx, key);
     }
@@ -208,6 +214,16 @@ impl Service for Chat {
             },
             Completion::Stored(StoreAnswer::Loaded(None)) => {
                 self.give_up(cx, &key, "could not be read");
+            }
+            Completion::Abandoned { .. } => {
+                if let Some(batch) = self.batch(&key) {
+                    let speakers: Vec<String> =
+                        batch.calls.iter().map(|it| it.call.session().0.to_string()).collect();
+                    let what = format!("a line on {key} of one of {}", speakers.join(", "));
+                    cx.log(Level::Error, 0, format!("{what}: the rule does not return"));
+                    cx.rules_lost(what);
+                }
+                self.refuse(cx, &key, &Refusal::internal());
             }
             Completion::Answered(_) => self.give_up(cx, &key, "ended as something else"),
         }

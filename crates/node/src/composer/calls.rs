@@ -1,6 +1,7 @@
 //! Calls and their answers, within the node and over its links.
 
 use super::{Composer, MachineInput, Output, ShellEffect, to_lane, to_links};
+use crate::arrivals::ArrivalsInput;
 use crate::call::{CallError, CallResult, CallTarget, Caller, OutgoingCall, Rejection, Reply};
 use crate::lane::LaneInput;
 use crate::lane_call::LaneCall;
@@ -195,8 +196,12 @@ fn answered(machine: MachineId, number: u64, result: CallResult, out: &mut Vec<O
             let input = ServiceInput::Answered { number, result };
             out.push(Output::Machine(MachineInput::Service(service, input)));
         }
+        MachineId::Arrivals => {
+            let input = ArrivalsInput::Answered { number, result };
+            out.push(Output::Machine(MachineInput::Arrivals(input)));
+        }
         // They call nobody.
-        MachineId::Links | MachineId::Arrivals => {}
+        MachineId::Links => {}
     }
 }
 

@@ -69,6 +69,16 @@ impl MachineInput {
         }
     }
 
+    /// Rules that a machine has handed out were abandoned in this step.
+    pub fn abandoned(machine: MachineId, request: RequestId, step: u32) -> Option<Self> {
+        match machine {
+            MachineId::Service(service) => {
+                Some(Self::Service(service, ServiceInput::Abandoned { request, step }))
+            }
+            _ => None,
+        }
+    }
+
     /// Something on a client's connection, for its lane if it has one.
     pub fn of_client(lane: Option<u8>, client: ClientId, event: ClientEvent) -> Self {
         match lane {

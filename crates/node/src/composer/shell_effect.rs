@@ -80,6 +80,20 @@ pub enum ShellEffect {
         /// The rules to be run.
         run: RuleRun,
     },
+    /// To abandon rules that take too long, with the thread that they are run on, if they are still under way. That comes
+    /// by [`MachineInput::abandoned`](super::MachineInput::abandoned), and nothing comes if they have ended, or if they
+    /// have hardly begun.
+    Abandon {
+        /// The machine that handed them out.
+        machine: MachineId,
+        /// The request.
+        request: RequestId,
+    },
+    /// A thread was lost to rules that do not return. A node that has lost two has to end.
+    RulesLost {
+        /// Which they were, for the log.
+        what: String,
+    },
     /// To tell an operator how its call ended.
     OperatorAnswered {
         /// The number of the operator's call.

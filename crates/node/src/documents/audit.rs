@@ -49,6 +49,9 @@ pub enum Cause {
         reason: String,
         /// What was answered (JSON).
         effects: String,
+        /// Whether the rule was broken: nothing was given, and nobody runs it for this key again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        failed: bool,
     },
 }
 

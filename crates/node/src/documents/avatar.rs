@@ -51,6 +51,9 @@ pub struct StoredOutcome {
     pub chain: ChainHash,
     /// What the player was told (JSON).
     pub effects: String,
+    /// Whether the rule was broken: nothing but this outcome came of the command, and the player was told `internal`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed: bool,
 }
 
 /// A place: an island, and a position at a time.
@@ -197,10 +200,19 @@ impl AvatarDocument {
 
     /// Takes in the outcome of the next command.
     pub fn record(&mut self, payload: &[u8], effects: String) -> StoredOutcome {
+        self.remember(payload, effects, false)
+    }
+
+    /// Notes that the rule of the next command is broken, so that nobody runs it for this command again.
+    pub fn record_failure(&mut self, payload: &[u8]) -> StoredOutcome {
+        self.remember(payload, String::new(), true)
+    }
+
+    fn remember(&mut self, payload: &[u8], effects: String, failed: bool) -> StoredOutcome {
         let sequence = self.sequence.next();
         let command = ChainHash::of(payload);
         let chain = self.chain.then(sequence, command, effects.as_bytes());
-        let outcome = StoredOutcome { sequence, command, chain, effects };
+        let outcome = StoredOutcome { sequence, command, chain, effects, failed };
         (self.sequence, self.chain) = (sequence, chain);
         if self.outcomes.len() >= OUTCOME_RING {
             self.outcomes.remove(0);

@@ -11,6 +11,7 @@ use crate::documents::lease::{LEASE_SCHEMA, LeaseDocument};
 use crate::documents::mailbox::{MAILBOX_SCHEMA, MailboxDocument};
 use crate::documents::probe::{PROBE_SCHEMA, ProbeDocument};
 use crate::documents::room::{ROOM_SCHEMA, RoomDocument};
+use crate::documents::skeleton::{SKELETON_SCHEMA, SkeletonDocument};
 use crate::documents::world::{ISLAND_SCHEMA, WORLD_SCHEMA, WorldDocument};
 use pelago_game::IslandSpec;
 
@@ -46,5 +47,6 @@ stored! {
     ProbeDocument: "probe", PROBE_SCHEMA;
     RoomDocument: "room", ROOM_SCHEMA;
     SerialsDocument: "ids", SERIALS_SCHEMA;
+    SkeletonDocument: "skeleton", SKELETON_SCHEMA;
     WorldDocument: "world", WORLD_SCHEMA;
 }

@@ -16,7 +16,7 @@ use crate::rate_limits::slow_down;
 use bytes::{Bytes, BytesMut};
 use pelago_game::Refusal;
 use pelago_model::limits::{MAX_CHAT_LINES, MAX_NAME_BYTES, MAX_SAY_BYTES};
-use pelago_model::{Document, EntityId, Epoch, IslandId, Key, Limit, Role, WorldTime};
+use pelago_model::{Document, EntityId, Epoch, IslandId, Key, Limit, Name, Role, WorldTime};
 use pelago_wire::client::{self, ChatChannel, ServerMessage, server_message};
 use pelago_wire::message::put_control;
 use pelago_world::ClientId;
@@ -139,7 +139,13 @@ impl Lane {
         whisper: client::Whisper,
         effects: &mut Vec<LaneEffect>,
     ) {
-        let client::Whisper { number, name, text } = whisper;
+        let client::Whisper { number, mut name, text } = whisper;
+        // The canonical form may be shorter. Otherwise the chat finds it: an old name is none.
+        if name.len() > MAX_NAME_BYTES
+            && let Ok(canonical) = Name::parse(&name)
+        {
+            name = canonical.as_str().to_owned();
+        }
         let call = |speaker, text| {
             if name.is_empty() || name.len() > MAX_NAME_BYTES {
                 return Err(Refusal::new("unknown_name", "Nobody has that name."));

@@ -38,17 +38,6 @@ impl Lane {
         self.write(now, client, false, effects);
     }
 
-    /// Writes the place of a client's avatar whose session ends: the next session finds out from when on it has done
-    /// nothing. If a checkpoint is still under way, or this one comes to nothing, that session has to begin with less.
-    pub(super) fn write_last_place(
-        &mut self,
-        now: WorldTime,
-        client: ClientId,
-        effects: &mut Vec<LaneEffect>,
-    ) {
-        self.write(now, client, true, effects);
-    }
-
     fn write(
         &mut self,
         now: WorldTime,
@@ -88,6 +77,43 @@ impl Lane {
         let request = self.requests.begin(Request::WritePlace { avatar, epoch });
         let transaction = Transaction { checks: Vec::new(), writes: vec![write] };
         effects.push(LaneEffect::Commit { request, transaction });
+    }
+
+    /// Ends a session because a newer one begins: the newer one goes on where the avatar is now, and so does whoever comes
+    /// after a login that did not come to its end.
+    pub(super) fn release(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        effects: &mut Vec<LaneEffect>,
+    ) -> Option<Place> {
+        let place = self.place_of(now, client)?;
+        self.write_place(now, client, effects);
+        self.supersede(client, effects);
+        Some(place)
+    }
+
+    /// Where the avatar of a client is.
+    pub(super) fn place_of(&self, now: WorldTime, client: ClientId) -> Option<Place> {
+        let shown = self.real_of(client).and_then(|real| self.publisher.shown(real.slot))?;
+        let (island, at) = (shown.island, self.config.clock.at(now));
+        Some(Place { island, position: shown.trajectory.position_at(at), at })
+    }
+
+    /// Remembers where the avatar of a client is that leaves, and writes it: the next session finds out from when on it has
+    /// done nothing. If a checkpoint is still under way, or this one comes to nothing, that session has to begin with less.
+    pub(super) fn leave_place(
+        &mut self,
+        now: WorldTime,
+        client: ClientId,
+        effects: &mut Vec<LaneEffect>,
+    ) {
+        let avatar = self.connections.get(&client).map(|connection| connection.avatar);
+        let session = avatar.and_then(|avatar| Some((avatar, self.sessions.get(&avatar)?.epoch)));
+        if let (Some((avatar, epoch)), Some(place)) = (session, self.place_of(now, client)) {
+            self.left.note(now, avatar, epoch, place);
+        }
+        self.write(now, client, true, effects);
     }
 
     /// The place of an avatar has been written, or not.

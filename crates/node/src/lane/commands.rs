@@ -6,10 +6,11 @@ use crate::call::{CallError, CallResult, CallTarget, OutgoingCall};
 use crate::chat_call::chat_result;
 use crate::client_event::ClientEvent;
 use crate::lane_call::{LiveCommand, live_result};
+use crate::log::panicked_for;
 use crate::rate_limits::{ProtocolViolation, not_understood, slow_down};
 use crate::turn::{DurableCommand, DurableResult, StewardCall, unavailable};
 use bytes::Bytes;
-use pelago_game::{Actor, Refusal, Route};
+use pelago_game::{Actor, Refusal, Route, guarded};
 use pelago_model::limits::MAX_COMMAND_BYTES;
 use pelago_model::{Key, Limit, Role, Sequence, WorldTime};
 use pelago_wire::client::{self, ChatChannel, ClientMessage, client_message, server_message};
@@ -152,7 +153,12 @@ impl Lane {
             self.counters.limits.note(Limit::CommandBytes);
             Err(Refusal::malformed())
         } else {
-            self.config.game.route(&actor, &act.payload)
+            let routed = guarded(|| self.config.game.route(&actor, &act.payload));
+            routed.unwrap_or_else(|panic| {
+                let line = panicked_for((avatar, &act.payload), self.next_call + 1, &panic);
+                effects.push(LaneEffect::Log(line));
+                Err(Refusal::internal())
+            })
         };
         self.next_call += 1;
         match route {
@@ -160,8 +166,9 @@ impl Lane {
                 self.call_steward(client, key.steward_key(), actor, act.payload, effects);
             }
             Ok(Route::Live { target }) if !durable => {
-                let call = PendingCall { client, number, kind: CallKind::Live };
+                let call = PendingCall { client, number, kind: CallKind::Live { target } };
                 let command = LiveCommand {
+                    trace: self.next_call,
                     actor: avatar,
                     actor_epoch: epoch,
                     actor_position: position,
@@ -222,7 +229,7 @@ impl Lane {
                     busy.map_or_else(|| DurableResult::of_call(result), DurableResult::Refused);
                 self.durable_ended(number, &call, result, effects);
             }
-            CallKind::Live => {
+            CallKind::Live { .. } => {
                 let result = busy.map_or_else(|| live_result(result), Err);
                 self.live_ended(number, &call, result, effects);
             }
@@ -268,6 +275,19 @@ impl Lane {
             }
             DurableResult::Refused(refusal) => {
                 self.refuse(call.client, true, call.number, refusal, effects);
+            }
+            DurableResult::Failed { chain } => {
+                self.counters.refused += 1;
+                let Refusal { code, sentence } = Refusal::internal();
+                let outcome = client::Outcome {
+                    sequence: call.number,
+                    code: code.into_owned(),
+                    sentence: sentence.into_owned(),
+                    chain: Bytes::copy_from_slice(&chain),
+                    trace: number,
+                    ..client::Outcome::default()
+                };
+                self.send(call.client, server_message::Body::Outcome(outcome), effects);
             }
         }
     }

@@ -169,6 +169,13 @@ pub enum LaneEffect {
         /// The answer.
         reply: Reply,
     },
+    /// A call that is for another lane of this node, if for any: the next one is asked.
+    PassOn {
+        /// The caller that waits for the answer.
+        caller: Caller,
+        /// The call.
+        call: LaneCall,
+    },
     /// To read documents.
     Load {
         /// To be named in the answer.

@@ -132,7 +132,7 @@ impl Lane {
         client: ClientId,
         effects: &mut Vec<LaneEffect>,
     ) {
-        self.write_last_place(now, client, effects);
+        self.leave_place(now, client, effects);
         self.remove(client, effects);
     }
 
@@ -146,7 +146,7 @@ impl Lane {
         effects: &mut Vec<LaneEffect>,
     ) {
         if self.connections.contains_key(&client) {
-            self.write_last_place(now, client, effects);
+            self.leave_place(now, client, effects);
             self.close(client, code, sentence, effects);
         }
     }
@@ -162,7 +162,7 @@ impl Lane {
         let Some(limit) = connection.overdue(now, &self.config.limits) else { return false };
         self.counters.limits.note(limit);
         if limit == Limit::BlockedTime {
-            self.write_last_place(now, client, effects);
+            self.leave_place(now, client, effects);
             self.close_slow(client, effects);
         } else {
             let sentence = "Nothing was heard of you for too long.";

@@ -1,16 +1,17 @@
 //! Live commands, and whatever else is asked of the reals and sessions of this lane.
 
-use super::{CALL_DEADLINE_MS, Lane, LaneEffect, PendingCall};
+use super::{CALL_DEADLINE_MS, CallKind, Lane, LaneEffect, PendingCall};
 use crate::call::{CallTarget, Caller, OutgoingCall};
-use crate::lane_call::{LaneCall, LiveCommand, live_answer};
-use crate::log::{Level, LogLine};
+use crate::lane_call::{
+    LaneCall, LiveCommand, LiveDone, crowds_answer, live_answer, released_answer,
+};
+use crate::log::panicked_for;
 use bytes::Bytes;
-use pelago_game::{LiveContext, Refusal};
+use pelago_game::{LiveContext, Refusal, guarded};
 use pelago_model::time::TICK_MS;
 use pelago_model::{EntityId, Epoch, Tick, WorldTime};
 use pelago_wire::client::{self, server_message};
 use pelago_wire::record::Slot;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl Lane {
     /// Sends a live command of a client. Reads go to the ghost, changes to the real, wherever it is.
@@ -48,11 +49,18 @@ impl Lane {
         &mut self,
         number: u64,
         call: &PendingCall,
-        result: Result<Bytes, Refusal>,
+        result: Result<LiveDone, Refusal>,
         effects: &mut Vec<LaneEffect>,
     ) {
         match result {
-            Ok(told) => {
+            Ok(LiveDone { effects: told, gesture }) => {
+                // The gesture is the actor's, so that the actor's own lane shows it, once it knows of it.
+                let slot = self.real_of(call.client).map(|real| real.slot);
+                if let (Some(gesture), Some(slot), CallKind::Live { target }) =
+                    (gesture, slot, call.kind)
+                {
+                    self.publisher.gesture(slot, gesture, Some(target));
+                }
                 let outcome = client::Outcome {
                     number: call.number,
                     effects: told,
@@ -79,6 +87,16 @@ impl Lane {
                 self.superseded(avatar, epoch, effects);
                 Bytes::new()
             }
+            LaneCall::Release { avatar, epoch } => {
+                let session = self.sessions.get(&avatar);
+                let session = session.filter(|session| session.epoch <= epoch);
+                match (session.map(|session| session.client), self.left.place(avatar, epoch)) {
+                    (Some(client), _) => released_answer(self.release(now, client, effects)),
+                    (None, Some(place)) => released_answer(Some(place)),
+                    (None, None) => return effects.push(LaneEffect::PassOn { caller, call }),
+                }
+            }
+            LaneCall::Crowds => crowds_answer(&self.crowds(now)),
             LaneCall::Notify { avatar, epoch, payload } => {
                 self.notify(avatar, epoch, payload, effects);
                 Bytes::new()
@@ -126,7 +144,7 @@ impl Lane {
         now: WorldTime,
         command: &LiveCommand,
         effects: &mut Vec<LaneEffect>,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<LiveDone, Refusal> {
         let real = self.reals.of_mut(command.target).ok_or_else(not_here)?;
         let shown = self.publisher.shown(real.slot).ok_or_else(not_here)?;
         let position = shown.trajectory.position_at(self.config.clock.at(now));
@@ -137,23 +155,19 @@ impl Lane {
         );
         let game = &self.config.game;
         // A broken rule costs its player an answer, not the lane its life.
-        let result = catch_unwind(AssertUnwindSafe(|| game.live(&mut context, &command.payload)));
-        let Ok(result) = result else {
-            let line = LogLine::traced(Level::Error, command.actor.0, "a live rule panicked");
-            effects.push(LaneEffect::Log(line));
-            return Err(Refusal::internal());
-        };
-        let answer = result?;
+        let result = guarded(|| game.live(&mut context, &command.payload));
+        let told = result.unwrap_or_else(|panic| {
+            let whose = (command.actor, &command.payload[..]);
+            effects.push(LaneEffect::Log(panicked_for(whose, command.trace, &panic)));
+            Err(Refusal::internal())
+        })?;
         let (state, stance_ms, gesture) = context.finish();
         real.live = state;
         real.stance_until = stance_ms.map(|ms| now.plus(ms));
         let slot = real.slot;
         self.publisher.stance(slot, state.stance);
-        if let Some(gesture) = gesture {
-            self.publisher.gesture(slot, gesture, Some(command.actor));
-        }
         self.plan_stance(slot);
-        Ok(answer)
+        Ok(LiveDone { effects: told, gesture })
     }
 
     /// Notes when the stance of a real is over, if it ends by itself.

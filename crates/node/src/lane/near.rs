@@ -8,13 +8,12 @@ use crate::documents::avatar::AvatarDocument;
 use crate::documents::schema::read;
 use crate::log::{Level, LogLine};
 use crate::rate_limits::slow_down;
-use pelago_game::{Refusal, Speech};
+use pelago_game::{Refusal, Speech, guarded};
 use pelago_model::limits::MAX_SAY_BYTES;
 use pelago_model::{Document, EntityId, Epoch, Key, Limit, WorldTime};
 use pelago_wire::client::{self, server_message};
 use pelago_world::ClientId;
 use serde_json::Value;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// For how long the document of somebody who speaks is taken as known, in ms.
 pub const SPEAKER_KNOWN_MS: i64 = 10_000;
@@ -68,6 +67,10 @@ impl Lane {
         }
         text.truncate(end);
         if text.trim().is_empty() {
+            // Nobody waits for an answer to what has no number.
+            if number > 0 {
+                self.refuse(client, false, number, Refusal::malformed(), effects);
+            }
             return;
         }
         let Some(connection) = self.connections.get(&client) else { return };
@@ -143,10 +146,14 @@ impl Lane {
         let client = session.client;
         if let Some((state, _)) = &session.near.known {
             let (game, at) = (&self.config.game, self.config.clock.at(now));
-            let may_speak = || game.speech(state, Speech::Near, &text, at);
             // A broken rule costs its player an answer, not the lane its life.
-            let allowed = catch_unwind(AssertUnwindSafe(may_speak));
-            if let Err(refusal) = allowed.unwrap_or_else(|_| Err(Refusal::internal())) {
+            let allowed = guarded(|| game.speech(state, Speech::Near, &text, at));
+            let allowed = allowed.unwrap_or_else(|panic| {
+                let text = format!("a line of avatar {avatar} to those near: {panic}");
+                effects.push(LaneEffect::Log(LogLine::new(Level::Error, text)));
+                Err(Refusal::internal())
+            });
+            if let Err(refusal) = allowed {
                 return self.refuse(client, false, number, refusal, effects);
             }
         }

@@ -1,10 +1,30 @@
 //! Sight: which channels a client watches as its avatar moves.
 
 use super::{Lane, LaneEffect};
-use pelago_model::{ChannelId, Tick, WorldTime};
+use crate::placement::company::Crowd;
+use pelago_model::{ChannelId, ChunkId, IslandId, Tick, WorldTime};
 use pelago_world::ClientId;
+use std::collections::BTreeMap;
+
+/// Crowds that a lane tells of: those with the most people.
+const MAX_CROWDS: usize = 256;
 
 impl Lane {
+    /// The people that this lane sees, by chunk.
+    pub(super) fn crowds(&self, now: WorldTime) -> Vec<Crowd> {
+        let at = self.config.clock.at(now);
+        let mut crowds: BTreeMap<(IslandId, ChunkId), Crowd> = BTreeMap::new();
+        for (_, ghost) in self.ghosts.iter() {
+            let (island, somebody) = (ghost.channel.island, ghost.trajectory.position_at(at));
+            let new = Crowd { island, somebody, people: 0 };
+            crowds.entry((island, somebody.chunk())).or_insert(new).people += 1;
+        }
+        let mut crowds: Vec<Crowd> = crowds.into_values().collect();
+        crowds.sort_by_key(|crowd| std::cmp::Reverse(crowd.people));
+        crowds.truncate(MAX_CROWDS);
+        crowds
+    }
+
     /// Lets a client hold the chunks around its avatar.
     pub(super) fn look_around(
         &mut self,

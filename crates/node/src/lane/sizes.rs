@@ -2,6 +2,7 @@
 
 use super::Lane;
 use super::introductions::MAX_HELD_FRAMES;
+use super::left::MAX_LEFT;
 use pelago_model::Size;
 use pelago_model::limits::MAX_SLOTS;
 
@@ -28,6 +29,7 @@ impl Lane {
         let mut sizes = vec![
             Size::table("players of a lane", players, MAX_SLOTS, MAX_SLOTS),
             Size::table("avatars of a lane", self.sessions.len(), MAX_SLOTS, players),
+            Size::table("avatars that have just left", self.left.len(), MAX_LEFT, MAX_LEFT),
             Size::table("reals of a lane", self.reals.len(), MAX_SLOTS, players),
             Size::queue("calls of a lane", self.calls.len(), MAX_SLOTS * MAX_CALLS_PER_PLAYER),
             Size::table(

@@ -2,6 +2,7 @@
 
 use super::introductions::{End, Unknown};
 use super::{Lane, LaneEffect, Request};
+use crate::log::{Level, LogLine};
 use pelago_game::{Land, objects_of};
 use pelago_model::{
     ChannelId, ChunkPage, Document, IslandId, Key, NodeId, PublisherId, Reader, WorldTime,
@@ -257,12 +258,25 @@ impl Lane {
         now: WorldTime,
         channel: ChannelId,
         documents: Option<&[Document]>,
+        effects: &mut Vec<LaneEffect>,
     ) {
         // It is read again with the next sweep: at once, it would be read as often as the store can fail.
         let Some(documents) = documents else { return self.objects.read_failed(channel, now) };
         let game = &*self.config.game;
         let pages = pages(&self.config.lands, channel).zip(documents);
-        let read = pages.map(|(page, it)| (page, it.revision, objects_of(game, page, it)));
+        let mut panicked = None;
+        let read = pages.filter_map(|(page, it)| match objects_of(game, page, it) {
+            Ok(views) => Some((page, it.revision, views)),
+            Err(panic) => {
+                let key = Key::chunk_page(channel.island, channel.chunk, page);
+                panicked = Some(format!("{key} is not shown: {panic}"));
+                None
+            }
+        });
+        let read: Vec<_> = read.collect();
+        if let Some(text) = panicked {
+            effects.push(LaneEffect::Log(LogLine::new(Level::Error, text)));
+        }
         if self.objects.read(channel, read, now) {
             self.delivery.objects_replaced(channel);
         }

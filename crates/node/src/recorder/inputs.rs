@@ -45,6 +45,7 @@ coded_enum!(ArrivalsInput {
     1 => Left { client },
     2 => Stored { request, answer },
     3 => Wake,
+    4 => Answered { number, result },
 });
 
 coded_enum!(LaneInput {
@@ -76,6 +77,7 @@ coded_enum!(ServiceInput {
     4 => Answered { number, result },
     5 => Ran { request, end },
     6 => Wake,
+    7 => Abandoned { request, step },
 });
 
 /// What rules decided is known to their service alone. A replay runs them again.

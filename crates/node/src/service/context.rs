@@ -5,11 +5,12 @@ use crate::call::{CallTarget, Caller, OutgoingCall, Rejection, Reply};
 use crate::lane_call::LaneCall;
 use crate::log::{Level, LogLine};
 use crate::rule_run::RuleRun;
-use crate::store_request::{RequestId, Requests};
+use crate::service::runs::Runs;
+use crate::store_request::{RequestId, Requests, StoreAnswer};
 use bytes::Bytes;
 use pelago_model::limits::MAX_CALL_BYTES;
 use pelago_model::{
-    EntityId, Epoch, Key, NodeId, PublisherId, Reader, Role, Transaction, WorldTime,
+    CommitOutcome, EntityId, Epoch, Key, NodeId, PublisherId, Reader, Role, Transaction, WorldTime,
 };
 use pelago_wire::frame::{Frame, Snapshot};
 use std::collections::BTreeSet;
@@ -37,6 +38,10 @@ pub struct ServiceContext<'a> {
     pub(super) publisher: PublisherId,
     /// Which service of the host this is, for the ends of what it begins.
     pub(super) service: usize,
+    pub(super) role: Role,
+    /// Whether it may read and write every document.
+    pub(super) is_platforms: bool,
+    pub(super) runs: &'a mut Runs,
     pub(super) requests: &'a mut Requests<Begun>,
     pub(super) deadlines: &'a mut BTreeSet<(WorldTime, RequestId)>,
     pub(super) effects: &'a mut Vec<ServiceEffect>,
@@ -62,23 +67,51 @@ impl ServiceContext<'_> {
         self.requests.begin(Begun { service: self.service, overdue })
     }
 
-    /// Reads documents; the end is a [`Completion::Stored`](super::Completion::Stored).
+    /// Reads documents; the end is a [`Completion::Stored`](super::Completion::Stored). Those of the platform cannot be
+    /// read by a studio's service.
     pub fn load(&mut self, keys: Vec<Key>) -> RequestId {
         let request = self.begin(None);
+        if let Some(key) = keys.iter().find(|key| !self.may_read(key)) {
+            self.refuse_access(request, key, StoreAnswer::Loaded(None));
+            return request;
+        }
         self.effects.push(ServiceEffect::Load { request, keys });
         request
     }
 
-    /// Commits a transaction; the end is a [`Completion::Stored`](super::Completion::Stored).
+    /// Commits a transaction; the end is a [`Completion::Stored`](super::Completion::Stored). A studio's service writes
+    /// documents of its own kinds only.
     pub fn commit(&mut self, transaction: Transaction) -> RequestId {
         let request = self.begin(None);
+        let unwritable =
+            |key: &&Key| !self.may_read(key) || !self.is_platforms && key.kind() == "chunk";
+        let forbidden = transaction.writes.iter().map(|write| &write.key).find(unwritable);
+        let unreadable = transaction.checks.iter().map(|check| &check.key);
+        let forbidden =
+            forbidden.or_else(|| unreadable.into_iter().find(|key| !self.may_read(key)));
+        if let Some(key) = forbidden {
+            self.refuse_access(request, key, StoreAnswer::Committed(CommitOutcome::Failed));
+            return request;
+        }
         self.effects.push(ServiceEffect::Commit { request, transaction });
         request
     }
 
-    /// Hands out rules; the end is a [`Completion::Ran`](super::Completion::Ran).
+    fn may_read(&self, key: &Key) -> bool {
+        self.is_platforms || key.is_open_to_rules()
+    }
+
+    fn refuse_access(&mut self, request: RequestId, key: &Key, answer: StoreAnswer) {
+        let text = format!("the service {} reached for {key}, which is not its own", self.role);
+        self.log(Level::Error, 0, text);
+        self.effects.push(ServiceEffect::Refused { request, answer });
+    }
+
+    /// Hands out rules; the end is a [`Completion::Ran`](super::Completion::Ran), or a
+    /// [`Completion::Abandoned`](super::Completion::Abandoned) if they take longer than [`RUN_LIMIT_MS`](super::RUN_LIMIT_MS).
     pub fn run(&mut self, run: RuleRun) -> RequestId {
         let request = self.begin(None);
+        self.runs.handed_out(self.now, request);
         self.effects.push(ServiceEffect::Run { request, run });
         request
     }
@@ -117,6 +150,11 @@ impl ServiceContext<'_> {
     /// Tells the session of an avatar something, if it is still on that node under that epoch.
     pub fn notify(&mut self, node: NodeId, avatar: EntityId, epoch: Epoch, payload: Bytes) {
         self.tell_lanes(node, LaneCall::Notify { avatar, epoch, payload });
+    }
+
+    /// A thread was lost to rules that do not return: which they were. A node that has lost two ends.
+    pub fn rules_lost(&mut self, what: String) {
+        self.effects.push(ServiceEffect::RulesLost { what });
     }
 
     /// Answers a call, in at most [`MAX_CALL_BYTES`]. A longer answer fits no message between nodes: it is noted in the

@@ -2,6 +2,7 @@
 
 use super::context::{Begun, ServiceContext};
 use super::interface::{ServiceEffect, ServiceInput};
+use super::runs::Runs;
 use super::{Completion, Service, ServiceKind, ServiceSeat};
 use crate::call::{CallError, Rejection, Reply};
 use crate::store_request::{RequestId, Requests};
@@ -18,13 +19,21 @@ const GRACE_MS: i64 = 1000;
 pub struct ServiceHost {
     node: NodeId,
     publisher: PublisherId,
-    services: Vec<(Role, Box<dyn Service>)>,
+    services: Vec<Hosted>,
     requests: Requests<Begun>,
     /// When the calls under way end at the latest.
     deadlines: BTreeSet<(WorldTime, RequestId)>,
     attendance: Attendance,
     /// Nobody is told the clock before then.
     grace_until: WorldTime,
+    runs: Runs,
+}
+
+/// An instance of a service.
+struct Hosted {
+    role: Role,
+    is_platforms: bool,
+    instance: Box<dyn Service>,
 }
 
 impl ServiceHost {
@@ -33,38 +42,39 @@ impl ServiceHost {
         Self {
             node: seat.node,
             publisher: seat.publisher,
-            services: kinds.iter().map(|kind| (kind.role, kind.make(seat))).collect(),
+            services: kinds.iter().map(|kind| Hosted::new(kind, seat)).collect(),
             requests: Requests::default(),
             deadlines: BTreeSet::new(),
             attendance: Attendance::default(),
             grace_until: WorldTime(i64::MIN),
+            runs: Runs::default(),
         }
     }
 
     /// The roles that it has instances for.
     pub fn roles(&self) -> impl Iterator<Item = Role> + '_ {
-        self.services.iter().map(|(role, _)| *role)
+        self.services.iter().map(|service| service.role)
     }
 
     /// How full everything is that can grow.
     pub fn sizes(&self) -> Vec<Size> {
         let own = Size::queue("requests of services", self.requests.len(), MAX_REQUESTS);
-        let services = self.services.iter().flat_map(|(_, service)| service.sizes());
+        let services = self.services.iter().flat_map(|service| service.instance.sizes());
         std::iter::once(own).chain(services).collect()
     }
 
     /// How often limits were met.
     pub fn limits(&self) -> LimitCounts {
         let mut counts = LimitCounts::default();
-        self.services.iter().for_each(|(_, service)| counts.merge(&service.limits()));
+        self.services.iter().for_each(|service| counts.merge(&service.instance.limits()));
         counts
     }
 
     /// What its services count, by role and name.
     pub fn counters(&self) -> impl Iterator<Item = (Role, &'static str, u64)> + '_ {
-        let of = |(role, service): &(Role, Box<dyn Service>)| {
-            let role = *role;
-            service.counters().into_iter().map(move |(name, count)| (role, name, count))
+        let of = |service: &Hosted| {
+            let (role, counters) = (service.role, service.instance.counters());
+            counters.into_iter().map(move |(name, count)| (role, name, count))
         };
         self.services.iter().flat_map(of)
     }
@@ -77,15 +87,26 @@ impl ServiceHost {
         effects: &mut Vec<ServiceEffect>,
         handle: impl FnOnce(&mut dyn Service, &mut ServiceContext<'_>),
     ) {
-        let Some((_, instance)) = self.services.get_mut(service) else { return };
-        let (requests, deadlines) = (&mut self.requests, &mut self.deadlines);
-        let (node, publisher) = (self.node, self.publisher);
-        let mut cx = ServiceContext { now, node, publisher, service, requests, deadlines, effects };
+        let Some(Hosted { role, is_platforms, instance }) = self.services.get_mut(service) else {
+            return;
+        };
+        let mut cx = ServiceContext {
+            now,
+            node: self.node,
+            publisher: self.publisher,
+            service,
+            role: *role,
+            is_platforms: *is_platforms,
+            runs: &mut self.runs,
+            requests: &mut self.requests,
+            deadlines: &mut self.deadlines,
+            effects,
+        };
         handle(&mut **instance, &mut cx);
     }
 
     fn of_role(&self, role: Role) -> Option<usize> {
-        self.services.iter().position(|(other, _)| *other == role)
+        self.services.iter().position(|service| service.role == role)
     }
 
     fn completed(
@@ -109,8 +130,11 @@ impl ServiceHost {
             return;
         }
         self.end_overdue_calls(now, effects);
+        if let Some(request) = self.runs.overdue(now) {
+            effects.push(ServiceEffect::Abandon { request });
+        }
         for service in 0..self.services.len() {
-            if self.services[service].1.next_wake().is_some_and(|at| at <= now) {
+            if self.services[service].instance.next_wake().is_some_and(|at| at <= now) {
                 self.with(now, service, effects, |it, cx| it.wake(cx));
             }
         }
@@ -167,16 +191,27 @@ impl Machine for ServiceHost {
                 self.completed(now, RequestId(number), Completion::Answered(result), effects);
             }
             ServiceInput::Ran { request, end } => {
+                self.runs.ended(now, request);
                 self.completed(now, request, Completion::Ran(end), effects);
+            }
+            ServiceInput::Abandoned { request, step } => {
+                self.runs.ended(now, request);
+                self.completed(now, request, Completion::Abandoned { step }, effects);
             }
             ServiceInput::Wake => {}
         }
     }
 
     fn next_wake(&self) -> Option<WorldTime> {
+        let services = self.services.iter().filter_map(|service| service.instance.next_wake());
         let overdue = self.deadlines.first().map(|(deadline, _)| *deadline);
-        let services = self.services.iter().filter_map(|(_, service)| service.next_wake());
-        let first = services.chain(overdue).min();
+        let first = services.chain(self.runs.deadline()).chain(overdue).min();
         first.map(|at| self.attendance.wake_before(at).max(self.grace_until))
+    }
+}
+
+impl Hosted {
+    fn new(kind: &ServiceKind, seat: &ServiceSeat) -> Self {
+        Self { role: kind.role, is_platforms: kind.is_platforms, instance: kind.make(seat) }
     }
 }

@@ -74,6 +74,13 @@ pub enum ServiceInput {
         /// What they decided.
         end: RuleEnd,
     },
+    /// Rules were abandoned.
+    Abandoned {
+        /// The request.
+        request: RequestId,
+        /// The step of the run that was under way.
+        step: u32,
+    },
     /// The clock.
     Wake,
 }
@@ -133,6 +140,23 @@ pub enum ServiceEffect {
         request: RequestId,
         /// What to run.
         run: RuleRun,
+    },
+    /// To leave the thread alone on which rules are run, and go on with another, if they are still under way.
+    Abandon {
+        /// The request.
+        request: RequestId,
+    },
+    /// A thread was lost to rules that do not return.
+    RulesLost {
+        /// Which they were, for the log.
+        what: String,
+    },
+    /// The answer to a request that is refused before anybody carries it out.
+    Refused {
+        /// The request.
+        request: RequestId,
+        /// The answer.
+        answer: StoreAnswer,
     },
     /// To note something in the log.
     Log(LogLine),

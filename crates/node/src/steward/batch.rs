@@ -9,7 +9,7 @@ use super::run::{Ran, Run};
 use super::turn::Waiting;
 use crate::log::Level;
 use crate::service::ServiceContext;
-use crate::turn::unavailable;
+use crate::turn::{DurableResult, unavailable};
 use pelago_game::{Game, MAX_RUNS, Refusal};
 use pelago_model::limits::MAX_TRANSACTION_DOCUMENTS;
 use pelago_model::{Backoff, Document, Key, Retry, Transaction, WorldTime};
@@ -147,6 +147,17 @@ impl Batch {
         self.running_since.take().map_or(0, |since| now.since(since))
     }
 
+    /// The run was abandoned while it decided this turn, which is not run again.
+    pub(super) fn abandoned(&mut self, cx: &mut ServiceContext<'_>, step: u32) {
+        let turn = self.turns.get_mut(step as usize).map(|waiting| &mut waiting.turn);
+        let Some(turn) = turn else { return };
+        turn.never_returned = true;
+        let what = turn.described();
+        let text = format!("{what}: the rule does not return, and its thread is lost");
+        cx.log(Level::Error, turn.call.trace(), text);
+        cx.rules_lost(what);
+    }
+
     /// Takes in what a run decided.
     pub(super) fn ran(&mut self, cx: &mut ServiceContext<'_>, ran: Ran) -> Step {
         self.decisions.clear();
@@ -169,10 +180,12 @@ impl Batch {
             if self.runs <= MAX_RUNS {
                 return missing;
             }
-            let trace = self.turns.first().map_or(0, |waiting| waiting.turn.call.trace());
+            for Waiting { turn, .. } in &self.turns {
+                let what = turn.described();
+                let text = format!("{what}: a rule wanted documents in more than {MAX_RUNS} runs");
+                cx.log(Level::Error, turn.call.trace(), text);
+            }
             self.refuse_all(cx, &Refusal::internal());
-            let text = format!("a rule wanted documents in more than {MAX_RUNS} runs");
-            cx.log(Level::Error, trace, text);
             return Step::Finish;
         }
         if ran.transaction.writes.is_empty() {
@@ -250,11 +263,19 @@ impl Batch {
                     cx.notify(node, avatar, epoch, payload);
                 }
                 Decision::Broken(text) => {
+                    let text = format!("{}: {text}", waiting.turn.described());
                     cx.log(Level::Error, waiting.turn.call.trace(), text);
                     waiting.refuse(cx, Refusal::internal());
                 }
-                // A batch is not at its end as long as there are any.
-                Decision::Missing(_) | Decision::Full => {}
+                Decision::Failed { chain, why } => {
+                    if let Some(why) = why {
+                        let text = format!("{}: {why}", waiting.turn.described());
+                        cx.log(Level::Error, waiting.turn.call.trace(), text);
+                    }
+                    waiting.answer(cx, DurableResult::Failed { chain });
+                }
+                // A batch is not at its end as long as there are any, and a run ends with failures instead of panics.
+                Decision::Missing(_) | Decision::Full | Decision::Panicked(_) => {}
             }
         }
     }

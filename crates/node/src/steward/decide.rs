@@ -4,12 +4,16 @@ use super::config::StewardConfig;
 use super::draft::Draft;
 use super::turn::Turn;
 use crate::documents::audit::{AuditDocument, Cause};
-use crate::documents::avatar::{AVATAR_SCHEMA, AvatarDocument, ChainHash, Place, SequenceCheck};
+use crate::documents::avatar::{
+    AVATAR_SCHEMA, AvatarDocument, ChainHash, Place, SequenceCheck, StoredOutcome,
+};
 use crate::documents::schema::read;
 use crate::grant::Grant;
 use crate::turn::{DurableCommand, DurableResult, StewardCall};
 use bytes::Bytes;
-use pelago_game::{Actor, Changes, DurableTurn, Refusal, TurnEnd, json, run_durable, run_grant};
+use pelago_game::{
+    Actor, Changes, DurableTurn, Refusal, RulePanic, TurnEnd, guarded, json, run_durable, run_grant,
+};
 use pelago_model::limits::MAX_DOCUMENT_BYTES;
 use pelago_model::{Check, EntityId, Epoch, Key, NodeId, Revision, Write};
 use std::collections::BTreeSet;
@@ -21,6 +25,15 @@ pub(super) enum Decision {
     Granted(DurableResult, Box<Notice>),
     /// Our own or the game's fault; the text is for the log.
     Broken(String),
+    /// A function of the game has panicked. The draft is as it was.
+    Panicked(RulePanic),
+    /// The rule is broken, and is not run for this turn again once that is committed.
+    Failed {
+        /// The avatar's hash chain after it.
+        chain: [u8; 32],
+        /// For the log, unless it is there already.
+        why: Option<String>,
+    },
     /// These documents are wanted first.
     Missing(Vec<Key>),
     /// The transaction has no room for it.
@@ -42,30 +55,36 @@ pub(super) fn decide(
     draft: &mut Draft,
     touched: &mut BTreeSet<Key>,
 ) -> Decision {
-    let avatar = match Holder::read(turn.avatar(), draft) {
-        Ok(Some(avatar)) => avatar,
-        Ok(None) => return nobody(&turn.call),
-        Err(decision) => return decision,
-    };
-    let decided = match &*turn.call {
+    // The draft changes after the last of the game's functions has returned, so that a panic leaves it whole.
+    match guarded(|| run(config, turn, draft, touched)) {
+        Ok(Ok(decision) | Err(decision)) => decision,
+        Err(panic) => Decision::Panicked(panic),
+    }
+}
+
+fn run(
+    config: &StewardConfig,
+    turn: &Turn,
+    draft: &mut Draft,
+    touched: &mut BTreeSet<Key>,
+) -> Result<Decision, Decision> {
+    let Some(avatar) = Holder::read(turn.avatar(), draft)? else { return Ok(nobody(&turn.call)) };
+    match &*turn.call {
         StewardCall::Command(command) => run_command(config, command, avatar, draft, touched),
         StewardCall::Grant(grant) => run_granting(config, turn, grant, avatar, draft, touched),
-    };
-    match decided {
-        Ok(decision) | Err(decision) => decision,
     }
 }
 
 /// The avatar's document as it is in the draft.
-struct Holder {
+pub(super) struct Holder {
     id: EntityId,
     key: Key,
     revision: Revision,
-    document: AvatarDocument,
+    pub(super) document: AvatarDocument,
 }
 
 impl Holder {
-    fn read(id: EntityId, draft: &Draft) -> Result<Option<Self>, Decision> {
+    pub(super) fn read(id: EntityId, draft: &Draft) -> Result<Option<Self>, Decision> {
         let key = Key::avatar(id);
         let Some(found) = draft.view.get(&key) else { return Err(Decision::Missing(vec![key])) };
         let revision = found.revision;
@@ -101,27 +120,7 @@ fn run_command(
     touched: &mut BTreeSet<Key>,
 ) -> Result<Decision, Decision> {
     let DurableCommand { actor, payload, .. } = command;
-    let sabotage = config.sabotage;
-    let check = avatar.document.check(actor.sequence, payload);
-    let is_known = matches!(check, SequenceCheck::Known(_));
-    let is_let_in = sabotage.ignore_epoch || sabotage.answer_old_epochs && is_known;
-    if avatar.document.epoch != actor.epoch && !is_let_in {
-        return Ok(refuse("superseded", "You are playing from somewhere else."));
-    }
-    match check {
-        SequenceCheck::Next => {}
-        SequenceCheck::Known(outcome) => {
-            let (effects, chain) = (outcome.effects.into(), outcome.chain.0);
-            return Ok(Decision::Answer(DurableResult::Done { effects, chain }));
-        }
-        SequenceCheck::Other => {
-            return Ok(refuse("repeated", "That number was another command's."));
-        }
-        SequenceCheck::Stale => return Ok(refuse("stale", "That was too long ago.")),
-        SequenceCheck::OutOfOrder => {
-            return Ok(refuse("out_of_order", "Something must come first."));
-        }
-    }
+    admit(config, command, &avatar)?;
     let seed = seed(config, actor.avatar, &actor.sequence.0.to_le_bytes());
     let run = |turn: DurableTurn<'_>| run_durable(&*config.game, turn, payload);
     let decided = run_rule(config, actor, &mut avatar.document, draft, seed, run)?;
@@ -148,27 +147,12 @@ fn run_granting(
     draft: &mut Draft,
     touched: &mut BTreeSet<Key>,
 ) -> Result<Decision, Decision> {
-    let key = Key::grant(grant.avatar, &grant.key);
-    let Some(known) = draft.view.get(&key) else { return Err(Decision::Missing(vec![key])) };
-    let known: Option<AuditDocument> =
-        read(known).map_err(|error| Decision::Broken(format!("{key}: {error}")))?;
+    let is_new = match check_new_grant(config, turn, grant, &avatar, draft) {
+        Ok(()) => true,
+        Err(Decision::Answer(_) | Decision::Granted(..)) if config.sabotage.repeat_grants => false,
+        Err(decision) => return Err(decision),
+    };
     let chain = avatar.document.chain.0;
-    let is_new = known.is_none();
-    if let Some(known) = known.filter(|_| !config.sabotage.repeat_grants) {
-        return Ok(match known.cause {
-            Cause::Grant { what, reason, effects, .. }
-                if (&what, &reason) == (&grant.what, &grant.reason) =>
-            {
-                let result = DurableResult::Done { effects: effects.clone().into(), chain };
-                // Committed by ourselves a moment ago without our knowing: nobody was told.
-                match turn.attempts {
-                    0 => Decision::Answer(result),
-                    _ => Decision::Granted(result, notify(config, &avatar, &effects)),
-                }
-            }
-            _ => refuse("key_used", "This key was used for another grant."),
-        });
-    }
     let Place { island, position, .. } = avatar.document.place;
     let actor = Actor {
         avatar: grant.avatar,
@@ -178,6 +162,7 @@ fn run_granting(
         position,
         received: grant.received,
     };
+    let key = Key::grant(grant.avatar, &grant.key);
     let seed = seed(config, grant.avatar, key.as_str().as_bytes());
     let run = |turn: DurableTurn<'_>| run_grant(&*config.game, turn, grant.what.as_bytes());
     let decided = run_rule(config, &actor, &mut avatar.document, draft, seed, run)?;
@@ -190,14 +175,73 @@ fn run_granting(
             what: grant.what.clone(),
             reason: grant.reason.clone(),
             effects: decided.effects.clone(),
+            failed: false,
         },
         changes: decided.changes,
     };
+    let notify = notify(config, &avatar, &decided.effects);
     let written = (decided.checks, decided.writes);
     apply(draft, touched, written, &avatar, is_new.then_some(audit))?;
-    let notify = notify(config, &avatar, &decided.effects);
     let result = DurableResult::Done { effects: decided.effects.into(), chain };
     Ok(Decision::Granted(result, notify))
+}
+
+/// Whether a command is its session's next one. If not, what it is answered.
+pub(super) fn admit(
+    config: &StewardConfig,
+    DurableCommand { actor, payload, .. }: &DurableCommand,
+    avatar: &Holder,
+) -> Result<(), Decision> {
+    let sabotage = config.sabotage;
+    let check = avatar.document.check(actor.sequence, payload);
+    let is_known = matches!(check, SequenceCheck::Known(_));
+    let is_let_in = sabotage.ignore_epoch || sabotage.answer_old_epochs && is_known;
+    if avatar.document.epoch != actor.epoch && !is_let_in {
+        return Err(refuse("superseded", "You are playing from somewhere else."));
+    }
+    Err(match check {
+        SequenceCheck::Next => return Ok(()),
+        SequenceCheck::Known(StoredOutcome { chain, failed: true, .. }) => {
+            Decision::Answer(DurableResult::Failed { chain: chain.0 })
+        }
+        SequenceCheck::Known(StoredOutcome { effects, chain, .. }) => {
+            let (effects, chain) = (effects.into(), chain.0);
+            Decision::Answer(DurableResult::Done { effects, chain })
+        }
+        SequenceCheck::Other => refuse("repeated", "That number was another command's."),
+        SequenceCheck::Stale => refuse("stale", "That was too long ago."),
+        SequenceCheck::OutOfOrder => refuse("out_of_order", "Something must come first."),
+    })
+}
+
+/// Whether a grant has to be carried out. If it was before, what it is answered.
+pub(super) fn check_new_grant(
+    config: &StewardConfig,
+    turn: &Turn,
+    grant: &Grant,
+    avatar: &Holder,
+    draft: &Draft,
+) -> Result<(), Decision> {
+    let key = Key::grant(grant.avatar, &grant.key);
+    let Some(known) = draft.view.get(&key) else { return Err(Decision::Missing(vec![key])) };
+    let known: Option<AuditDocument> =
+        read(known).map_err(|error| Decision::Broken(format!("{key}: {error}")))?;
+    let Some(known) = known else { return Ok(()) };
+    let chain = avatar.document.chain.0;
+    Err(match known.cause {
+        Cause::Grant { what, reason, effects, failed, .. }
+            if (&what, &reason) == (&grant.what, &grant.reason) =>
+        {
+            let result = DurableResult::Done { effects: effects.clone().into(), chain };
+            match turn.attempts {
+                _ if failed => Decision::Answer(DurableResult::Failed { chain }),
+                0 => Decision::Answer(result),
+                // Committed by ourselves a moment ago without our knowing: nobody was told.
+                _ => Decision::Granted(result, notify(config, avatar, &effects)),
+            }
+        }
+        _ => refuse("key_used", "This key was used for another grant."),
+    })
 }
 
 /// Runs a rule. The new game state of the avatar is in `avatar` afterwards.
@@ -224,11 +268,12 @@ fn run_rule(
         TurnEnd::Missing(keys) => Err(Decision::Missing(keys)),
         TurnEnd::Refused(refusal) => Err(Decision::Answer(DurableResult::Refused(refusal))),
         TurnEnd::Broken(text) => Err(Decision::Broken(text)),
+        TurnEnd::Panicked(words) => Err(Decision::Panicked(RulePanic(words))),
     }
 }
 
 /// Adds a turn to the draft, with the avatar's document and the audit.
-fn apply(
+pub(super) fn apply(
     draft: &mut Draft,
     touched: &mut BTreeSet<Key>,
     (checks, mut writes): (Vec<Check>, Vec<Write>),
@@ -254,7 +299,7 @@ fn notify(config: &StewardConfig, avatar: &Holder, effects: &str) -> Box<Notice>
     Box::new(Notice { node, avatar: *id, epoch, payload })
 }
 
-fn nobody(call: &StewardCall) -> Decision {
+pub(super) fn nobody(call: &StewardCall) -> Decision {
     match call {
         StewardCall::Command(_) => refuse("superseded", "This avatar is no more."),
         StewardCall::Grant(_) => refuse("no_such_avatar", "There is no such avatar."),

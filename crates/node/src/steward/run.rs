@@ -7,7 +7,9 @@
 use super::config::StewardConfig;
 use super::decide::{Decision, decide};
 use super::draft::Draft;
+use super::failure::fail;
 use super::turn::Turn;
+use crate::rule_run::RunProgress;
 use pelago_model::{Document, Key, Transaction};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -45,15 +47,29 @@ impl Run {
         Self { config, turns, documents }
     }
 
-    /// Decides all turns.
-    pub(super) fn run(self) -> Ran {
+    pub(super) fn len(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// Decides all turns. The step that is under way is the index of the turn.
+    pub(super) fn run(self, progress: &RunProgress) -> Ran {
         let mut draft = Draft::new(self.documents);
-        let decide = |turn: &Turn| {
+        let decide = |(index, turn): (usize, &Turn)| {
+            progress.begin(index);
             let mut touched = BTreeSet::from([Key::avatar(turn.avatar())]);
-            let decision = decide(&self.config, turn, &mut draft, &mut touched);
+            let config = &self.config;
+            let decision = match turn.never_returned {
+                true => fail(config, turn, &mut draft, &mut touched, None),
+                false => match decide(config, turn, &mut draft, &mut touched) {
+                    Decision::Panicked(panic) => {
+                        fail(config, turn, &mut draft, &mut touched, Some(panic.to_string()))
+                    }
+                    decision => decision,
+                },
+            };
             Decided { decision, touched }
         };
-        let turns = self.turns.iter().map(decide).collect();
+        let turns = self.turns.iter().enumerate().map(decide).collect();
         let (transaction, written) = draft.finish();
         Ran { turns, transaction, written }
     }

@@ -98,7 +98,10 @@ impl Steward {
     fn carry_out(&mut self, cx: &mut ServiceContext<'_>, key: &Key, step: Step) {
         let (request, errand) = match step {
             Step::Load(keys) => (cx.load(keys), Errand::Load),
-            Step::Run(run) => (cx.run(RuleRun::new(move || run.run())), Errand::Run),
+            Step::Run(run) => (
+                cx.run(RuleRun::of_steps(run.len(), move |progress| run.run(progress))),
+                Errand::Run,
+            ),
             Step::Commit(transaction) => (cx.commit(transaction), Errand::Commit),
             Step::Finish => return self.finish(cx, key),
         };
@@ -122,6 +125,14 @@ impl Steward {
             batch.answer_all(cx);
         }
         self.carry_out(cx, key, step);
+    }
+
+    /// A rule has not returned, and its thread is lost: its turn fails, and the others are decided on another thread.
+    fn abandoned(&mut self, cx: &mut ServiceContext<'_>, key: &Key, step: u32) {
+        let Some(batch) = self.queues.batch(key) else { return };
+        self.longest_run_ms = self.longest_run_ms.max(batch.run_ended(cx.now()));
+        batch.abandoned(cx, step);
+        self.go_on(cx, key);
     }
 
     fn committed(&mut self, cx: &mut ServiceContext<'_>, key: &Key, outcome: CommitOutcome) {
@@ -205,9 +216,17 @@ impl Steward {
         }
         let channel = ChannelId::whole(island, chunk);
         let game = &*self.config.game;
-        let old = old.map(|old| objects_of(game, page, old)).unwrap_or_default();
-        let new = objects_of(game, page, &document);
-        self.objects.changed(cx, channel, document.revision, &old, &new);
+        let old = old.map(|old| objects_of(game, page, old)).transpose();
+        match (old, objects_of(game, page, &document)) {
+            (Ok(old), Ok(new)) => {
+                let old = old.unwrap_or_default();
+                self.objects.changed(cx, channel, document.revision, &old, &new);
+            }
+            // Readers read the document itself now and then, and find out that they cannot.
+            (Err(panic), _) | (_, Err(panic)) => {
+                cx.log(Level::Error, 0, format!("{key} is not shown: {panic}"));
+            }
+        }
         if self.remembered.len() >= MAX_REMEMBERED {
             self.limits.note(Limit::Remembered);
             self.remembered.retain(|key, _| self.queues.contains(&key.steward_key()));
@@ -246,6 +265,7 @@ impl Service for Steward {
                 Some(ran) => self.ran(cx, &key, ran),
                 None => self.confused(cx, &key),
             },
+            (Errand::Run, Completion::Abandoned { step }) => self.abandoned(cx, &key, step),
             _ => self.confused(cx, &key),
         }
     }

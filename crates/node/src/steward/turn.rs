@@ -2,8 +2,9 @@
 
 use crate::call::Caller;
 use crate::service::ServiceContext;
-use crate::turn::{DurableResult, StewardCall};
-use pelago_game::{Game, Refusal};
+use crate::turn::{DurableCommand, DurableResult, StewardCall};
+use pelago_game::{Game, Refusal, command_kind, guarded};
+use pelago_model::limits::MAX_TURN_DOCUMENTS;
 use pelago_model::{EntityId, Key, WorldTime};
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ pub(super) struct Turn {
     pub(super) call: Arc<StewardCall>,
     /// How often it was tried without success.
     pub(super) attempts: usize,
+    /// Its rule has not returned: it is not run again, and what is committed is that it failed.
+    pub(super) never_returned: bool,
 }
 
 impl Turn {
@@ -24,14 +27,36 @@ impl Turn {
         }
     }
 
-    /// The documents that the turn is known to need.
+    /// The documents that the turn is known to need. A game whose function panics asks for its documents when it is run.
     pub(super) fn keys(&self, game: &dyn Game) -> Vec<Key> {
         let mut keys = match &*self.call {
-            StewardCall::Command(command) => game.keys(&command.actor, &command.payload),
+            StewardCall::Command(DurableCommand { actor, payload, .. }) => {
+                let mut keys = guarded(|| game.keys(actor, payload)).unwrap_or_default();
+                keys.retain(Key::is_open_to_rules);
+                keys.truncate(MAX_TURN_DOCUMENTS);
+                keys
+            }
             StewardCall::Grant(grant) => vec![Key::grant(grant.avatar, &grant.key)],
         };
         keys.push(Key::avatar(self.avatar()));
         keys
+    }
+
+    /// What it is, for the log.
+    pub(super) fn described(&self) -> String {
+        match &*self.call {
+            StewardCall::Command(DurableCommand { key, actor, payload, .. }) => {
+                let (kind, number) = (command_kind(payload), actor.sequence.0);
+                format!(
+                    "the command {kind:?} of avatar {}, number {number}, at {key}",
+                    actor.avatar
+                )
+            }
+            StewardCall::Grant(grant) => {
+                let kind = command_kind(grant.what.as_bytes());
+                format!("the grant {kind:?} under {} to avatar {}", grant.key, grant.avatar)
+            }
+        }
     }
 }
 
@@ -47,7 +72,7 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn new(caller: Caller, call: StewardCall, deadline: WorldTime) -> Self {
-        let turn = Turn { call: Arc::new(call), attempts: 0 };
+        let turn = Turn { call: Arc::new(call), attempts: 0, never_returned: false };
         Self { turn, deadline, caller, is_answered: false }
     }
 

@@ -7,9 +7,12 @@ use pelago_model::{
     CommitOutcome, EntityId, Epoch, IslandClock, IslandId, Key, Limit, Machine, NodeId, Origin,
     Transaction, WorldNumber, WorldTime,
 };
+use pelago_node::documents::avatar::Place;
+use pelago_node::lane_call::{crowds_answer, released_answer};
+use pelago_node::placement::company::Crowd;
 use pelago_node::{
-    Arrivals, ArrivalsConfig, ArrivalsEffect, ArrivalsInput, ClientEvent, ClientLimits, RequestId,
-    StoreAnswer,
+    Arrivals, ArrivalsConfig, ArrivalsEffect, ArrivalsInput, CallTarget, ClientEvent, ClientLimits,
+    LaneCall, RequestId, StoreAnswer,
 };
 use pelago_store::Memory;
 use pelago_wire::client::{ClientMessage, Hello, ServerMessage, client_message, server_message};
@@ -27,6 +30,7 @@ pub(crate) type Answer = Result<EntityId, String>;
 /// What lanes are told of.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ForLanes {
+    Release(NodeId, EntityId, Epoch),
     Superseded(EntityId, Epoch),
     Placed(u8, ClientId, EntityId, Epoch),
     Forwarded(u8, ClientId, ClientEvent),
@@ -37,6 +41,15 @@ pub(crate) enum ForLanes {
 pub(crate) enum Asked {
     Load(RequestId, Vec<Key>),
     Commit(RequestId, Transaction),
+}
+
+/// What comes of the question to the node that has had an avatar.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Releases {
+    /// It is answered at once, with the place if there is one.
+    At(Option<Place>),
+    /// It is not answered yet.
+    Waiting,
 }
 
 pub(crate) struct Gate {
@@ -50,6 +63,13 @@ pub(crate) struct Gate {
     pub(crate) told: Vec<(ClientId, server_message::Body)>,
     pub(crate) closed: Vec<ClientId>,
     pub(crate) for_lanes: Vec<ForLanes>,
+    pub(crate) releases: Releases,
+    /// What every lane sees.
+    pub(crate) crowds: Vec<Crowd>,
+    /// The numbers of questions that are not answered yet.
+    pub(crate) waiting: Vec<u64>,
+    /// Where those who were placed begin.
+    pub(crate) places: BTreeMap<ClientId, Place>,
     pub(crate) log: Vec<String>,
     /// For how long the avatars of the sessions so far had done nothing, in ms.
     pub(crate) quiet_ms: Vec<i64>,
@@ -90,6 +110,10 @@ impl Gate {
             told: Vec::new(),
             closed: Vec::new(),
             for_lanes: Vec::new(),
+            releases: Releases::At(None),
+            crowds: Vec::new(),
+            waiting: Vec::new(),
+            places: BTreeMap::new(),
             log: Vec::new(),
             quiet_ms: Vec::new(),
         }
@@ -111,10 +135,30 @@ impl Gate {
             ArrivalsEffect::Place { lane, session } => {
                 let (client, avatar, epoch) = (session.client, session.avatar, session.epoch);
                 self.quiet_ms.push(session.quiet_ms);
+                self.places.insert(client, session.place);
                 self.for_lanes.push(ForLanes::Placed(lane, client, avatar, epoch));
             }
             ArrivalsEffect::Forward { lane, client, event } => {
                 self.for_lanes.push(ForLanes::Forwarded(lane, client, event));
+            }
+            ArrivalsEffect::Call { number, call } => {
+                let CallTarget::Lane { node, lane } = call.target else { panic!("{call:?}") };
+                let (avatar, epoch) = match LaneCall::decode(&call.body) {
+                    Some(LaneCall::Release { avatar, epoch }) if lane == 0 => (avatar, epoch),
+                    Some(LaneCall::Crowds) => {
+                        let result = Ok(crowds_answer(&self.crowds));
+                        return self.tell(ArrivalsInput::Answered { number, result });
+                    }
+                    _ => panic!("{call:?}"),
+                };
+                self.for_lanes.push(ForLanes::Release(node, avatar, epoch));
+                match self.releases {
+                    Releases::Waiting => self.waiting.push(number),
+                    Releases::At(place) => {
+                        let result = Ok(released_answer(place));
+                        self.tell(ArrivalsInput::Answered { number, result });
+                    }
+                }
             }
             ArrivalsEffect::Superseded { avatar, epoch } => {
                 self.for_lanes.push(ForLanes::Superseded(avatar, epoch));
@@ -275,6 +319,7 @@ impl Gate {
     }
 }
 
+/// The control messages of a stream.
 fn controls(bytes: Bytes) -> Vec<server_message::Body> {
     let of_control = whole_messages(&bytes)
         .unwrap()

@@ -1,12 +1,20 @@
 //! Logins: names, tokens, epochs, serials, lanes.
 
-use crate::gate::{ANNAS, Asked, ForLanes, Gate, LANES, OTHER, config};
+use crate::gate::{ANNAS, Asked, ForLanes, Gate, LANES, OTHER, Releases, config};
 use bytes::Bytes;
-use pelago_game::json;
-use pelago_model::{CommitOutcome, Epoch, IslandTime, Key, Limit, Revision, Transaction, Write};
-use pelago_node::ClientEvent;
-use pelago_node::arrivals::{LOGIN_TIME_MS, MAX_LOGINS, SERIAL_LEASE};
+use pelago_frontier::Frontier;
+use pelago_game::{Arrival, Game, json};
+use pelago_model::{
+    CommitOutcome, EntityId, Epoch, IslandTime, Key, Limit, NodeId, Position, Revision, Secret,
+    Transaction, Write,
+};
+use pelago_node::arrivals::{LOGIN_TIME_MS, MAX_LOGINS, RELEASE_MS, SERIAL_LEASE};
 use pelago_node::documents::avatar::{AvatarDocument, NameDocument, Place, PlaceDocument, read};
+use pelago_node::documents::token::TokenHash;
+use pelago_node::lane_call::released_answer;
+use pelago_node::placement::company::Crowd;
+use pelago_node::{ArrivalsInput, ClientEvent};
+use pelago_world::ClientId;
 use std::collections::BTreeSet;
 
 fn name(gate: &Gate, name: &str) -> (Revision, NameDocument) {
@@ -165,7 +173,10 @@ fn every_session_has_the_next_epoch_and_the_one_before_hears_of_it_first() {
     let mut gate = Gate::new(config());
     let anna = gate.hello("Anna", ANNAS).unwrap();
     gate.hello("Anna", ANNAS).unwrap();
-    let [_, _, superseded, placed] = &gate.for_lanes[..] else { panic!("{:?}", gate.for_lanes) };
+    let [_, _, release, superseded, placed] = &gate.for_lanes[..] else {
+        panic!("{:?}", gate.for_lanes)
+    };
+    assert_eq!(*release, ForLanes::Release(NodeId(1), anna, Epoch(1)));
     assert_eq!(*superseded, ForLanes::Superseded(anna, Epoch(2)));
     assert!(
         matches!(placed, ForLanes::Placed(_, _, avatar, Epoch(2)) if *avatar == anna),
@@ -175,6 +186,194 @@ fn every_session_has_the_next_epoch_and_the_one_before_hears_of_it_first() {
     let avatar: AvatarDocument = read(&gate.store.get(&Key::avatar(anna))).unwrap().unwrap();
     let place: PlaceDocument = read(&gate.store.get(&Key::place(anna))).unwrap().unwrap();
     assert_eq!((avatar.epoch, place.epoch), (Epoch(2), Epoch(2)));
+}
+
+/// A place that no store has.
+fn elsewhere() -> Place {
+    Place { island: config().home, position: Position::new(4321, 1234), at: IslandTime(999) }
+}
+
+/// Anna has been here, and comes again; her node does not answer yet.
+fn second_login() -> (Gate, EntityId, ClientId) {
+    let mut gate = Gate::new(config());
+    let anna = gate.hello("Anna", ANNAS).unwrap();
+    gate.releases = Releases::Waiting;
+    let client = gate.client();
+    gate.say_hello(client, "Anna", ANNAS);
+    gate.settle();
+    assert_eq!((gate.answer(client), gate.waiting.len()), (None, 1));
+    (gate, anna, client)
+}
+
+fn release(gate: &mut Gate, place: Option<Place>) {
+    let (number, result) = (gate.waiting.remove(0), Ok(released_answer(place)));
+    gate.tell(ArrivalsInput::Answered { number, result });
+}
+
+fn stored_place(gate: &Gate, avatar: EntityId) -> Position {
+    let place: PlaceDocument = read(&gate.store.get(&Key::place(avatar))).unwrap().unwrap();
+    place.place.position
+}
+
+#[test]
+fn a_session_goes_on_where_the_one_before_was_let_go_of() {
+    let (mut gate, anna, client) = second_login();
+    release(&mut gate, Some(elsewhere()));
+    gate.settle();
+    assert_eq!(gate.answer(client), Some(Ok(anna)));
+    assert_eq!(gate.places[&client].position, elsewhere().position);
+    // With the epoch, so that it is not lost if the node is.
+    assert_eq!(stored_place(&gate, anna), elsewhere().position);
+    assert_eq!(gate.held("logins that wait for a release"), 0);
+}
+
+#[test]
+fn a_place_that_was_told_is_kept_when_the_epoch_was_not_taken_at_once() {
+    let (mut gate, anna, client) = second_login();
+    release(&mut gate, Some(elsewhere()));
+    // The session that let go has written its place, or its last command was committed.
+    gate.end_commit(CommitOutcome::Conflict { keys: vec![Key::avatar(anna)] });
+    gate.settle();
+    release(&mut gate, None);
+    gate.settle();
+    assert_eq!(gate.places[&client].position, elsewhere().position);
+}
+
+#[test]
+fn a_node_that_does_not_answer_is_waited_for_for_a_while() {
+    let (mut gate, anna, client) = second_login();
+    let before = stored_place(&gate, anna);
+    gate.pass(RELEASE_MS - 1);
+    gate.settle();
+    assert_eq!(gate.answer(client), None);
+    gate.pass(1);
+    gate.settle();
+    assert_eq!(gate.answer(client), Some(Ok(anna)));
+    assert_eq!(gate.places[&client].position, before);
+    // What comes too late changes nothing.
+    release(&mut gate, Some(elsewhere()));
+    gate.settle();
+    assert_eq!(stored_place(&gate, anna), before);
+}
+
+#[test]
+fn a_client_that_goes_while_its_avatar_is_let_go_of_brings_it_nowhere_else() {
+    let (mut gate, anna, client) = second_login();
+    gate.happens(client, ClientEvent::Disconnected);
+    release(&mut gate, Some(elsewhere()));
+    gate.settle();
+    assert_eq!(stored_place(&gate, anna), elsewhere().position);
+    assert_eq!((gate.answer(client), gate.held("logins")), (None, 0));
+    gate.releases = Releases::At(None);
+    gate.hello("Anna", ANNAS).unwrap();
+    assert_eq!(gate.places.last_key_value().unwrap().1.position, elsewhere().position);
+}
+
+#[test]
+fn newcomers_appear_where_people_are_and_others_where_they_were() {
+    let mut gate = Gate::new(config());
+    gate.hello("Anna", ANNAS).unwrap();
+    let alone = gate.places.last_key_value().unwrap().1.position;
+    let land = config().lands[&config().home].clone();
+    let somebody = Frontier.spawn(&land, Arrival::Anywhere, 3);
+    assert!(somebody.distance_squared(alone) > 2000 * 2000, "the test wants them far apart");
+    gate.crowds = vec![Crowd { island: config().home, somebody, people: 9 }];
+    gate.pass(60_000);
+    gate.hello("Bert", OTHER).unwrap();
+    let beside = gate.places.last_key_value().unwrap().1.position;
+    assert!(beside.distance_squared(somebody) <= 2 * 512 * 512, "{beside:?}");
+    gate.hello("Anna", ANNAS).unwrap();
+    assert_eq!(gate.places.last_key_value().unwrap().1.position, alone);
+}
+
+#[test]
+fn texts_that_look_like_a_name_are_that_name_or_refused() {
+    let mut gate = Gate::new(config());
+    let anna = gate.hello("Anna", ANNAS).unwrap();
+    for same in ["Anna ", " Anna", "\u{ff21}nna", "Anna\u{a0}"] {
+        assert_eq!(gate.hello(same, ANNAS), Ok(anna), "{same:?}");
+        assert_eq!(gate.hello(same, OTHER), Err("token".into()), "{same:?}");
+    }
+    let asa = gate.hello("\u{c5}sa", ANNAS).unwrap();
+    assert_eq!(gate.hello("A\u{30a}sa", ANNAS), Ok(asa));
+    let before = gate.store.snapshot();
+    let others = [
+        "Anna\u{200b}",
+        "An\u{200d}na",
+        "Anna\u{200e}",
+        "\u{202e}annA",
+        "\u{410}nna",
+        "\u{3164}",
+        "\u{200b}\u{200b}",
+        "Anna\u{ad}",
+        "Anna\u{1f600}",
+        "Anna\n",
+    ];
+    for other in others {
+        for token in [ANNAS, OTHER] {
+            assert_eq!(gate.hello(other, token), Err("name".into()), "{other:?}");
+        }
+    }
+    assert_eq!(gate.store.snapshot(), before);
+}
+
+#[test]
+fn names_that_look_alike_are_taken_together() {
+    let mut gate = Gate::new(config());
+    gate.hello("apa", ANNAS).unwrap();
+    // All of it is Cyrillic.
+    assert_eq!(gate.hello("\u{430}\u{440}\u{430}", OTHER), Err("name".into()));
+    assert!(gate.log.last().unwrap().contains("looks like"), "{:?}", gate.log);
+    gate.hello("Annal", ANNAS).unwrap();
+    assert_eq!(gate.hello("Anna1", OTHER), Err("name".into()));
+    assert!(gate.hello("Anna2", OTHER).is_ok());
+}
+
+#[test]
+fn of_two_who_take_names_that_look_alike_at_once_one_wins() {
+    let mut gate = Gate::new(config());
+    // So that both have serials.
+    gate.hello("Zoe", ANNAS).unwrap();
+    let first = gate.client();
+    gate.say_hello(first, "apa", ANNAS);
+    assert!(gate.answer_one());
+    assert!(matches!(gate.asked.front(), Some(Asked::Commit(..))));
+    let second = gate.client();
+    gate.say_hello(second, "\u{430}\u{440}\u{430}", OTHER);
+    // The second one's look at its name is answered before the first one's commit.
+    gate.asked.rotate_left(1);
+    assert!(gate.answer_one());
+    gate.settle();
+    let answers = [gate.answer(first).unwrap(), gate.answer(second).unwrap()];
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1, "{answers:?}");
+}
+
+/// A name as builds took it that had no rule for names.
+fn old_name(gate: &mut Gate, name: &str, token: &'static [u8]) -> EntityId {
+    let avatar = gate.hello("Stand-in", token).unwrap();
+    let hash = TokenHash::of(name, &Secret::new(token)).unwrap();
+    let document = NameDocument { avatar, token: Some(hash) };
+    let value = pelago_game::json::encode(&document).unwrap();
+    write_name(gate, name, 2, std::str::from_utf8(&value).unwrap());
+    avatar
+}
+
+#[test]
+fn names_that_are_older_than_the_rule_stay_as_they_are_written() {
+    for name in ["Anna ", "Anna\u{200b}", "\u{410}nna", "Anna"] {
+        let mut gate = Gate::new(config());
+        let old = old_name(&mut gate, name, ANNAS);
+        assert_eq!(gate.hello(name, ANNAS), Ok(old), "{name:?}");
+        assert_eq!(gate.hello(name, OTHER), Err("token".into()), "{name:?}");
+        if name != "Anna" {
+            assert_ne!(gate.hello("Anna", ANNAS), Ok(old), "{name:?}");
+        }
+    }
+    // The login of an old name reserves it.
+    let mut gate = Gate::new(config());
+    let old = old_name(&mut gate, "apa", ANNAS);
+    assert_eq!(gate.hello("apa", ANNAS), Ok(old));
+    assert_eq!(gate.hello("\u{430}\u{440}\u{430}", OTHER), Err("name".into()));
 }
 
 #[test]

@@ -163,7 +163,8 @@ impl Chats {
                 let CallTarget::Lanes { node } = call.target else { panic!("{call:?}") };
                 return self.told.push((Some(node), LaneCall::decode(&call.body).unwrap()));
             }
-            ServiceEffect::Log(_) => return,
+            // Rules are run at once here: none is under way.
+            ServiceEffect::Log(_) | ServiceEffect::Abandon { .. } => return,
             other => panic!("{other:?}"),
         };
         self.tell(at, input);

@@ -1,7 +1,7 @@
 //! Instances of the stewards over one store. What they ask for is carried out one by one, in the order that a test chooses.
 
 use bytes::Bytes;
-use pelago_frontier::Frontier;
+use pelago_frontier::{Frontier, Wild};
 use pelago_game::{Actor, Game, Land, json};
 use pelago_model::{
     CommitOutcome, EntityId, Epoch, Incarnation, IslandClock, IslandId, IslandTime, Key, Machine,
@@ -12,7 +12,7 @@ use pelago_node::service::{
     ServiceCall, ServiceEffect, ServiceHost, ServiceInput, ServiceKind, ServiceSeat,
 };
 use pelago_node::{
-    CallTarget, Caller, DurableCommand, DurableResult, LaneCall, MachineId, StewardCall,
+    CallTarget, Caller, DurableCommand, DurableResult, LaneCall, MachineId, RequestId, StewardCall,
     StoreAnswer, steward,
 };
 use pelago_store::Memory;
@@ -47,6 +47,10 @@ pub(crate) struct Stewards {
     pub(crate) frames: Vec<(Option<u8>, Arc<Frame>)>,
     pub(crate) snapshots: Vec<(Reader, Arc<Snapshot>)>,
     pub(crate) log: Vec<String>,
+    /// The runs that were to be abandoned.
+    pub(crate) abandoned: Vec<RequestId>,
+    /// What threads were lost to.
+    pub(crate) lost: Vec<String>,
     calls: u64,
 }
 
@@ -59,7 +63,7 @@ impl Stewards {
             let seat = ServiceSeat {
                 node,
                 publisher: PublisherId::service(node, 0, Incarnation(1)),
-                game: Arc::new(Frontier),
+                game: Arc::new(Wild::default()),
                 lands: Arc::new(BTreeMap::from([(land.spec().id, land.clone())])),
                 clock: IslandClock::IDENTITY,
                 secret: [7; 32],
@@ -80,6 +84,8 @@ impl Stewards {
             frames: Vec::new(),
             snapshots: Vec::new(),
             log: Vec::new(),
+            abandoned: Vec::new(),
+            lost: Vec::new(),
             calls: 0,
         }
     }
@@ -195,7 +201,10 @@ impl Stewards {
             ServiceEffect::Log(line) => self.log.push(line.text),
             ServiceEffect::Load { .. }
             | ServiceEffect::Commit { .. }
+            | ServiceEffect::Refused { .. }
             | ServiceEffect::Run { .. } => panic!("{effect:?}"),
+            ServiceEffect::Abandon { request } => self.abandoned.push(request),
+            ServiceEffect::RulesLost { what } => self.lost.push(what),
         }
     }
 
@@ -249,6 +258,7 @@ pub(crate) fn effects_or_code(result: DurableResult) -> Result<Bytes, String> {
     match result {
         DurableResult::Done { effects, .. } => Ok(effects),
         DurableResult::Refused(refusal) => Err(refusal.code.into_owned()),
+        DurableResult::Failed { .. } => Err("failed".to_owned()),
     }
 }
 

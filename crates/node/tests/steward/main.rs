@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod failing;
+mod failures;
 mod grants;
 mod harness;
 mod hot;

@@ -135,7 +135,7 @@ impl World {
             let key = Key::chunk_page(ISLAND, self.chunk, page);
             let document = self.stewards.store.get(&key);
             assert!(document.value.as_ref().map_or(0, Bytes::len) <= MAX_CHUNK_DOCUMENT_BYTES);
-            let views = objects_of(&Frontier, page, &document);
+            let views = objects_of(&Frontier, page, &document).unwrap();
             let views = views.into_iter();
             stored.extend(views.map(|view| (view.slot, (document.revision, view.payload))));
         }

@@ -68,8 +68,10 @@ impl Fire {
         let end = self.stewards.now.plus(ms);
         while self.stewards.now < end {
             let effects = self.pass(ATTENDANCE_MS.min(end.since(self.stewards.now)));
-            let is_reply = |effect: &ServiceEffect| matches!(effect, ServiceEffect::Reply { .. });
-            assert!(effects.iter().all(|(_, effect)| is_reply(effect)), "{effects:?}");
+            let is_known = |effect: &ServiceEffect| {
+                matches!(effect, ServiceEffect::Reply { .. } | ServiceEffect::Abandon { .. })
+            };
+            assert!(effects.iter().all(|(_, effect)| is_known(effect)), "{effects:?}");
             effects.into_iter().for_each(|(at, effect)| self.stewards.finish(at, vec![effect]));
         }
     }
@@ -372,6 +374,7 @@ proptest! {
                     acknowledged.insert((who, sequence));
                 }
                 // A command may overtake the one before it at the other instance.
+                DurableResult::Failed { .. } => prop_assert!(false, "no rule is broken"),
                 DurableResult::Refused(refusal) => match &*refusal.code {
                     "out_of_order" => {}
                     "unavailable" => prop_assert!(step_ms > 0),

@@ -10,7 +10,7 @@ use crate::mailbox::{Mailbox, MailboxSender, mailbox};
 use crate::task_meter::{TaskMeter, TaskReport};
 use crate::tasks::Shared;
 use bytes::{BufMut, BytesMut};
-use pelago_game::Land;
+use pelago_game::{Land, Refusal};
 use pelago_model::{IslandClock, IslandId, Limit, LimitCounts, NodeId, Role, Size};
 use pelago_net::recording::Passage;
 use pelago_node::{DurableResult, MachineId};
@@ -153,10 +153,15 @@ async fn grant_now(shared: &Shared, clock: IslandClock, grant: GrantQuestion) ->
         DurableResult::Done { effects, .. } => {
             GrantAnswer::Done { effects: serde_json::from_slice(&effects).unwrap_or(Value::Null) }
         }
-        DurableResult::Refused(refusal) => GrantAnswer::Refused {
-            code: refusal.code.into_owned(),
-            sentence: refusal.sentence.into_owned(),
-        },
+        DurableResult::Refused(refusal) => refused(refusal),
+        DurableResult::Failed { .. } => refused(Refusal::internal()),
+    }
+}
+
+fn refused(refusal: Refusal) -> GrantAnswer {
+    GrantAnswer::Refused {
+        code: refusal.code.into_owned(),
+        sentence: refusal.sentence.into_owned(),
     }
 }
 

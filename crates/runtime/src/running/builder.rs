@@ -8,6 +8,7 @@ use crate::bootstrap::{NewWorld, OpenWorldError, World};
 use crate::clock;
 use crate::door::door;
 use crate::limits::NodeLimits;
+use crate::rule_watch::WatchedGame;
 use crate::status::Status;
 use crate::store_probe;
 use crate::supervisor::Supervisor;
@@ -316,7 +317,7 @@ impl NodeBuilder {
             world: world.number,
             home: world.document.home,
             lands: Arc::new(world.lands.clone()),
-            game,
+            game: WatchedGame::new(game),
             clock: IslandClock::IDENTITY,
             secret: world.secret(),
             batch_turns: self.limits.batch_turns,

@@ -199,7 +199,12 @@ impl TestHosts {
                     _ => {}
                 }
             }
+            ServiceEffect::Refused { request, answer } => {
+                self.tell(node, ServiceInput::Stored { request, answer });
+            }
             ServiceEffect::Log(line) => self.log.push(line),
+            // Here rules are run at once: none is under way.
+            ServiceEffect::Abandon { .. } | ServiceEffect::RulesLost { .. } => {}
             // Nobody reads or hears here: what lanes show is tested with a cluster.
             ServiceEffect::TellEverybody(_)
             | ServiceEffect::Frames { .. }

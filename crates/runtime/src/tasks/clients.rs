@@ -216,7 +216,7 @@ fn violation(error: &ReceiveError) -> Option<ProtocolViolation> {
     match error {
         ReceiveError::Malformed(Malformed::TooLong) => Some(ProtocolViolation::TooLong),
         // A WebSocket has been closed with the code of its own protocol.
-        ReceiveError::Malformed(_) | ReceiveError::WebSocket(_) => {
+        ReceiveError::Malformed(_) | ReceiveError::WebSocket(_) | ReceiveError::Text => {
             Some(ProtocolViolation::Malformed)
         }
         ReceiveError::Stalled => Some(ProtocolViolation::Stalled),

@@ -210,6 +210,16 @@ impl Hands {
                     rules.run(machine, request, run);
                 }
             }
+            ShellEffect::Abandon { machine, request } => {
+                if let Some(rules) = &self.rules {
+                    rules.abandon(machine, request);
+                }
+            }
+            ShellEffect::RulesLost { what } => {
+                if let Some(rules) = &self.rules {
+                    rules.lost(&what);
+                }
+            }
             ShellEffect::Log(line) => log(shared.node.0, self.id, &line),
             effect @ ShellEffect::OperatorAnswered { .. } => shared.answer_operator(effect),
             // Gathered before.

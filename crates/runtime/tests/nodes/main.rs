@@ -18,9 +18,12 @@ mod operators;
 mod player;
 #[path = "../../../server/tests/process/proxy.rs"]
 mod proxy;
+mod second_login;
 mod services;
 mod strangers;
 mod supervision;
 #[path = "../../../../examples/tally/src/tally.rs"]
 #[allow(unreachable_pub, reason = "it is the module of a program")]
 mod tally;
+mod waves;
+mod wild_rules;

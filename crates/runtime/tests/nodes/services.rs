@@ -3,15 +3,19 @@
 use crate::harness::{Cluster, address, is_seen, node, world};
 use crate::player::{PATIENCE, Player};
 use crate::tally;
-use pelago_model::{Key, NodeId, Role, Size};
+use pelago_frontier::Frontier;
+use pelago_model::{CommitOutcome, Key, NodeId, Revision, Role, Size, Transaction, Write};
 use pelago_runtime::admin_calls::{
     CountersAnswer, Question, ServiceCallAnswer, ServiceCallQuestion, ask,
 };
 use pelago_runtime::service::{
-    Completion, RequestId, Service, ServiceCall, ServiceContext, ServiceKind,
+    Caller, Completion, RequestId, Service, ServiceCall, ServiceContext, ServiceKind, StoreAnswer,
+    TestHosts,
 };
 use pelago_runtime::{InProcessBook, Node, ProcessCalls, StartError};
 use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -91,6 +95,39 @@ impl Service for Circle {
     }
 }
 
+/// A service that reads the document of its key, and then writes it.
+#[derive(Default)]
+struct Nosy(BTreeMap<RequestId, Caller>);
+
+impl Service for Nosy {
+    fn call(&mut self, cx: &mut ServiceContext<'_>, call: ServiceCall) {
+        let request = match &call.body[..] {
+            b"read" => cx.load(vec![call.key]),
+            _ => {
+                let value = Some("{}".into());
+                let write = Write { key: call.key, expected: Revision(0), schema: 1, value };
+                cx.commit(Transaction { checks: Vec::new(), writes: vec![write] })
+            }
+        };
+        self.0.insert(request, call.caller);
+    }
+
+    fn completed(&mut self, cx: &mut ServiceContext<'_>, request: RequestId, end: Completion) {
+        let answer = match end {
+            Completion::Stored(StoreAnswer::Loaded(Some(_))) => "read",
+            Completion::Stored(StoreAnswer::Committed(CommitOutcome::Committed)) => "written",
+            _ => "failed",
+        };
+        if let Some(caller) = self.0.remove(&request) {
+            cx.reply(caller, answer.into());
+        }
+    }
+
+    fn sizes(&self) -> Vec<Size> {
+        Vec::new()
+    }
+}
+
 fn circle() -> ServiceKind {
     ServiceKind::new(Role::parse("circle").unwrap(), |_| Circle)
 }
@@ -111,6 +148,34 @@ async fn a_service_that_calls_itself_in_a_circle_takes_the_thread_from_nobody() 
     let mut bert = Player::arrive(&address(&cluster.nodes[1]), "Bert").await;
     is_seen(&mut anna, &mut bert).await;
     cluster.stop().await;
+}
+
+#[test]
+fn a_studios_service_neither_reads_nor_writes_what_is_the_platforms() {
+    let role = Role::parse("nosy").unwrap();
+    let kind = ServiceKind::new(role, |seat| {
+        assert_ne!(seat.secret, [7; 32], "the world's secret is not for services");
+        Nosy::default()
+    });
+    let mut hosts = TestHosts::new(Arc::new(Frontier), &[kind], 1);
+    let mut ask = |key: &str, what: &'static str| {
+        let key = Key::parse(key).unwrap();
+        let call = hosts.call(0, role, &key, what);
+        hosts.run();
+        let answer = hosts.answer(call).unwrap().as_ref().unwrap().clone();
+        (answer, hosts.log().len())
+    };
+    let avatar = "avatar/0000000000000007";
+    for (times, key) in (0..).zip(["world", avatar, "name/416e6e61", "ids/serials", "lease/world"])
+    {
+        assert_eq!(ask(key, "read"), ("failed".into(), 2 * times + 1), "{key}");
+        assert_eq!(ask(key, "write"), ("failed".into(), 2 * times + 2), "{key}");
+    }
+    let chunk = "chunk/0000000000000001/0/0";
+    assert_eq!(ask(chunk, "read").0, "read");
+    assert_eq!(ask(chunk, "write").0, "failed");
+    assert_eq!(ask("nosy/1", "read").0, "read");
+    assert_eq!(ask("nosy/1", "write").0, "written");
 }
 
 /// The blocks of a language in a page.

@@ -19,6 +19,7 @@ use pelago_admin::{MeasuredStore, Retention, Serving, Sink, api, metrics, player
 use pelago_bots::{Behavior, Plan};
 use pelago_client::Transport;
 use pelago_game::Game;
+use pelago_game::land::MAX_ISLAND_SIZE;
 use pelago_net::{AllowedHosts, Listener, OpenFiles, Trust};
 use pelago_runtime::bootstrap::NEW_ISLAND_SIZE;
 use pelago_runtime::service::ServiceKind;
@@ -33,6 +34,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+/// The fewest chunks along the side of an island.
+const MIN_ISLAND_SIZE: u16 = 3;
 /// How often it is looked whether the store has come to an end of its own.
 const LOOK_AT_STORE_EVERY: Duration = Duration::from_millis(250);
 
@@ -106,8 +109,8 @@ pub(super) struct DevArguments {
     /// From which a new world is made
     #[arg(long, default_value_t = 7)]
     seed: u64,
-    /// Chunks of 30 m along the side of the island of a new world
-    #[arg(long, default_value_t = NEW_ISLAND_SIZE, value_parser = clap::value_parser!(u16).range(3..=512))]
+    /// Chunks of 30 m along the side of the island of a new world, from 3 to 181
+    #[arg(long, default_value_t = NEW_ISLAND_SIZE, value_parser = island_size)]
     island_size: u16,
     /// Clients of one node at once: limits.clients of the configuration
     #[arg(long)]
@@ -320,6 +323,17 @@ async fn broken(store: &dyn Store, lease: Option<&WorldLease>) -> String {
             return format!("{reason}; start again to go on with what is on the disk");
         }
         sleep(LOOK_AT_STORE_EVERY).await;
+    }
+}
+
+/// The size of an island, in chunks along its side.
+fn island_size(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(size @ MIN_ISLAND_SIZE..=MAX_ISLAND_SIZE) => Ok(size),
+        Ok(MIN_ISLAND_SIZE..) => Err(format!(
+            "at most {MAX_ISLAND_SIZE}: clients fetch the list of an island's chunks in one message"
+        )),
+        _ => Err(format!("a number from {MIN_ISLAND_SIZE} to {MAX_ISLAND_SIZE} is wanted")),
     }
 }
 

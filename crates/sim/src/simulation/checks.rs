@@ -1,7 +1,10 @@
 //! What must never be true, and what must be true in the end.
 
 mod economy;
+mod places;
 mod sizes;
+
+pub(in crate::simulation) use places::{LastPlaces, PlacesBefore};
 
 use crate::player::Player;
 use crate::simulation::Simulation;
@@ -81,7 +84,7 @@ impl Simulation {
         let command = ChainHash::of(&player.asked.payload);
         let is_done = |sequence: &&u64| {
             let done = self.store.history.get(&(avatar, **sequence));
-            done.is_some_and(|committed| committed.command == command)
+            done.is_some_and(|committed| committed.command == command && !committed.failed)
         };
         let done: Vec<&u64> = player.asked.numbers.iter().filter(is_done).collect();
         if done.len() > 1 {

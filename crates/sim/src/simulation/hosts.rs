@@ -22,6 +22,12 @@ const MAX_COMMIT_MS: i64 = 4000;
 const LATER_EVERY: u64 = 8;
 /// A node's clocks are looked at this often at least, in ms.
 const WAKE_MS: i64 = 100;
+/// Threads that a node loses to rules before it ends.
+const MAX_LOST_THREADS: u32 = 2;
+/// How long a node that ends because of its rules waits for what is being committed, in ms.
+const LAST_COMMITS_MS: i64 = 500;
+/// How long it takes to start it again, in ms.
+const RESTART_MS: u32 = 500;
 /// Recorders of simulated machines keep everything.
 const WHOLE_DAY: RecorderLimits = RecorderLimits { age_ms: i64::MAX, bytes: 64 * 1024 * 1024 };
 
@@ -42,6 +48,8 @@ impl Simulation {
         if let Some(host) = self.nodes.get_mut(&id) {
             (host.node, host.config) = (Some(node), config);
             host.stalled.clear();
+            host.hanging.clear();
+            host.lost_threads = 0;
         }
         self.start_clock(id);
         self.at(self.now, Event::Wake(id));
@@ -252,11 +260,42 @@ impl Simulation {
                     }
                 }
                 ShellEffect::Run { machine, request, run } => {
+                    let hangs = self.next_fault(id, |fault| match fault {
+                        Fault::Hang { turn, .. } => Some(*turn),
+                        _ => None,
+                    });
+                    if let Some(turn) = hangs
+                        && let Some(host) = self.nodes.get_mut(&id)
+                    {
+                        // Nothing comes of it: it is only known where it stopped. A run of so many turns has that step.
+                        let step = u32::from(turn) % u32::from(run.steps().max(1));
+                        host.hanging.insert((machine, request), step);
+                        self.count(Kind::Hang);
+                        continue;
+                    }
                     // On another thread, so that whatever comes meanwhile comes first.
                     if let Some(input) = MachineInput::ran(machine, request, run.run()) {
                         let input = Box::new(input);
                         let delay = if self.setup.steady { 0 } else { self.hazard(request.0, 3) };
                         self.after(delay as i64, Event::ToNode { node: id, life, input });
+                    }
+                }
+                ShellEffect::Abandon { machine, request } => {
+                    let host = self.nodes.get_mut(&id);
+                    let step = host.and_then(|host| host.hanging.remove(&(machine, request)));
+                    // Rules that return are never out for so long, though their end may wait in a mailbox.
+                    let input = step.and_then(|it| MachineInput::abandoned(machine, request, it));
+                    if let Some(input) = input.map(Box::new) {
+                        self.after(0, Event::ToNode { node: id, life, input });
+                    }
+                }
+                ShellEffect::RulesLost { .. } => {
+                    let Some(host) = self.nodes.get_mut(&id) else { continue };
+                    host.lost_threads += 1;
+                    if host.lost_threads == MAX_LOST_THREADS {
+                        self.count(Kind::LostThreads);
+                        let back_ms = RESTART_MS;
+                        self.after(LAST_COMMITS_MS, Event::Crash { node: id, back_ms });
                     }
                 }
                 ShellEffect::OperatorAnswered { number, result } => self.granted(number, result),

@@ -104,6 +104,8 @@ impl Simulation {
         let what = format!("{} to {}", mail.key, mail.avatar);
         let effects = match result {
             DurableResult::Done { effects, .. } => effects,
+            // Its rule did not return: that it gave nothing is remembered in the same way.
+            DurableResult::Failed { .. } => Bytes::new(),
             // To be asked again, which is planned.
             DurableResult::Refused(refusal) if refusal.code == "unavailable" => return Ok(()),
             DurableResult::Refused(refusal) => {

@@ -62,6 +62,7 @@ impl Simulation {
             | Fault::FailCommit { node }
             | Fault::FailLoad { node }
             | Fault::UnknownCommit { node, .. }
+            | Fault::Hang { node, .. }
             | Fault::SlowCommit { node, .. } => {
                 let node = self.node(node);
                 if let Some(host) = self.nodes.get_mut(&node) {

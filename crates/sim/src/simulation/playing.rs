@@ -134,8 +134,13 @@ impl Simulation {
                 let player = &mut self.players[number];
                 player.avatar = Some(player.core.avatar());
                 player.began = self.now;
+                self.check_live_place(number)?;
             }
-            Told::Outcome(outcome) if outcome.sequence > 0 && outcome.code.is_empty() => {
+            // Also that a rule is broken is told once it is on disk.
+            Told::Outcome(outcome)
+                if outcome.sequence > 0
+                    && (outcome.code.is_empty() || !outcome.chain.is_empty()) =>
+            {
                 self.players[number].acknowledged += 1;
                 self.outcome.acknowledged += 1;
                 let core = &self.players[number].core;

@@ -68,18 +68,22 @@ fn steward_calls() -> impl Strategy<Value = peer::StewardCall> {
 }
 
 fn lane_calls() -> impl Strategy<Value = peer::LaneCall> {
-    let live = (any::<[u64; 3]>(), any::<[i32; 2]>(), blobs()).prop_map(
-        |([target, actor, actor_epoch], [x, y], payload)| {
-            lane_call::Body::Live(peer::LiveCall { target, actor, actor_epoch, x, y, payload })
+    let live = (any::<[u64; 4]>(), any::<[i32; 2]>(), blobs()).prop_map(
+        |([target, actor, actor_epoch, trace], [x, y], payload)| {
+            let call = peer::LiveCall { target, actor, actor_epoch, x, y, payload, trace };
+            lane_call::Body::Live(call)
         },
     );
+    let release = any::<[u64; 2]>()
+        .prop_map(|[avatar, epoch]| lane_call::Body::Release(peer::Release { avatar, epoch }));
     let superseded = any::<[u64; 2]>().prop_map(|[avatar, epoch]| {
         lane_call::Body::Superseded(peer::Superseded { avatar, epoch })
     });
     let notify = (any::<[u64; 2]>(), blobs()).prop_map(|([avatar, epoch], payload)| {
         lane_call::Body::Notify(peer::Notify { avatar, epoch, payload })
     });
-    prop::option::of(prop_oneof![live, superseded, notify]).prop_map(|body| peer::LaneCall { body })
+    prop::option::of(prop_oneof![live, superseded, notify, release])
+        .prop_map(|body| peer::LaneCall { body })
 }
 
 fn durable_answers() -> impl Strategy<Value = peer::DurableAnswer> {
@@ -89,10 +93,9 @@ fn durable_answers() -> impl Strategy<Value = peer::DurableAnswer> {
 }
 
 fn live_answers() -> impl Strategy<Value = peer::LiveAnswer> {
-    ([texts(), texts()], blobs()).prop_map(|([code, sentence], effects)| peer::LiveAnswer {
-        code,
-        sentence,
-        effects,
+    let gestures = prop::option::of(any::<u32>());
+    ([texts(), texts()], blobs(), gestures).prop_map(|([code, sentence], effects, gesture)| {
+        peer::LiveAnswer { code, sentence, effects, gesture }
     })
 }
 

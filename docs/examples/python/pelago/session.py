@@ -121,8 +121,9 @@ class Session:
             return
         sequence, payload = self.pending
         self.pending = None
-        if outcome["code"]:
+        if outcome["code"] and not outcome["chain"]:
             return
+        # With a code and a chain, the rule is broken, and the number is used up.
         numbered = self.chain + sequence.to_bytes(8, "little")
         chain = blake3(numbered + blake3(payload) + blake3(outcome["effects"]))
         if chain != outcome["chain"]:
