@@ -216,7 +216,8 @@ mod tests {
 
     fn grant(number: u64) -> Cause {
         let key = GrantKey::parse(&format!("mail/{number}")).unwrap();
-        Cause::Grant { key, what: "{}".into(), reason: String::new(), effects: "{}".into() }
+        let (what, effects) = ("{}".into(), "{}".into());
+        Cause::Grant { key, what, reason: String::new(), effects, failed: false }
     }
 
     fn mark(store: &Memory, days_ago: i64) {
