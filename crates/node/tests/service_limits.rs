@@ -89,11 +89,14 @@ fn a_call_that_nobody_answers_ends_soon_after_its_deadline() {
     let (mut host, ends) = host();
     let number = ask_to_wait(&mut host);
     let deadline = NOW.plus(DEADLINE_MS.into());
-    let overdue = host.next_wake().expect("it waits");
-    assert!(overdue > deadline && overdue.since(deadline) < 1000);
-    tell(&mut host, deadline, ServiceInput::Wake);
-    assert_eq!(ends.lock().unwrap().len(), 0);
-    tell(&mut host, overdue, ServiceInput::Wake);
+    let mut overdue = NOW;
+    // It wants to be woken before, too, so that it notices when it was not run.
+    while ends.lock().unwrap().is_empty() {
+        overdue = host.next_wake().expect("it waits");
+        assert!(overdue.since(deadline) < 1000);
+        tell(&mut host, overdue, ServiceInput::Wake);
+    }
+    assert!(overdue > deadline);
     assert_eq!(*ends.lock().unwrap(), [Err(CallError::DeadlineExceeded)]);
     // What comes after that comes too late.
     tell(&mut host, overdue, ServiceInput::Answered { number, result: Ok(Bytes::new()) });

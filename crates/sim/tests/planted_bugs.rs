@@ -87,6 +87,15 @@ fn without_planted_bugs_no_invariant_is_broken() {
 }
 
 #[test]
+fn nodes_that_are_stopped_again_and_again_close_nobody_as_idle() {
+    for seed in 0..30 {
+        let faults = Faults { stop: 100, migration: 0, ..Faults::USUAL };
+        let setup = Setup { faults, ..Setup::usual(seed, 60) };
+        assert_eq!(Simulation::new(setup).run().err(), None);
+    }
+}
+
+#[test]
 fn calls_that_are_never_forgotten_are_found() {
     let links = LinksSabotage { keep_calls: true, ..LinksSabotage::default() };
     let planted = planted(Sabotage { links, ..Sabotage::default() });
