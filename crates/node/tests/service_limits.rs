@@ -1,4 +1,5 @@
 //! What a host and the composer promise about services that answer too late, never, too often or too much.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use bytes::Bytes;
 use pelago_cluster::Directory;
