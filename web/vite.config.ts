@@ -34,6 +34,12 @@ export default defineConfig(({ command }) => ({
   // `long` would compile a module for its multiplications, which the page is not allowed to, and does without it.
   define: command === "build" ? { WebAssembly: "undefined" } : {},
   build: { target: "es2022", modulePreload: { polyfill: false } },
-  server: { proxy: { "/nodes": "http://127.0.0.1:8080", "/content": "http://127.0.0.1:8080" } },
+  server: {
+    proxy: {
+      "/nodes": "http://127.0.0.1:8080",
+      "/content": "http://127.0.0.1:8080",
+      "/ws": { target: "ws://127.0.0.1:8080", ws: true },
+    },
+  },
   test: { include: ["test/**/*.test.ts"] },
 }));

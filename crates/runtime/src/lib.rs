@@ -22,6 +22,7 @@ mod door;
 mod flight;
 mod limits;
 mod mailbox;
+mod probe_clock;
 mod readiness;
 mod rule_watch;
 mod running;

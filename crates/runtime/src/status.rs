@@ -2,9 +2,9 @@
 
 use crate::address_book::membership::Standing;
 use crate::clock::ClockStanding;
+use crate::probe_clock::ProbeClock;
 use crate::store_probe::StoreProbe;
 use crate::task_meter::TaskMeter;
-use crate::watch::ProbeClock;
 use pelago_cluster::LinksCounters;
 use pelago_model::{LimitCounts, Role, Size};
 use pelago_net::{OpenFiles, Traffic};

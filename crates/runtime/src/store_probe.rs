@@ -1,7 +1,7 @@
 //! A small commit now and then, so that a node knows whether its store commits: a full disk, a frozen one and a database
 //! that only reads answer questions as if nothing were wrong.
 
-use crate::watch::ProbeClock;
+use crate::probe_clock::ProbeClock;
 use bytes::Bytes;
 use pelago_model::{CommitOutcome, Document, Key, Revision, Transaction, Write};
 use pelago_node::documents::probe::{PROBE_SCHEMA, ProbeDocument};

@@ -6,7 +6,7 @@ use crate::tasks::Shared;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::time::sleep;
 
 /// How often the watch looks.
@@ -19,22 +19,6 @@ const SEEN_MS: i64 = 1000;
 const ABSENCE_MS: i64 = 1000;
 /// World time that gains less than this share of the monotonic clock's stands still, or nearly.
 const SLOWEST_SHARE: f64 = 0.5;
-
-/// The clock of probes: milliseconds of the monotonic clock, since the node was made.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ProbeClock(Instant);
-
-impl Default for ProbeClock {
-    fn default() -> Self {
-        Self(Instant::now())
-    }
-}
-
-impl ProbeClock {
-    pub(crate) fn now_ms(self) -> i64 {
-        i64::try_from(self.0.elapsed().as_millis()).unwrap_or(i64::MAX)
-    }
-}
 
 /// Looks for as long as the node lives.
 pub(crate) async fn run(shared: Arc<Shared>, clock: Arc<WorldClock>) {
