@@ -324,7 +324,7 @@ mod tests {
             assert!(!scenario.variants().is_empty());
             count += 1;
         }
-        assert_eq!(count, 10);
+        assert_eq!(count, 12);
     }
 
     #[test]

@@ -269,8 +269,11 @@ impl Gate {
         }
     }
 
-    /// Lets time pass until the machine wants to be woken, if that is soon. False if it is not.
+    /// Lets time pass until the machine wants to be woken, if a login pauses and that is soon. False if it is not.
     fn pass_a_pause(&mut self) -> bool {
+        if self.held("logins") == self.held("logins that wait for a release") {
+            return false;
+        }
         let soon = self.now + LONGEST_PAUSE_MS;
         let Some(wake) = self.arrivals.next_wake().filter(|wake| wake.0 <= soon) else {
             return false;

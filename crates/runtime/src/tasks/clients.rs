@@ -67,6 +67,8 @@ async fn next(visitors: &mut Option<mpsc::Receiver<Visitor>>) -> Option<Visitor>
 
 /// A connection that counts for its address, and that nobody is logged in on.
 struct Guest {
+    /// Of the computer whose connection it is.
+    address: IpAddr,
     origin: Origin,
     stranger: Admitted,
     /// Counts the connection for as long as it is there.
@@ -82,7 +84,7 @@ fn admit(shared: &Shared, address: IpAddr) -> Option<Guest> {
     let origin = origins.of(address);
     let admitted = origins.admit(origin, Counted::Connection).and_then(|connection| {
         let stranger = origins.count(origin, Counted::Stranger)?;
-        Ok(Guest { origin, stranger, _connection: connection })
+        Ok(Guest { address, origin, stranger, _connection: connection })
     });
     admitted.map_err(|limit| shared.status.traffic.note(limit)).ok()
 }
@@ -127,13 +129,14 @@ async fn serve(shared: Arc<Shared>, opening: Pin<Box<impl Future<Output = Opened
         Ok(None) => return,
         Err(error) => return tracing::debug!(%error, "a client did not connect"),
     };
-    let Guest { origin, stranger, _connection } = guest;
+    let Guest { address, origin, stranger, _connection } = guest;
     let Some(sender) = connection.sender() else { return };
     let writing = sender.clone();
     if shared.stopping.load(Ordering::Relaxed) {
         return;
     }
     let client = ClientId(shared.next_connection());
+    tracing::debug!(client = client.0, %address, "a client has connected");
     let lane = shared.connected(client, sender, stranger);
     let tell = async |event| tell(&shared, &lane, client, event).await;
     tell(ClientEvent::Connected { origin }).await;
