@@ -24,7 +24,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask <command>
 
-  dev [arguments of `pelago dev`]   build everything and run a world: 3 nodes, 200 bots
+  dev [--release] [arguments]       build everything and run a world, with the arguments of `pelago dev`: 3 nodes, 200 bots
   test [--only STEP] [--from STEP]  install what the tests need, run them all, print times
   test --list                       the steps of `test`
   sim --seed N                      replay a seed of the simulator

@@ -43,8 +43,8 @@ use std::sync::{Arc, LazyLock};
 const BEGIN: WorldTime = WorldTime(1_000_000);
 /// How long before the end faults stop, in ms.
 const CALM_MS: i64 = 15_000;
-/// How long before the end players set out no more, in ms: the longest walk is over by then.
-const REST_MS: i64 = 11_000;
+/// How long before the end players set out no more, in ms: the longest walk takes 10.6 s, and then chunks are let go.
+const REST_MS: i64 = 13_000;
 /// How long a client may say nothing, in ms: shorter than nodes are stopped for, and than any player is silent.
 const IDLE_MS: i64 = 13_000;
 /// How long after the calm has begun everybody knows the time of its node, in ms: the next pong has come.

@@ -271,11 +271,11 @@ impl Simulation {
 
     fn walk(&mut self, number: usize) -> Result<(), Violation> {
         let player = &mut self.players[number];
-        let (dx, dy) = (player.below(3200) as i32 - 1600, player.below(3200) as i32 - 1600);
+        let (dx, dy) = (player.below(2400) as i32 - 1200, player.below(2400) as i32 - 1200);
         let here = player.core.path().position_at(player.core.island_time(LocalTime(self.now.0)));
         let side = i32::from(ISLAND.size) * pelago_model::place::CHUNK_UNITS;
         // Towards the middle, so that players meet.
-        let pull = |at: i32| (side / 2 - at) / 5;
+        let pull = |at: i32| (side / 2 - at) / 8;
         let there = Position::new(here.x + dx + pull(here.x), here.y + dy + pull(here.y));
         self.walk_to(number, there)
     }
