@@ -30,7 +30,7 @@ pub struct Setup {
     pub raw_clocks: bool,
     /// Every message takes as long as every other.
     pub steady: bool,
-    /// All machines are recorded: [`Simulation::recorders`].
+    /// All machines are recorded: [`Simulation::recorders`](crate::Simulation::recorders).
     pub recorded: bool,
 }
 
