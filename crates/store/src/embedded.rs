@@ -13,7 +13,7 @@
 //! may be taken for such an end, and the documents after it be lost.
 //!
 //! A directory holds `lock` (one process at a time), `format` (the layout's version) and `documents` (fjall's: the
-//! documents, and their feed). [`mod@directory`] says how it comes to be and how it is deleted.
+//! documents, and their feed). `embedded::directory` says how it comes to be and how it is deleted.
 
 mod committer;
 mod damage;
