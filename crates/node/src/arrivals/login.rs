@@ -3,6 +3,9 @@
 //! The login that takes the epoch in the avatar's document owns the avatar; the lane that held it before finds out at
 //! its next write, or is told. A name belongs to the token that it was first used with.
 
+mod pauses;
+mod release;
+
 use super::applicant::{Applicant, Found, Said, may_be_old, no_name};
 use super::budgets::UsedUp;
 use super::clients::Stage;
@@ -10,12 +13,10 @@ use super::commits::MET_OTHERS;
 use super::interface::ArrivalsEffect;
 use super::opening::Opening;
 use super::serials::Serials;
-use super::{Arrivals, Asked, Request};
-use crate::call::{CallTarget, OutgoingCall};
+use super::{Arrivals, Request};
 use crate::client_event::ClientEvent;
 use crate::documents::avatar::Place;
 use crate::documents::token::TokenHash;
-use crate::lane_call::LaneCall;
 use crate::log::{Level, LogLine};
 use crate::placement::lane_for;
 use crate::session::NewSession;
@@ -153,45 +154,6 @@ impl Arrivals {
         self.load(Request::Login(client), keys, effects);
     }
 
-    /// It met others, or nobody knows how it ended: it begins anew, after a pause.
-    fn attempt_later(
-        &mut self,
-        now: WorldTime,
-        client: ClientId,
-        effects: &mut Vec<ArrivalsEffect>,
-    ) {
-        let Some(login) = self.logins.get_mut(&client) else { return };
-        match login.retry.failed(chance(now, client)) {
-            Some(pause_ms) => self.pause_login(client, now.plus(pause_ms)),
-            None => {
-                self.limits.note(Limit::LoginAttempts);
-                self.fail(client, "a login met too many conflicts", effects);
-            }
-        }
-    }
-
-    fn pause_login(&mut self, client: ClientId, until: WorldTime) {
-        let Some(login) = self.logins.get_mut(&client) else { return };
-        login.step = Step::Pause(until);
-        self.login_wakes.insert((until, client));
-    }
-
-    /// The arrivals did not run for so long: every login has that much longer.
-    pub(super) fn forgive_logins(&mut self, pause_ms: i64) {
-        for (client, login) in &mut self.logins {
-            // One that is abandoned is no longer woken.
-            if self.login_wakes.remove(&(login.deadline, *client)) {
-                login.deadline = login.deadline.plus(pause_ms);
-                self.login_wakes.insert((login.deadline, *client));
-            }
-            if let Step::AwaitRelease { until, .. } = &mut login.step {
-                self.release_deadlines.remove(&(*until, *client));
-                *until = until.plus(pause_ms);
-                self.release_deadlines.insert((*until, *client));
-            }
-        }
-    }
-
     fn remove_login(&mut self, client: ClientId) -> Option<Login> {
         let login = self.logins.remove(&client)?;
         self.login_wakes.remove(&(login.deadline, client));
@@ -199,37 +161,6 @@ impl Arrivals {
             self.login_wakes.remove(&(until, client));
         }
         Some(login)
-    }
-
-    /// Goes on with the logins whose pauses are over, and refuses those whose time is.
-    pub(super) fn wake_logins(&mut self, now: WorldTime, effects: &mut Vec<ArrivalsEffect>) {
-        while let Some((at, client)) = self.login_wakes.first().copied()
-            && at <= now
-        {
-            self.login_wakes.remove(&(at, client));
-            let Some(login) = self.logins.get(&client) else { continue };
-            if login.deadline <= now {
-                self.login_overdue(client, effects);
-            } else if matches!(login.step, Step::Pause(until) if until <= now) {
-                self.attempt(client, effects);
-            }
-        }
-        if self.serials.goes_on(now) {
-            self.load(Request::ReadSerials, vec![Key::serials()], effects);
-        }
-    }
-
-    /// The time of a login is over. If a request of it is under way, the end of that ends the login, too.
-    fn login_overdue(&mut self, client: ClientId, effects: &mut Vec<ArrivalsEffect>) {
-        let Some(login) = self.logins.get(&client) else { return };
-        if matches!(login.step, Step::Abandoned) {
-            return;
-        }
-        self.limits.note(Limit::LoginTime);
-        let text = "login failed: the store took too long".to_owned();
-        effects.push(ArrivalsEffect::Log(LogLine::traced(Level::Warn, client.0, text)));
-        // Closing the client abandons its login.
-        self.refuse(client, &unavailable(), effects);
     }
 
     /// Ends a login for a reason that is not the client's business.
@@ -374,83 +305,6 @@ impl Arrivals {
         self.end_login(client, Level::Debug, text, &refusal, effects);
     }
 
-    fn avatar_read(
-        &mut self,
-        now: WorldTime,
-        client: ClientId,
-        avatar: (EntityId, Option<Revision>),
-        documents: &[Document],
-        effects: &mut Vec<ArrivalsEffect>,
-    ) {
-        let Some(login) = self.logins.get_mut(&client) else { return };
-        let Some((owner, epoch)) = documents.first().and_then(Opening::owner) else {
-            return self.open(now, client, avatar, documents, effects);
-        };
-        let call = self.calls.begin(Asked::Release(client));
-        let until = now.plus(RELEASE_MS);
-        self.release_deadlines.insert((until, client));
-        let (avatar, unbound) = avatar;
-        let documents = documents.to_vec();
-        login.step = Step::AwaitRelease { avatar, epoch, unbound, documents, call, until };
-        let question = OutgoingCall {
-            // The lanes of a node pass the question on until one of them has the avatar.
-            target: CallTarget::Lane { node: owner, lane: 0 },
-            body: LaneCall::Release { avatar, epoch }.encode(),
-            deadline_ms: RELEASE_MS as u32,
-            repeatable: false,
-            trace: client.0,
-        };
-        effects.push(ArrivalsEffect::Call { number: call.0, call: question });
-    }
-
-    /// The node that has had the avatar of a login has let go of it and told where it is, or has said nothing in time.
-    pub(super) fn released(
-        &mut self,
-        now: WorldTime,
-        client: ClientId,
-        place: Option<Place>,
-        effects: &mut Vec<ArrivalsEffect>,
-    ) {
-        let Some(login) = self.logins.get_mut(&client) else { return };
-        let step = std::mem::replace(&mut login.step, Step::ReadName);
-        let Step::AwaitRelease { avatar, epoch, unbound, documents, call, until } = step else {
-            login.step = step;
-            return;
-        };
-        self.calls.end(call);
-        self.release_deadlines.remove(&(until, client));
-        // What was told before counts if no other session has begun meanwhile.
-        let told_before = login.released.filter(|(of, _)| *of == epoch);
-        login.released = place.map(|place| (epoch, place)).or(told_before);
-        self.open(now, client, (avatar, unbound), &documents, effects);
-        // A client that has gone meanwhile takes the epoch all the same, and ends with that.
-        if self.clients.contains_key(&client) {
-            return;
-        }
-        match self.logins.get_mut(&client) {
-            Some(login) if matches!(login.step, Step::Commit(_)) => login.step = Step::Abandoned,
-            // The store takes nothing at present: nobody waits for that.
-            Some(_) => drop(self.remove_login(client)),
-            None => {}
-        }
-    }
-
-    fn open(
-        &mut self,
-        now: WorldTime,
-        client: ClientId,
-        avatar: (EntityId, Option<Revision>),
-        documents: &[Document],
-        effects: &mut Vec<ArrivalsEffect>,
-    ) {
-        let Some(login) = self.logins.get(&client) else { return };
-        let whose = (&login.applicant, login.released.map(|(_, place)| place));
-        let opening = Opening::of_avatar(&self.config, now, whose, avatar, documents);
-        if self.may_commit(now, client) {
-            self.take_epoch(client, opening, effects);
-        }
-    }
-
     /// Gives serials to those who wait for one, and leases more if there are none.
     fn give_serials(&mut self, now: WorldTime, effects: &mut Vec<ArrivalsEffect>) {
         while let Some(client) = self.serials.first() {
@@ -511,12 +365,6 @@ impl Arrivals {
         for client in self.serials.failed() {
             self.fail(client, why, effects);
         }
-    }
-
-    /// Whether a login may commit; otherwise it pauses until the store is tried again.
-    fn may_commit(&mut self, now: WorldTime, client: ClientId) -> bool {
-        let may = self.commits.begin(now, chance(now, client));
-        may.map_err(|until| self.pause_login(client, until)).is_ok()
     }
 
     fn take_epoch(
