@@ -49,7 +49,10 @@ fn wrong_arguments_name_what_is_wrong() {
         (&["bots"], "--connect"),
         (&["dev", "--http", "nowhere"], "--http"),
     ] {
-        let output = Command::new(PELAGO).args(arguments).output().unwrap();
+        // Data is in the working directory, unless told otherwise.
+        let here = tempfile::tempdir().unwrap();
+        let output =
+            Command::new(PELAGO).args(arguments).current_dir(here.path()).output().unwrap();
         assert!(!output.status.success());
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(error.contains(expected), "{arguments:?}: {error}");
