@@ -103,7 +103,7 @@ impl Faults {
         stall: 200,
         stop: 20,
         squeeze: 60,
-        hang: 30,
+        hang: 40,
     };
 }
 
