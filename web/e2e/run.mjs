@@ -9,7 +9,8 @@ const MISSING_MS = 200;
 const NEAR_M = 25;
 const STEP_ERROR_M = 0.3;
 
-const world = await startWorld("--bots", "60");
+// So small that there is company everywhere: newcomers of both nodes appear at the same place.
+const world = await startWorld("--bots", "60", "--island-size", "8");
 let browser;
 let failed = false;
 try {

@@ -1,10 +1,11 @@
 //! Company: newcomers appear where people are.
 //!
 //! A game says where those who are new appear. If hardly anybody is there, they appear beside somebody who has others
-//! around, in a chunk that is not crowded.
+//! around, in a chunk that is not crowded: the nearest one, so that those who come on different nodes meet.
 
 use pelago_game::Land;
 use pelago_model::{ChunkId, IslandId, Position};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// So many people in the nine chunks around it are company enough: the game's place is taken.
@@ -46,7 +47,11 @@ pub fn place_of_newcomer(land: &Land, usual: Position, crowds: &[Crowd], seed: u
         return usual;
     }
     let free = people.iter().filter(|(_, crowd)| crowd.people < CROWD);
-    let best = free.max_by_key(|(chunk, crowd)| (around(**chunk), crowd.people));
+    let distance = |chunk: ChunkId| chunk.distance(usual.chunk());
+    // The nearest of those that are company enough; of less than that the most.
+    let best = free.max_by_key(|(chunk, crowd)| {
+        (around(**chunk).min(COMPANY), Reverse(distance(**chunk)), crowd.people)
+    });
     match best.filter(|(chunk, _)| around(**chunk) > usual_company) {
         Some((_, crowd)) => beside(land, crowd.somebody, seed),
         None => usual,
@@ -131,6 +136,22 @@ mod tests {
         let mut people = vec![home; COMPANY as usize];
         people.extend([far; 30]);
         assert_eq!(place_of_newcomer(&land, home, &crowds(&people), 1), home);
+    }
+
+    #[test]
+    fn of_two_companies_the_nearer_one_is_joined_though_the_other_is_larger() {
+        let land = land();
+        let home = Frontier.spawn(&land, Arrival::Home, 1);
+        let mut places: Vec<Position> =
+            (0..40).map(|number| Frontier.spawn(&land, Arrival::Anywhere, number)).collect();
+        places.sort_by_key(|place| place.chunk().distance(home.chunk()));
+        let beyond = |place: &&Position| place.chunk().distance(home.chunk()) > 2;
+        let (near, far) = (*places.iter().find(beyond).unwrap(), *places.last().unwrap());
+        assert!(far.chunk().distance(near.chunk()) > 3, "the test wants them far apart");
+        let mut people = vec![near; COMPANY as usize];
+        people.extend([far; 30]);
+        let place = place_of_newcomer(&land, home, &crowds(&people), 1);
+        assert!(place.distance_squared(near) <= 2 * (BESIDE_UNITS as u64).pow(2), "{place:?}");
     }
 
     #[test]
