@@ -38,6 +38,11 @@ impl Fault {
         matches!(self, Self::PowerCut | Self::Fill(_))
     }
 
+    /// Whether it happens to a disk of the world's own.
+    pub(crate) fn needs_a_disk(self) -> bool {
+        matches!(self, Self::PowerCut | Self::Freeze(_) | Self::Fill(_))
+    }
+
     /// Its kind, without numbers.
     pub(crate) fn kind(self) -> &'static str {
         match self {
