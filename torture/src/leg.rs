@@ -48,6 +48,17 @@ pub(crate) struct Tally {
     pub(crate) notes: Vec<String>,
 }
 
+/// The players' process. It is killed when it is dropped: an error must not leave it behind.
+struct Players(Child);
+
+impl Drop for Players {
+    fn drop(&mut self) {
+        // It has ended already unless something went wrong.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 /// A leg under way.
 struct Run {
     folder: PathBuf,
@@ -78,9 +89,9 @@ impl Leg<'_> {
             if let Err(error) = run.step(step) {
                 run.tally.objections.push(format!("{}: {error:#}", step.fault));
             }
-            ensure!(players.try_wait()?.is_none(), "the players have ended");
+            ensure!(players.0.try_wait()?.is_none(), "the players have ended");
         }
-        run.end(&mut players)?;
+        run.end(players)?;
         Ok(run.tally)
     }
 
@@ -115,11 +126,11 @@ impl Leg<'_> {
     }
 
     /// Players who play until they are told to end, through a network that can be broken.
-    fn players(&self, run: &Run) -> Result<Child> {
+    fn players(&self, run: &Run) -> Result<Players> {
         let addresses = run.start.addresses().map(|node| proxy::before(node, &run.network));
         let addresses: Vec<String> =
             addresses.map(|it| Ok(it?.to_string())).collect::<Result<_>>()?;
-        Command::new(self.pelago)
+        let players = Command::new(self.pelago)
             .args(["bots", "--connect", &addresses.join(","), "--count", &self.bots.to_string()])
             .args(["--seconds", "100000", "--seed", &self.seed.to_string()])
             .arg("--journal")
@@ -127,7 +138,8 @@ impl Leg<'_> {
             .stdout(Stdio::null())
             .stderr(File::create(self.folder.join("players.log"))?)
             .spawn()
-            .context("the players")
+            .context("the players")?;
+        Ok(Players(players))
     }
 }
 
@@ -278,17 +290,16 @@ impl Run {
     }
 
     /// Compares what there is at last, with the world running and ended.
-    fn end(&mut self, players: &mut Child) -> Result<()> {
+    fn end(&mut self, mut players: Players) -> Result<()> {
         if self.world.is_some() {
             self.compare(true)?;
         }
-        processes::signal(players, Signal::INT)?;
+        processes::signal(&players.0, Signal::INT)?;
         let began = Instant::now();
-        while players.try_wait()?.is_none() && began.elapsed() < PLAYERS_END {
+        while players.0.try_wait()?.is_none() && began.elapsed() < PLAYERS_END {
             sleep(LOOK_EVERY);
         }
-        drop(players.kill());
-        players.wait()?;
+        drop(players);
         if let Some(world) = self.world.take()
             && let Err(error) = world.terminate()
         {

@@ -175,7 +175,7 @@ impl Key {
         format!("audit/{avatar}/")
     }
 
-    /// The text.
+    /// The key as stores and operators write it.
     pub fn as_str(&self) -> &str {
         &self.0
     }

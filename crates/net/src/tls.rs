@@ -28,7 +28,7 @@ pub enum TlsError {
     /// A file is missing, or is not what it should be.
     #[error("{}: {problem}", file.display())]
     File {
-        /// Which.
+        /// The path of the file.
         file: PathBuf,
         /// What is wrong.
         problem: String,

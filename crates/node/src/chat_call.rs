@@ -19,7 +19,7 @@ pub enum ChatCall {
         speaker: Speaker,
         /// The island.
         island: IslandId,
-        /// The text.
+        /// What is said, as its player wrote it.
         text: String,
     },
     /// To say something to one avatar, which may be away.
@@ -28,7 +28,7 @@ pub enum ChatCall {
         speaker: Speaker,
         /// The name of the avatar.
         name: String,
-        /// The text.
+        /// What is said, as its player wrote it.
         text: String,
     },
     /// To forget the whispers that a player has been shown.

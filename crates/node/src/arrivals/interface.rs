@@ -54,7 +54,7 @@ pub enum ArrivalsInput {
     },
     /// The store has answered.
     Stored {
-        /// The request.
+        /// The number that question and answer share.
         request: RequestId,
         /// The answer.
         answer: StoreAnswer,
@@ -63,7 +63,7 @@ pub enum ArrivalsInput {
     Answered {
         /// The number of the call.
         number: u64,
-        /// How.
+        /// The answer, or why there is none.
         result: CallResult,
     },
     /// The clock.
@@ -113,7 +113,7 @@ pub enum ArrivalsEffect {
     Call {
         /// The number of the call, named in the answer.
         number: u64,
-        /// The call.
+        /// What is asked, of whom, and how long that may take.
         call: OutgoingCall,
     },
     /// To read documents.

@@ -86,7 +86,7 @@ pub enum ShellEffect {
     Abandon {
         /// The machine that handed them out.
         machine: MachineId,
-        /// The request.
+        /// The number that question and answer share.
         request: RequestId,
     },
     /// A thread was lost to rules that do not return. A node that has lost two has to end.

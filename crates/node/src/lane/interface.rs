@@ -85,12 +85,12 @@ pub enum LaneInput {
     Answered {
         /// The lane's number of the call.
         number: u64,
-        /// How.
+        /// The answer, or why there is none.
         result: CallResult,
     },
     /// The store has answered.
     Stored {
-        /// The request.
+        /// The number that question and answer share.
         request: RequestId,
         /// The answer.
         answer: StoreAnswer,
@@ -159,7 +159,7 @@ pub enum LaneEffect {
     Call {
         /// The lane's number of the call, named in the answer.
         number: u64,
-        /// The call.
+        /// What is asked, of whom, and how long that may take.
         call: OutgoingCall,
     },
     /// The answer to a call that came.
@@ -173,7 +173,7 @@ pub enum LaneEffect {
     PassOn {
         /// The caller that waits for the answer.
         caller: Caller,
-        /// The call.
+        /// What the other lane is asked.
         call: LaneCall,
     },
     /// To read documents.

@@ -55,7 +55,7 @@ pub enum ServiceInput {
     },
     /// The store has answered.
     Stored {
-        /// The request.
+        /// The number that question and answer share.
         request: RequestId,
         /// The answer.
         answer: StoreAnswer,
@@ -64,19 +64,19 @@ pub enum ServiceInput {
     Answered {
         /// The number of the call.
         number: u64,
-        /// How.
+        /// The answer, or why there is none.
         result: CallResult,
     },
     /// Rules have been run.
     Ran {
-        /// The request.
+        /// The number that question and answer share.
         request: RequestId,
         /// What they decided.
         end: RuleEnd,
     },
     /// Rules were abandoned.
     Abandoned {
-        /// The request.
+        /// The number that question and answer share.
         request: RequestId,
         /// The step of the run that was under way.
         step: u32,
@@ -99,7 +99,7 @@ pub enum ServiceEffect {
     Call {
         /// The number of the call, named in the answer.
         number: u64,
-        /// The call.
+        /// What is asked, of whom, and how long that may take.
         call: OutgoingCall,
     },
     /// To tell all lanes of all nodes something.
@@ -143,7 +143,7 @@ pub enum ServiceEffect {
     },
     /// To leave the thread alone on which rules are run, and go on with another, if they are still under way.
     Abandon {
-        /// The request.
+        /// The number that question and answer share.
         request: RequestId,
     },
     /// A thread was lost to rules that do not return.
@@ -153,7 +153,7 @@ pub enum ServiceEffect {
     },
     /// The answer to a request that is refused before anybody carries it out.
     Refused {
-        /// The request.
+        /// The number that question and answer share.
         request: RequestId,
         /// The answer.
         answer: StoreAnswer,

@@ -15,7 +15,7 @@ pub enum ArchiveError {
     /// A file is missing, or the disk fails.
     #[error("{}: {error}", file.display())]
     File {
-        /// Which.
+        /// The path of the file.
         file: PathBuf,
         /// What is wrong.
         error: io::Error,
