@@ -235,8 +235,8 @@ fn load(arguments: &LoadArguments) -> Result<()> {
         );
         let measured = runtime.block_on(pairs)?;
         println!("{measured}");
-        for objection in measured.objections(&scenario.targets) {
-            println!("  not reached: {objection}");
+        for target in measured.not_reached(&scenario.targets) {
+            println!("  not reached: {target}");
         }
         let broken = measured.is_broken();
         results.push(measured);

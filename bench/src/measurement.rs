@@ -175,13 +175,13 @@ impl Measurement {
     }
 
     /// What of the targets was not reached.
-    pub(crate) fn objections(&self, targets: &Targets) -> Vec<String> {
-        let mut objections = Vec::new();
+    pub(crate) fn not_reached(&self, targets: &Targets) -> Vec<String> {
+        let mut not_reached = Vec::new();
         let mut at_most = |name: &str, value: f64, bound: Option<f64>| {
             if let Some(bound) = bound
                 && value > bound
             {
-                objections.push(format!("{name}: {value:.2}, to reach was {bound}"));
+                not_reached.push(format!("{name}: {value:.2}, to reach was {bound}"));
             }
         };
         let updates = &self.report.updates;
@@ -211,7 +211,7 @@ impl Measurement {
             let absent = self.variant.bots.count.saturating_sub(self.playing);
             at_most("bots that did not arrive", absent as f64, nothing);
         }
-        objections
+        not_reached
     }
 }
 

@@ -113,9 +113,9 @@ pub(crate) fn runs(scenario: &Scenario, results: &[Measurement]) -> String {
         let _ = writeln!(out, "\n{}", crossing(slow, fast));
     }
     for measured in results {
-        for objection in measured.objections(&scenario.targets) {
+        for target in measured.not_reached(&scenario.targets) {
             let label = measured.variant.short_label();
-            let _ = writeln!(out, "\n**Not reached** ({label}): {objection}.");
+            let _ = writeln!(out, "\n**Not reached** ({label}): {target}.");
         }
         if let Some(baseline) = &measured.baseline {
             let more = measured.recording().unwrap_or_default() * 100.0;

@@ -24,7 +24,7 @@ fn check(name: &str, input: &[u8]) {
     if catch_unwind(|| pelago_fuzz::run(name, input)).is_err() {
         let hex: String = input.iter().map(|byte| format!("{byte:02x}")).collect();
         panic!(
-            "{name} breaks its promise; keep this as crates/fuzz/regressions/{name}/NAME: {hex}"
+            "{name} breaks an invariant; keep this as crates/fuzz/regressions/{name}/NAME: {hex}"
         );
     }
 }

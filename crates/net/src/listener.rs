@@ -70,6 +70,15 @@ impl Listener {
         SockRef::from(&self.listener).set_send_buffer_size(bytes)
     }
 
+    /// The same listener for the tokio runtime that this is called in: from now on its threads take the connections.
+    ///
+    /// # Errors
+    /// If the runtime cannot wait for it.
+    pub fn moved_here(self) -> io::Result<Self> {
+        let listener = TcpListener::from_std(self.listener.into_std()?)?;
+        Ok(Self { listener, ..self })
+    }
+
     /// The listener itself, for servers that take connections on their own.
     pub fn into_inner(self) -> TcpListener {
         self.listener

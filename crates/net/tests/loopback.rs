@@ -3,7 +3,9 @@
 
 use bytes::{Bytes, BytesMut};
 use pelago_net::framing::put_header;
-use pelago_net::{Connection, Event, Listener, ReceiveError, SendOutcome, Traffic, Transport};
+use pelago_net::{
+    Connection, Event, Listener, ReceiveError, SendOutcome, Sender, Traffic, Transport,
+};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -104,21 +106,26 @@ async fn a_reader_that_stops_blocks_and_the_stream_stays_whole() {
     }
 }
 
+/// Sends this body, as many times as it takes to block the sender. Returns what stands before the body, and how often.
+fn share_until_blocked(sender: &Sender, body: &Bytes) -> (Bytes, usize) {
+    let whole = message(3, body);
+    let head = whole.slice(..whole.len() - body.len());
+    let mut sent = 1;
+    while sender.send_shared(&head, body) == SendOutcome::Written {
+        sent += 1;
+    }
+    (head, sent)
+}
+
 #[tokio::test]
 async fn what_many_are_sent_is_kept_once_however_many_do_not_read_it() {
     for transport in BOTH {
         let (mut server, mut client) = pair(transport).await;
         let sender = server.sender().unwrap();
         let body = Bytes::from(vec![7; 900_000]);
-        let whole = message(3, &body);
-        let head = &whole[..whole.len() - body.len()];
-        let mut sent = 0;
-        while sender.send_shared(head, &body) == SendOutcome::Written {
-            sent += 1;
-        }
-        sent += 1;
+        let (head, sent) = share_until_blocked(&sender, &body);
         assert!(sender.is_blocked() && !body.is_unique(), "{transport:?}: it is not shared");
-        assert_eq!(sender.send_shared(head, &body), SendOutcome::Refused);
+        assert_eq!(sender.send_shared(&head, &body), SendOutcome::Refused);
         assert_eq!(sender.try_send(&[message(1, b"no")]), SendOutcome::Refused);
         let writing = tokio::spawn(async move { (server.next_writable().await.unwrap(), server) });
         for _ in 0..sent {
@@ -137,12 +144,7 @@ async fn what_is_sent_behind_it_comes_behind_it() {
         let (mut server, mut client) = pair(transport).await;
         let sender = server.sender().unwrap();
         let body = Bytes::from(vec![7; 900_000]);
-        let whole = message(3, &body);
-        let head = &whole[..whole.len() - body.len()];
-        let mut sent = 1;
-        while sender.send_shared(head, &body) == SendOutcome::Written {
-            sent += 1;
-        }
+        let (_, sent) = share_until_blocked(&sender, &body);
         assert_eq!(sender.send(&message(4, b"behind")), SendOutcome::Blocked);
         let writing = tokio::spawn(async move { (server.next_writable().await.unwrap(), server) });
         for _ in 0..sent {

@@ -13,6 +13,7 @@
 //! is `repeated`.
 
 mod batch;
+mod changed;
 mod config;
 mod decide;
 mod draft;

@@ -98,7 +98,7 @@ impl StewardCall {
         encode_body(&peer::StewardCall { body: Some(body) })
     }
 
-    /// Reads a call for a key; `None` if it is not understood or beyond its limits.
+    /// Reads a call for a key; `None` if it asks for no turn, is not understood or beyond its limits.
     pub fn decode(key: &Key, body: &Bytes, trace: u64) -> Option<Self> {
         match decode_body::<peer::StewardCall>(body).ok()?.body? {
             steward_call::Body::Durable(call) => Some(Self::Command(DurableCommand {
@@ -126,6 +126,8 @@ impl StewardCall {
                 let is_its_key = Key::avatar(grant.avatar) == *key;
                 (is_its_key && grant.fits()).then_some(Self::Grant(grant))
             }
+            // Told to the stewards as such: nothing is decided.
+            steward_call::Body::Changed(_) => None,
         }
     }
 }

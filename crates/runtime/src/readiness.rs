@@ -44,6 +44,8 @@ pub enum ReasonCode {
     TaskDead,
     /// World time stands still.
     Time,
+    /// The address book has not taken the node yet: another node may have its number.
+    Unregistered,
     /// The node has ended.
     Ended,
 }
@@ -77,7 +79,7 @@ impl Readiness {
 pub enum Alarm {
     /// Members of the cluster are out of reach.
     PeersUnreachable,
-    /// The node is not registered in the address book: only nodes that know it already find it.
+    /// The lease of the node in the address book is lost: only nodes that know it already find it.
     Unregistered,
     /// The address book cannot be reached: members that have come or gone meanwhile are not known.
     BookStale,
@@ -141,6 +143,10 @@ impl Status {
         if let Some(problem) = self.store.problem(now) {
             readiness.because(ReasonCode::Store, problem);
         }
+        if !self.standing.has_entered() {
+            let sentence = "the address book has not registered the node yet";
+            readiness.because(ReasonCode::Unregistered, sentence);
+        }
         if self.time_stands.load(Relaxed) {
             readiness.because(ReasonCode::Time, "world time stands still");
         }
@@ -178,7 +184,12 @@ mod tests {
                 lane.ticked.store(ticked, Relaxed);
             }
         };
-        assert_eq!(codes(0), [ReasonCode::Lane, ReasonCode::Lane, ReasonCode::Store]);
+        let all = [ReasonCode::Lane, ReasonCode::Lane, ReasonCode::Store, ReasonCode::Unregistered];
+        assert_eq!(codes(0), all);
+        status.standing.note_lease();
+        status.standing.registered.store(false, Relaxed);
+        let lost = [ReasonCode::Lane, ReasonCode::Lane, ReasonCode::Store];
+        assert_eq!(codes(0), lost, "a lease that was lost is an alarm, no more");
         lanes([99_900, 99_001]);
         status.store.note(95_001, Ok(()));
         assert_eq!(codes(100_000), []);

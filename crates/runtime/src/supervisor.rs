@@ -6,6 +6,7 @@ use pelago_model::NodeId;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 
@@ -45,8 +46,18 @@ impl Supervisor {
         meter: Arc<TaskMeter>,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
+        self.spawn_on(&Handle::current(), meter, task);
+    }
+
+    /// Starts a task on other threads than the caller's.
+    pub(crate) fn spawn_on(
+        &mut self,
+        threads: &Handle,
+        meter: Arc<TaskMeter>,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
         let name = meter.name().to_owned();
-        let handle = self.tasks.spawn(Metered::new(meter, task));
+        let handle = self.tasks.spawn_on(Metered::new(meter, task), threads);
         self.names.insert(handle.id(), name);
     }
 

@@ -34,6 +34,7 @@ use pelago_world::ClientId;
 use post::Post;
 use rules::{LostThreads, Rules};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -217,7 +218,15 @@ pub(crate) struct Start {
 }
 
 /// Starts the tasks of the machines and of the sockets.
-pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervisor) -> Arc<Shared> {
+///
+/// # Errors
+/// That of the system, if it has no threads left.
+pub(crate) fn start(
+    start: Start,
+    config: &NodeConfig,
+    supervisor: &mut Supervisor,
+) -> io::Result<Arc<Shared>> {
+    let threads = clients::threads()?;
     let Start { clock, store, status, connections, tls, listeners, record_into, .. } = start;
     let Start { hosts, proxies, visitors, origins, .. } = start;
     let meters: BTreeMap<MachineId, Arc<TaskMeter>> =
@@ -278,11 +287,11 @@ pub(crate) fn start(start: Start, config: &NodeConfig, supervisor: &mut Supervis
         let hosts = hosts.at(listener.address());
         let reception = Reception { transport, tls: tls.clone(), hosts, proxies: proxies.clone() };
         let listen = clients::listen(shared.clone(), listener, reception, visitors);
-        supervisor.spawn(meter, listen);
+        supervisor.spawn_on(threads, meter, listen);
     }
     let meter = supervisor.meter("peers");
     supervisor.spawn(meter, links::run(shared.clone(), peer, to_dial));
-    shared
+    Ok(shared)
 }
 
 /// The name of a machine's task, in the words of metrics.

@@ -107,27 +107,15 @@ fn a_world_is_backed_up_while_bots_play_and_its_copies_are_worlds() {
     let mut bots = world.bots(100, 8, &journal);
     std::thread::sleep(Duration::from_secs(4));
     // Whatever is in it, it is of one instant: nothing was gathered that nobody has.
-    let busy = report(&[
-        "backup",
-        "--server",
-        &world.operators,
-        "--data",
-        text(&world.data),
-        "--into",
-        text(&path("busy")),
-    ]);
+    let backup = |into: &str| {
+        let whole = ["backup", "--server", &world.operators, "--data", text(&world.data), "--into"];
+        report(&[&whole[..], &[text(&path(into))]].concat())
+    };
+    let busy = backup("busy");
     assert!(busy["documents"].as_u64().unwrap() > 100, "{busy}");
     bots.wait().unwrap();
     let hash = told(&["hash", "--server", &world.operators, "--data", text(&world.data)]);
-    let quiet = report(&[
-        "backup",
-        "--server",
-        &world.operators,
-        "--data",
-        text(&world.data),
-        "--into",
-        text(&path("quiet")),
-    ]);
+    let quiet = backup("quiet");
     assert_eq!(quiet["hash"], hash.as_str());
     assert_eq!(told(&["hash", "--archive", text(&path("quiet"))]), hash);
     world.signal("TERM");

@@ -18,7 +18,8 @@ use std::time::Duration;
 ///
 /// * `panic`,
 /// * `hang`: it does not return before [`Wild::release`],
-/// * `get KEY` and `put KEY`, for `durable` and `grant`: it reads or writes this document.
+/// * `get KEY` and `put KEY VALUE`, for `durable` and `grant`: it reads or writes this document; without a value, an empty
+///   object.
 ///
 /// Durable commands meet at the avatar of the actor, live ones are on the actor. A new avatar with the name `wild` panics.
 #[derive(Clone, Debug, Default)]
@@ -65,10 +66,14 @@ impl Wild {
         self.misbehave(payload, function);
         let wish = Self::wish(payload, function).unwrap_or_default();
         let key = |text: &str| Key::parse(text).map_err(|_| Refusal::malformed());
-        let found = match wish.split_once(' ') {
-            Some(("get", name)) => context.get::<Value>(&key(name)?)?,
-            Some(("put", name)) => {
-                context.put(&key(name)?, 1, &json!({}))?;
+        let words: Vec<&str> = wish.splitn(3, ' ').collect();
+        let found = match words[..] {
+            ["get", name] => context.get::<Value>(&key(name)?)?,
+            ["put", name, ref value @ ..] => {
+                let value = value.first().map(|text| serde_json::from_str(text));
+                let value: Value =
+                    value.transpose().map_err(|_| Refusal::malformed())?.unwrap_or(json!({}));
+                context.put(&key(name)?, 1, &value)?;
                 None
             }
             _ => None,
@@ -127,8 +132,8 @@ impl Game for Wild {
 
     fn keys(&self, actor: &Actor, payload: &[u8]) -> Vec<Key> {
         self.misbehave(payload, "keys");
-        match Self::wish(payload, "durable").and_then(|wish| wish.split_once(' ')) {
-            Some((_, name)) => Key::parse(name).into_iter().collect(),
+        match Self::wish(payload, "durable").and_then(|wish| wish.split(' ').nth(1)) {
+            Some(name) => Key::parse(name).into_iter().collect(),
             None => Frontier.keys(actor, payload),
         }
     }

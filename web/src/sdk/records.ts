@@ -114,8 +114,8 @@ function turn(reader: Reader, flags: number, base: Base): Record {
   const at = base.t0 - TURN_LEAD_MS + reader.svarint();
   const speed = flags & 1 ? reader.varint() : undefined;
   const start = flags & 2 ? place(reader, base) : undefined;
-  const few = flags >> 2;
-  return { kind: "turn", slot, at, speed, start, deltas: deltas(reader, few === 3 ? reader.varint() : few) };
+  const count = flags >> 2;
+  return { kind: "turn", slot, at, speed, start, deltas: deltas(reader, count === 3 ? reader.varint() : count) };
 }
 
 function place(reader: Reader, base: Base): Point {

@@ -164,6 +164,11 @@ impl Links {
         if incarnation < known.unwrap_or(member.incarnation).max(member.incarnation) {
             return Err(HangupReason::Replaced);
         }
+        if incarnation > member.incarnation && known == Some(member.incarnation) {
+            // A life that the book does not have takes nothing from the one that it has: it may be a second node with the
+            // number. If it is the next life, the book or the end of the link says so, and it dials again.
+            return Err(HangupReason::Gone);
+        }
         if let Some(old) = old {
             self.hang_up(now, old, HangupReason::Replaced, effects);
         }

@@ -168,6 +168,22 @@ fn a_newer_life_replaces_the_older_one_and_reads_only_what_it_asks_for() {
 }
 
 #[test]
+fn a_second_node_with_a_number_that_is_taken_takes_no_link_from_the_first() {
+    let mut cluster = Cluster::new(2, 1);
+    let link = cluster.link(1, 2);
+    knock(&mut cluster, hello(2, 7));
+    assert_eq!(cluster.hangups(), [HangupReason::Gone]);
+    assert_eq!(cluster.link(1, 2), link);
+    assert_eq!(comings_and_goings(&cluster, 1), [(true, 2)]);
+    // Of a next life the book may hear later than the others: that of the first has ended then.
+    cluster.partition(1, 2);
+    cluster.cut(NodeId(1), link);
+    cluster.pass(100);
+    knock(&mut cluster, hello(2, 7));
+    assert_eq!(comings_and_goings(&cluster, 1), [(true, 2), (false, 2), (true, 2)]);
+}
+
+#[test]
 fn a_link_that_takes_no_bytes_is_hung_up_when_too_much_waits() {
     let mut cluster = Cluster::new(2, 1);
     let link = cluster.link(1, 2);

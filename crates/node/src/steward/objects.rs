@@ -59,6 +59,11 @@ impl ObjectPublisher {
         }
     }
 
+    /// Whether anybody reads a channel here.
+    pub(super) fn has_readers(&self, channel: &ChannelId) -> bool {
+        self.channels.contains_key(channel)
+    }
+
     pub(super) fn unsubscribe(&mut self, reader: Reader, channel: ChannelId) {
         if let Some(served) = self.channels.get_mut(&channel) {
             served.readers.remove(&reader);

@@ -1,6 +1,7 @@
 //! An instance of the stewards: takes calls in, and carries out what their batches need next.
 
 use super::batch::{Batch, MAX_BATCH_TURNS, Step};
+use super::changed;
 use super::config::StewardConfig;
 use super::objects::ObjectPublisher;
 use super::queue::{Full, MAX_QUEUES, MAX_WAITING, Queues};
@@ -11,9 +12,10 @@ use crate::rule_run::RuleRun;
 use crate::service::{Completion, Service, ServiceCall, ServiceContext};
 use crate::store_request::{RequestId, StoreAnswer};
 use crate::turn::{StewardCall, unavailable};
+use bytes::Bytes;
 use pelago_game::{Refusal, objects_of};
 use pelago_model::{
-    ChannelId, CommitOutcome, Document, Key, Limit, LimitCounts, PublisherId, Reader, Size,
+    ChannelId, CommitOutcome, Document, Key, Limit, LimitCounts, PublisherId, Reader, Role, Size,
     WorldTime,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +23,10 @@ use std::sync::Arc;
 
 /// Documents that are remembered between batches; at the limit those of idle keys are forgotten.
 pub const MAX_REMEMBERED: usize = 16 * 1024;
+/// Looks at chunks that others have changed, under way at once; of more nothing is heard before the readers look.
+const MAX_LOOKS: usize = 256;
+/// How long somebody is told for whose chunk was changed, in ms.
+const TELL_MS: u32 = 2000;
 /// How long a command waits before it is answered with `unavailable`, in ms.
 pub const TURN_DEADLINE_MS: i64 = 5000;
 
@@ -42,6 +48,8 @@ pub struct Steward {
     pauses: BTreeSet<(WorldTime, Key)>,
     remembered: BTreeMap<Key, Document>,
     objects: ObjectPublisher,
+    /// What is being read because others have changed it: the pages.
+    looks: BTreeMap<RequestId, Vec<Key>>,
     limits: LimitCounts,
     commits: u64,
     turns: u64,
@@ -58,6 +66,7 @@ impl Steward {
             requests: BTreeMap::new(),
             pauses: BTreeSet::new(),
             remembered: BTreeMap::new(),
+            looks: BTreeMap::new(),
             limits: LimitCounts::default(),
             commits: 0,
             turns: 0,
@@ -141,7 +150,11 @@ impl Steward {
             CommitOutcome::Committed => {
                 self.commits += 1;
                 self.turns += batch.len() as u64;
-                for (key, document) in batch.committed_documents() {
+                let documents = batch.committed_documents();
+                for (whose, pages) in changed::published_elsewhere(key, documents.keys()) {
+                    cx.call_role(Role::steward(), whose, changed::encode(&pages), TELL_MS);
+                }
+                for (key, document) in documents {
                     self.absorb(cx, key, document);
                 }
                 self.finish(cx, key);
@@ -207,6 +220,27 @@ impl Steward {
         self.advance(cx, key);
     }
 
+    /// Others have changed these pages of a chunk. Who has no readers of it learns of that by a conflict.
+    fn look(&mut self, cx: &mut ServiceContext<'_>, pages: Vec<Key>) {
+        let is_read = |page: &Key| {
+            let chunk = page.as_chunk();
+            chunk.is_some_and(|(island, chunk, _)| {
+                self.objects.has_readers(&ChannelId::whole(island, chunk))
+            })
+        };
+        if pages.iter().any(is_read) && self.looks.len() < MAX_LOOKS {
+            self.looks.insert(cx.load(pages.clone()), pages);
+        }
+    }
+
+    fn looked(&mut self, cx: &mut ServiceContext<'_>, pages: Vec<Key>, end: Completion) {
+        if let Completion::Stored(StoreAnswer::Loaded(Some(documents))) = end {
+            for (page, document) in pages.into_iter().zip(documents) {
+                self.absorb(cx, page, document);
+            }
+        }
+    }
+
     /// A document as the store has it: remembers it and tells readers what changed.
     fn absorb(&mut self, cx: &mut ServiceContext<'_>, key: Key, document: Document) {
         let Some((island, chunk, page)) = key.as_chunk() else { return };
@@ -239,7 +273,11 @@ impl Service for Steward {
     fn call(&mut self, cx: &mut ServiceContext<'_>, call: ServiceCall) {
         let ServiceCall { caller, key, body, trace } = call;
         let Some(call) = StewardCall::decode(&key, &body, trace) else {
-            return cx.reject(caller, "malformed");
+            let Some(pages) = changed::decode(&key, &body) else {
+                return cx.reject(caller, "malformed");
+            };
+            self.look(cx, pages);
+            return cx.reply(caller, Bytes::new());
         };
         let waiting = Waiting::new(caller, call, cx.now().plus(TURN_DEADLINE_MS));
         match self.queues.join(&key, waiting) {
@@ -253,6 +291,10 @@ impl Service for Steward {
     }
 
     fn completed(&mut self, cx: &mut ServiceContext<'_>, request: RequestId, end: Completion) {
+        if let Some(pages) = self.looks.remove(&request) {
+            return self.looked(cx, pages, end);
+        }
+        // The answer of somebody who was told of a change is of no use.
         let Some((key, errand)) = self.requests.remove(&request) else { return };
         match (errand, end) {
             (Errand::Load, Completion::Stored(StoreAnswer::Loaded(documents))) => {
@@ -310,6 +352,7 @@ impl Service for Steward {
             Size::queue("commands that wait for a key", longest, MAX_WAITING + MAX_BATCH_TURNS),
             Size::queue("requests of the stewards", self.requests.len(), MAX_QUEUES),
             Size::queue("batches that pause", self.pauses.len(), MAX_QUEUES),
+            Size::queue("chunks that others have changed", self.looks.len(), MAX_LOOKS),
             Size::table(
                 "remembered documents",
                 self.remembered.len(),

@@ -47,6 +47,8 @@ pub(crate) struct Stewards {
     pub(crate) frames: Vec<(Option<u8>, Arc<Frame>)>,
     pub(crate) snapshots: Vec<(Reader, Arc<Snapshot>)>,
     pub(crate) log: Vec<String>,
+    /// Which stewards were told that somebody else has changed what they publish, and how.
+    pub(crate) told_of_changes: Vec<(Key, Bytes)>,
     /// The runs that were to be abandoned.
     pub(crate) abandoned: Vec<RequestId>,
     /// What threads were lost to.
@@ -84,6 +86,7 @@ impl Stewards {
             frames: Vec::new(),
             snapshots: Vec::new(),
             log: Vec::new(),
+            told_of_changes: Vec::new(),
             abandoned: Vec::new(),
             lost: Vec::new(),
             calls: 0,
@@ -182,7 +185,14 @@ impl Stewards {
                 }
             }
             ServiceEffect::Call { call, .. } => {
-                let CallTarget::Lanes { node } = call.target else { panic!("{call:?}") };
+                let node = match call.target {
+                    CallTarget::Lanes { node } => node,
+                    CallTarget::Preferred { role, key } => {
+                        assert_eq!(role, Role::steward());
+                        return self.told_of_changes.push((key, call.body));
+                    }
+                    other => panic!("{other:?}"),
+                };
                 let Some(LaneCall::Notify { avatar, epoch, payload }) =
                     LaneCall::decode(&call.body)
                 else {

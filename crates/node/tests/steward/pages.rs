@@ -228,3 +228,41 @@ fn stewards_that_meet_in_a_page_lose_nothing() {
     }
     world.stewards.check_at_rest();
 }
+
+#[test]
+fn a_page_that_a_turn_with_another_key_has_changed_is_shown_at_once() {
+    let mut world = World::new();
+    let effects = world.gather(0, 1, 0);
+    world.finish([effects.into(), VecDeque::new()]);
+    assert_eq!(world.done(), 1);
+    let (key, before) = (Key::chunk(ISLAND, world.chunk), world.shown(LANE));
+    // Its slots are as nature made them again; the books stay.
+    let stored = world.stewards.store.get(&key).value.unwrap();
+    let mut page: serde_json::Value = serde_json::from_slice(&stored).unwrap();
+    page["slots"] = serde_json::json!({});
+    let (_, position) = world.stewards.land.natural(world.chunk, 0).unwrap();
+    let bert = EntityId(2);
+    let payload = format!("wild durable put {key} {page}");
+    let elsewhere = command(Key::avatar(bert), (bert, Epoch(1), Sequence(1)), position, payload);
+    let effects = world.stewards.call(1, StewardCall::Command(elsewhere));
+    world.stewards.finish(1, effects);
+    assert_eq!(world.done(), 1);
+    assert_eq!(world.shown(LANE), before, "nobody has told its readers yet");
+
+    let (whose, body) = world.stewards.told_of_changes.pop().unwrap();
+    assert_eq!(whose, key);
+    let effects = world.stewards.call_with(0, whose.clone(), body.clone(), 0);
+    world.stewards.finish(0, effects);
+    for reader in [LANE, OTHERS] {
+        let (revision, payload) = &world.shown(reader)[&0];
+        assert!(*revision > before[&0].0 && payload.is_empty());
+    }
+    // Who has no readers of the chunk reads nothing, and nobody is told of what is not theirs.
+    world.stewards.loaded.clear();
+    let effects = world.stewards.call_with(1, whose, body.clone(), 0);
+    world.stewards.finish(1, effects);
+    assert!(world.stewards.loaded.is_empty() && world.stewards.rejected.is_empty());
+    let effects = world.stewards.call_with(0, Key::avatar(bert), body, 0);
+    world.stewards.finish(0, effects);
+    assert_eq!(world.stewards.rejected, ["malformed"]);
+}

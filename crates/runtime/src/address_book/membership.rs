@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
+use tokio::sync::watch::Sender;
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long a registration may take; then it is tried again.
@@ -23,13 +24,34 @@ const AGAIN: Backoff = Backoff { first_ms: 100, longest_ms: 5_000, attempts: Bac
 pub(crate) struct Standing {
     /// Whether its lease holds.
     pub(crate) registered: AtomicBool,
+    /// Whether the book has ever taken this life of the node. Until then it is nobody: somebody else may have its number.
+    entered: Sender<bool>,
     /// Whether what it knows of the others is fresh.
     pub(crate) fresh: AtomicBool,
     /// Members that it knows, itself included.
     pub(crate) members: AtomicUsize,
 }
 
-/// Keeps `member` registered, and hands on the list of members whenever it changes. It never ends.
+impl Standing {
+    /// Whether the book has taken this life of the node, be it that its lease was lost since.
+    pub(crate) fn has_entered(&self) -> bool {
+        *self.entered.borrow()
+    }
+
+    /// Waits until the book has taken the node.
+    pub(crate) async fn entered(&self) {
+        // The sender is this very standing: it does not go away meanwhile.
+        drop(self.entered.subscribe().wait_for(|entered| *entered).await);
+    }
+
+    pub(crate) fn note_lease(&self) {
+        self.registered.store(true, Relaxed);
+        self.entered.send_replace(true);
+    }
+}
+
+/// Keeps `member` registered, and hands on the list of members whenever it changes, from
+/// the first registration on. It never ends.
 pub(crate) async fn run(
     book: Arc<dyn AddressBook>,
     member: Member,
@@ -50,7 +72,7 @@ async fn register(book: &dyn AddressBook, member: &Member, standing: &Standing) 
     loop {
         match timeout(REGISTER_TIMEOUT, book.register(member.clone())).await {
             Ok(Ok(lease)) => {
-                standing.registered.store(true, Relaxed);
+                standing.note_lease();
                 let since = Instant::now();
                 hold(lease).await;
                 // A lease that was lost at once is no success: the book is not asked without a pause.
@@ -77,6 +99,7 @@ async fn watch(
     standing: &Standing,
     tell: impl Fn(Vec<Member>) + Send,
 ) -> Never {
+    standing.entered().await;
     let mut told = None;
     let mut retry = Retry::new(AGAIN);
     loop {
@@ -203,13 +226,9 @@ mod tests {
         let book = Arc::new(Shaky::default());
         let node = start(book.clone());
         until(|| node.standing.fresh.load(Relaxed)).await;
-        assert_eq!(
-            *node.told.lock().unwrap(),
-            [[1, 2]],
-            "others are known before it is registered"
-        );
+        assert_eq!(*node.told.lock().unwrap(), [[1, 2]]);
+        assert_eq!(book.asked.load(Relaxed), 3, "a node that nobody has registered knows nobody");
         until(|| node.standing.registered.load(Relaxed)).await;
-        assert_eq!(book.asked.load(Relaxed), 3);
         *book.view.lock().unwrap() = None;
         until(|| !node.standing.fresh.load(Relaxed)).await;
         until(|| node.standing.fresh.load(Relaxed)).await;

@@ -105,6 +105,9 @@ pub enum StartError {
     /// It cannot listen.
     #[error(transparent)]
     Listen(#[from] BindError),
+    /// There are no threads left for its clients.
+    #[error("no threads for clients: {0}")]
+    Threads(std::io::Error),
     /// Its world cannot be opened.
     #[error(transparent)]
     World(#[from] OpenWorldError),
@@ -347,7 +350,7 @@ impl NodeBuilder {
             visitors,
             record_into: self.record_into,
         };
-        let shared = tasks::start(start, &config, &mut supervisor);
+        let shared = tasks::start(start, &config, &mut supervisor).map_err(StartError::Threads)?;
 
         let meter = supervisor.meter("store_probe");
         let (probe, probe_clock) = (status.store.clone(), status.probe_clock);

@@ -4,10 +4,12 @@ use crate::harness::{self, Cluster, address, is_seen, status, until};
 use crate::player::Player;
 use pelago_cluster::Member;
 use pelago_model::{Incarnation, NodeId};
-use pelago_runtime::{AddressBook, Alarm, InProcessBook};
+use pelago_runtime::{AddressBook, Alarm, InProcessBook, ReasonCode};
 use pelago_store::Store;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// A member of the book that nobody can reach: it has died, and its lease has not run out.
 fn dead(number: u16) -> Member {
@@ -48,6 +50,29 @@ async fn a_node_starts_and_serves_beside_a_dead_member() {
     drop(Player::arrive(&address(&node), "Anna").await);
     assert_eq!(status(&node).await.alarms, [Alarm::PeersUnreachable]);
     node.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_whose_number_is_taken_is_nobody_until_it_is_free() {
+    let mut cluster = Cluster::start(pelago_store::open("memory:").unwrap()).await;
+    let world = harness::world(&*cluster.store);
+    let second = harness::node(2, &world, &cluster.store, &cluster.book).start().await.unwrap();
+    // Time enough to dial, and to be dialled.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let reasons = second.readiness().reasons;
+    assert!(reasons.iter().any(|reason| reason.code == ReasonCode::Unregistered), "{reasons:?}");
+    assert_eq!(status(&second).await.members, 0);
+    let second_address = address(&second);
+    let arrives = Player::arrive(&second_address, "Carla");
+    assert!(timeout(Duration::from_millis(500), arrives).await.is_err(), "it serves nobody");
+    assert!(cluster.nodes.iter().all(|node| node.is_ready() && node.alarms().is_empty()));
+    cluster.nodes.remove(1).stop().await;
+    until("the number is its own", || second.is_ready() && second.alarms().is_empty()).await;
+    let mut carla = Player::arrive(&address(&second), "Carla").await;
+    let mut anna = Player::arrive(&address(&cluster.nodes[0]), "Anna").await;
+    is_seen(&mut anna, &mut carla).await;
+    second.stop().await;
+    cluster.stop().await;
 }
 
 #[tokio::test]

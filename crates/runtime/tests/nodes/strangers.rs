@@ -1,6 +1,6 @@
 //! Strangers: connections that have not said who they are, and what they may cost the players.
 
-use crate::harness::{Cluster, address, is_seen, node};
+use crate::harness::{Cluster, address, is_seen, node, until};
 use crate::player::Player;
 use bytes::{Bytes, BytesMut};
 use pelago_frontier::Frontier;
@@ -8,6 +8,7 @@ use pelago_game::{ContentHash, Game};
 use pelago_runtime::{InProcessBook, NewWorld, World};
 use pelago_wire::client::{ClientMessage, FetchContent, client_message};
 use pelago_wire::message::put_control;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -82,4 +83,22 @@ async fn content_that_strangers_do_not_read_is_not_queued_for_them() {
     assert!(most < GROWTH_BYTES, "{STRANGERS} strangers who read nothing took {most} bytes");
     drop(strangers);
     cluster.stop().await;
+}
+
+/// With everything of a node on one thread, this test is that thread: it waits without giving it back.
+#[tokio::test]
+async fn strangers_are_served_on_other_threads_than_machines() {
+    let store = pelago_store::open("memory:").unwrap();
+    let game: &dyn Game = &Frontier;
+    let world = World::open(&*store, game, NewWorld { seed: 7, island_size: 6 }).unwrap();
+    let book = InProcessBook::default();
+    let node = node(1, &world, &store, &book).start().await.unwrap();
+    until("it is ready", || node.is_ready()).await;
+    let asking = fetch(world.lands.values().next().unwrap().manifest());
+    let mut stranger = std::net::TcpStream::connect(node.addresses().tcp).unwrap();
+    stranger.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stranger.write_all(&asking).unwrap();
+    stranger.read_exact(&mut [0; 100]).expect("a piece of content, without the machines");
+    drop(stranger);
+    node.stop().await;
 }
