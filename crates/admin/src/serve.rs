@@ -81,7 +81,7 @@ impl Serving {
     }
 }
 
-/// Serves until `stop` becomes true. Then nobody holds the router any more: a browser may keep its connection open, and
+/// Serves on the threads of the runtime that this is called in, until `stop` becomes true. Then nobody holds the router any more: a browser may keep its connection open, and
 /// the world does not wait for it.
 pub async fn serve(
     listener: Listener,
@@ -89,6 +89,11 @@ pub async fn serve(
     serving: Serving,
     mut stop: watch::Receiver<bool>,
 ) {
+    let listener = match listener.moved_here() {
+        Ok(listener) => listener,
+        // Whoever has started this sees that it has ended.
+        Err(error) => return tracing::error!(%error, "nobody can listen for HTTP"),
+    };
     let mut crowd = Crowd::new(serving.connections, serving.of_one_address);
     let mut connections = JoinSet::new();
     loop {

@@ -17,6 +17,7 @@
 pub mod address_book;
 pub mod admin_calls;
 pub mod bootstrap;
+mod client_threads;
 mod clock;
 mod door;
 mod flight;
@@ -39,6 +40,7 @@ pub mod world_lease;
 pub use address_book::{AddressBook, InProcessBook};
 pub use admin_calls::{AdminCalls, NodeHandle, ProcessCalls};
 pub use bootstrap::{NewWorld, World};
+pub use client_threads::client_threads;
 pub use clock::{ClockAnswer, unix_ms};
 pub use door::Door;
 pub use limits::{ConnectionLimits, NodeLimits};

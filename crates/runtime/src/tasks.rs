@@ -12,6 +12,7 @@ mod post;
 mod rules;
 mod service_calls;
 
+use crate::client_threads::client_threads;
 use crate::clock::WorldClock;
 use crate::door::Visitor;
 use crate::flight::Flight;
@@ -226,7 +227,7 @@ pub(crate) fn start(
     config: &NodeConfig,
     supervisor: &mut Supervisor,
 ) -> io::Result<Arc<Shared>> {
-    let threads = clients::threads()?;
+    let threads = client_threads()?;
     let Start { clock, store, status, connections, tls, listeners, record_into, .. } = start;
     let Start { hosts, proxies, visitors, origins, .. } = start;
     let meters: BTreeMap<MachineId, Arc<TaskMeter>> =

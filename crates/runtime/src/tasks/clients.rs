@@ -13,14 +13,12 @@ use pelago_node::arrivals::ArrivalsInput;
 use pelago_node::{ClientEvent, MachineInput, Piece, ProtocolViolation};
 use pelago_wire::content::fetched_hash;
 use pelago_world::ClientId;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::runtime::{self, Handle, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -30,27 +28,6 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Of the 128 steps that tokio lets a task take before others have their turn, so many are taken by a message. A client
 /// that sends thousands at once does not hold up the lanes, which wait for the same threads.
 const STEPS_PER_MESSAGE: usize = 32;
-
-/// The threads on which connections of clients are served, of all nodes of this process: others than those of the machines,
-/// so that the kernel gives lanes their turn however many strangers there are and whatever they send.
-static THREADS: OnceLock<Runtime> = OnceLock::new();
-
-/// Where to start what serves clients.
-///
-/// # Errors
-/// That of the system, if it has no threads left.
-pub(super) fn threads() -> io::Result<&'static Handle> {
-    if let Some(threads) = THREADS.get() {
-        return Ok(threads.handle());
-    }
-    let threads =
-        runtime::Builder::new_multi_thread().thread_name("clients").enable_all().build()?;
-    if let Err(too_many) = THREADS.set(threads) {
-        // Another node was faster.
-        too_many.shutdown_background();
-    }
-    THREADS.get().map(Runtime::handle).ok_or_else(|| io::Error::other("no threads for clients"))
-}
 
 /// How a listener receives clients.
 pub(super) struct Reception {

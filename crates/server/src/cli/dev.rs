@@ -23,7 +23,7 @@ use pelago_game::land::MAX_ISLAND_SIZE;
 use pelago_net::{AllowedHosts, Listener, OpenFiles, Trust};
 use pelago_runtime::bootstrap::NEW_ISLAND_SIZE;
 use pelago_runtime::service::ServiceKind;
-use pelago_runtime::{NewWorld, Node, WorldLease};
+use pelago_runtime::{NewWorld, Node, WorldLease, client_threads};
 use pelago_store::{Embedded, Store};
 use std::net::{AddrParseError, IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -221,7 +221,7 @@ pub(super) async fn run(
         proxies: proxies.clone(),
     });
     let serving = Serving::players(files.reserve(), http_tls, proxies);
-    let mut server = tokio::spawn(serve(for_players, router, serving, stop));
+    let mut server = client_threads()?.spawn(serve(for_players, router, serving, stop));
     let told = sink.as_ref().and_then(|sink| sink.following("audit"));
     let retention = Retention::new(&retention, store.clone(), nodes.calls.clone(), told);
     let mut retention = retention.map(|rule| tokio::spawn(rule.run(stopping.subscribe())));
