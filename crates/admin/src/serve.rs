@@ -3,6 +3,7 @@
 mod crowd;
 
 use axum::Router;
+use axum::http::{StatusCode, header};
 use crowd::Crowd;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -38,6 +39,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection lasts, whatever it does: a client that reads slowly does not hold a place for ever.
 pub const CONNECTION_TIME: Duration = Duration::from_secs(120);
 
+/// What the kernel keeps of an answer for a client that does not read it; Linux takes the double.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
 /// What a listener grants its clients.
 #[derive(Clone, Debug)]
 pub struct Serving {
@@ -49,6 +53,8 @@ pub struct Serving {
     pub of_one_address: usize,
     /// The proxies that say for whom they ask.
     pub proxies: TrustedProxies,
+    /// Whether only a request with a right token keeps a connection from making room for others; otherwise any does.
+    pub by_token: bool,
     /// How long a connection lasts: [`CONNECTION_TIME`] but in tests.
     pub time: Duration,
 }
@@ -61,8 +67,9 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 #[derive(Clone)]
 struct Client {
     peer: Peer,
-    /// Whether it has ever sent a request.
+    /// Whether it has ever sent a request that counts.
     has_asked: Arc<AtomicBool>,
+    by_token: bool,
 }
 
 impl Serving {
@@ -70,14 +77,18 @@ impl Serving {
     pub fn players(reserve: u64, tls: Option<ServerTls>, proxies: TrustedProxies) -> Self {
         let connections = MAX_CONNECTIONS.min(reserve / 4).max(1) as usize;
         let of_one_address = (connections / SHARE_OF_ADDRESS).max(1);
-        Self { tls, connections, of_one_address, proxies, time: CONNECTION_TIME }
+        let by_token = false;
+        Self { tls, connections, of_one_address, proxies, by_token, time: CONNECTION_TIME }
     }
 
     /// For operators.
     pub fn operators(reserve: u64, tls: Option<ServerTls>) -> Self {
         let connections = MAX_OPERATORS.min(reserve / 8).max(1) as usize;
         let proxies = TrustedProxies::default();
-        Self { tls, connections, of_one_address: connections, proxies, time: CONNECTION_TIME }
+        // One address leaves room for the probes of others.
+        let of_one_address = (connections / 2).max(1);
+        let by_token = true;
+        Self { tls, connections, of_one_address, proxies, by_token, time: CONNECTION_TIME }
     }
 }
 
@@ -94,6 +105,9 @@ pub async fn serve(
         // Whoever has started this sees that it has ended.
         Err(error) => return tracing::error!(%error, "nobody can listen for HTTP"),
     };
+    if let Err(error) = listener.set_send_buffer_bytes(SEND_BUFFER_BYTES) {
+        tracing::warn!(%error, "the kernel keeps as much for readers that lag as it likes");
+    }
     let mut crowd = Crowd::new(serving.connections, serving.of_one_address);
     let mut connections = JoinSet::new();
     loop {
@@ -103,7 +117,8 @@ pub async fn serve(
                 if !crowd.make_room(address, serving.proxies.trust(address)) {
                     continue;
                 }
-                let client = Client { peer: Peer(address), has_asked: Arc::default() };
+                let by_token = serving.by_token;
+                let client = Client { peer: Peer(address), has_asked: Arc::default(), by_token };
                 let (router, tls, time) = (router.clone(), serving.tls.clone(), serving.time);
                 let served = client.clone();
                 let task = connections.spawn(async move {
@@ -143,12 +158,26 @@ async fn requests(
 ) {
     let router = TowerToHyperService::new(router);
     let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
-        client.has_asked.store(true, Relaxed);
         request.extensions_mut().insert(client.peer);
-        router.call(request)
+        let has_token = request.headers().contains_key(header::AUTHORIZATION);
+        let (answering, client) = (router.call(request), client.clone());
+        if !client.by_token {
+            client.has_asked.store(true, Relaxed);
+        }
+        async move {
+            let answer = answering.await;
+            let is_let_in =
+                answer.as_ref().is_ok_and(|answer| answer.status() != StatusCode::UNAUTHORIZED);
+            if has_token && is_let_in {
+                client.has_asked.store(true, Relaxed);
+            }
+            answer
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
+        // It panics for clocks before 1970 or beyond 9999.
+        .auto_date_header(false)
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)

@@ -20,6 +20,7 @@ use pelago_model::{Backoff, Document, Key, Retry};
 use pelago_store::archive::Page;
 use pelago_store::{FeedError, Store, files};
 use std::collections::BTreeSet;
+use std::fs::OpenOptions;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -127,6 +128,11 @@ impl Sink {
     /// If a file or URL of the configuration cannot be used.
     pub fn check(config: &SinkConfig, data: &Path) -> Result<()> {
         Target::of(config)?;
+        if config.http_url().is_none() {
+            let file = config.file_path();
+            let appending = OpenOptions::new().append(true).create(true).open(&file);
+            appending.with_context(|| format!("sink.file {}", file.display()))?;
+        }
         bookmark_of(config, data).map(drop)
     }
 

@@ -101,9 +101,14 @@ fn given(flag: &str, file: Option<&Path>) -> Result<Option<(String, String)>> {
     }
 }
 
-/// Only its owner reads a token, and a group that its owner has chosen.
+/// Only its owner reads a token, and a group that its owner has chosen; the owner is whoever runs the server, or root.
 fn check_permissions(file: &Path) -> Result<()> {
-    let mode = std::fs::metadata(file)?.mode() & 0o777;
+    let metadata = std::fs::metadata(file)?;
+    let (owner, own) = (metadata.uid(), std::fs::metadata("/proc/self")?.uid());
+    if owner != own && owner != 0 {
+        bail!("it belongs to another user (number {owner}): chown it");
+    }
+    let mode = metadata.mode() & 0o777;
     if mode & TOO_OPEN != 0 {
         bail!("others may read or change it (its mode is {mode:04o}): chmod 0600 it");
     }

@@ -20,7 +20,7 @@ use pelago_model::{
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How often a rule is run for one command, until all it wants is loaded.
@@ -264,11 +264,17 @@ fn run<'a>(
     }
     if !context.missing.is_empty() {
         // A miss poisons the run, even if the rule went on without the document.
+        if context.missing.len() > limits::MAX_TURN_DOCUMENTS {
+            return TurnEnd::Broken("the rule wants more documents than fit a transaction".into());
+        }
         return TurnEnd::Missing(context.missing.into_iter().collect());
     }
     match result {
         Ok(Ok((effects, changes))) => context.finish(effects, changes),
-        Ok(Err(Halt::Refused(refusal))) => TurnEnd::Refused(refusal),
+        Ok(Err(Halt::Refused(refusal))) => match refusal.fault() {
+            Some(fault) => TurnEnd::Broken(fault),
+            None => TurnEnd::Refused(refusal),
+        },
         Ok(Err(Halt::Broken(text))) => TurnEnd::Broken(text),
         Ok(Err(Halt::Miss)) => TurnEnd::Broken("a miss without a document".into()),
         Err(panic) => TurnEnd::Panicked(panic.0),
@@ -298,6 +304,9 @@ impl DurableContext<'_> {
         let checked = self.read.iter().filter(|key| !self.edits.contains_key(*key)).count();
         if self.edits.len() + checked > limits::MAX_TURN_DOCUMENTS {
             return TurnEnd::Broken("the rule used more documents than fit a transaction".into());
+        }
+        if !effects.is_empty() && serde_json::from_slice::<IgnoredAny>(&effects).is_err() {
+            return TurnEnd::Broken("the rule tells its player what is no JSON".into());
         }
         let told = serde_json::to_string(&String::from_utf8_lossy(&effects));
         if told.map_or(usize::MAX, |text| text.len()) > limits::MAX_EFFECTS_BYTES {

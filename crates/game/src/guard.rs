@@ -1,5 +1,6 @@
 //! Calls of a game's functions: a panic of one costs what it was called for, and nothing else.
 
+use crate::refusal::Refusal;
 use std::any::Any;
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,6 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 #[error("a rule panicked: {0}")]
 pub struct RulePanic(pub String);
 
+/// Characters of a panic's words that are kept.
+const MAX_WORDS: usize = 300;
 /// Bytes of a command's kind in the log.
 const MAX_KIND_BYTES: usize = 32;
 
@@ -17,7 +20,27 @@ const MAX_KIND_BYTES: usize = 32;
 /// # Errors
 /// [`RulePanic`] if it panics.
 pub fn guarded<T>(rule: impl FnOnce() -> T) -> Result<T, RulePanic> {
-    catch_unwind(AssertUnwindSafe(rule)).map_err(|panic| RulePanic(words(&*panic).to_owned()))
+    catch_unwind(AssertUnwindSafe(rule))
+        .map_err(|panic| RulePanic(words(&*panic).chars().take(MAX_WORDS).collect()))
+}
+
+/// A rule that is broken: it panicked, or it refuses with what no player may be told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BrokenRule(pub String);
+
+/// Asks a function of a game that may refuse.
+///
+/// # Errors
+/// [`BrokenRule`].
+pub fn asked<T>(
+    rule: impl FnOnce() -> Result<T, Refusal>,
+) -> Result<Result<T, Refusal>, BrokenRule> {
+    let answer = guarded(rule).map_err(|panic| BrokenRule(panic.to_string()))?;
+    match answer.as_ref().err().and_then(Refusal::fault) {
+        Some(fault) => Err(BrokenRule(fault)),
+        None => Ok(answer),
+    }
 }
 
 fn words(panic: &(dyn Any + Send)) -> &str {

@@ -64,7 +64,7 @@ pub use durable::{
     Actor, DurableContext, DurableTurn, Halt, MAX_RUNS, TurnEnd, run_durable, run_grant,
 };
 pub use economy::{Changes, Total};
-pub use guard::{RulePanic, command_kind, guarded};
+pub use guard::{BrokenRule, RulePanic, asked, command_kind, guarded};
 pub use land::{IslandSpec, Land, Natural, Tile};
 pub use live::{LiveContext, LiveState};
 pub use pelago_model::json;
@@ -113,7 +113,8 @@ pub struct ObjectView {
 }
 
 /// What a document of a chunk shows of its own slots. What it says of the slots of other pages is not shown: revisions of
-/// different documents cannot be compared, so that every slot is in one of them for ever.
+/// different documents cannot be compared, so that every slot is in one of them for ever. Of several views of a slot the
+/// first counts.
 ///
 /// # Errors
 /// [`RulePanic`] if the game's function panics.
@@ -122,9 +123,12 @@ pub fn objects_of(
     page: ChunkPage,
     document: &Document,
 ) -> Result<Vec<ObjectView>, RulePanic> {
-    let mut views = guarded(|| game.objects(document))?;
-    views.retain(|view| page.slots().contains(&view.slot));
-    Ok(views)
+    let views = guarded(|| game.objects(document))?;
+    let mut shown = BTreeMap::new();
+    for view in views.into_iter().filter(|view| page.slots().contains(&view.slot)) {
+        shown.entry(view.slot).or_insert(view);
+    }
+    Ok(shown.into_values().collect())
 }
 
 /// A game.

@@ -133,11 +133,19 @@ impl Game for Obedient {
                 context.put(&key("bank/1"), 1, &json!({"coins": lies}))?;
                 Ok(Bytes::new())
             }
+            b"no json" => Ok(Bytes::from("this is none")),
+            b"as platform" => Err(Refusal::new("superseded", "Go.").into()),
+            b"too many" => {
+                for number in 0..=MAX_TURN_DOCUMENTS {
+                    drop(context.get::<Value>(&key(&format!("many/{number}"))));
+                }
+                Ok(Bytes::new())
+            }
             b"random" => Ok(context.rng().next_u64().to_string().into()),
             _ => {
                 let read: Value = context.get(&key("a/read"))?.unwrap_or_default();
                 context.put(&key("a/1"), 3, &json!({"seen": read}))?;
-                Ok(Bytes::from("done"))
+                Ok(Bytes::from("\"done\""))
             }
         }
     }
@@ -235,7 +243,9 @@ fn a_document_that_is_written_is_guarded_once_by_the_revision_it_had() {
 
 #[test]
 fn what_cannot_be_stored_is_found_before_the_commit() {
-    assert!(matches!(run(b"fraction", &loaded()), TurnEnd::Broken(_)));
+    for broken in [&b"fraction"[..], b"no json", b"as platform", b"too many"] {
+        assert!(matches!(run(broken, &loaded()), TurnEnd::Broken(_)));
+    }
     assert!(
         matches!(run(b"wrong", &loaded()), TurnEnd::Broken(text) if text.starts_with("a/read"))
     );

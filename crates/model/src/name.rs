@@ -98,14 +98,21 @@ fn is_allowed(c: char) -> bool {
     }
 }
 
+/// A dot over one of these is not seen: they have one already (UTS 39, section 5.4).
+const DOTTED: [char; 4] = ['i', 'j', '\u{456}', '\u{458}'];
+
 fn too_many_marks(name: &str) -> bool {
-    let (mut marks, mut last) = (0, ' ');
+    let (mut marks, mut last, mut letter) = (0, ' ', ' ');
     // In the canonical form a mark may be part of its letter.
     name.nfd().any(|c| {
         marks = if is_combining_mark(c) { marks + 1 } else { 0 };
+        if marks == 0 {
+            letter = c;
+        }
+        let is_unseen = c == '\u{307}' && DOTTED.contains(&letter);
         let is_repeated = marks > 1 && c == last;
         last = c;
-        marks > MAX_MARKS || is_repeated
+        marks > MAX_MARKS || is_repeated || is_unseen
     })
 }
 
@@ -145,6 +152,10 @@ mod tests {
     fn marks_do_not_pile_up() {
         assert_eq!(canonical("Việt"), Ok("Việt".into()));
         assert!(canonical(&format!("a{}", "\u{301}".repeat(2))).is_err());
+        for unseen in ["Bi\u{307}rd", "Bj\u{307}rd", "Bi\u{328}\u{307}rd", "\u{456}\u{307}ван"] {
+            assert_eq!(canonical(unseen), Err(NoName::Character), "{unseen}");
+        }
+        assert_eq!(canonical("Ż"), Ok("Ż".into()));
         assert!(canonical("a\u{301}\u{302}\u{303}\u{304}\u{306}").is_err());
     }
 

@@ -23,6 +23,9 @@ const MAX_BINARY_REST: usize = 1024;
 /// Bytes of a header in its text form, as the protocol has it.
 const MAX_TEXT: usize = 107;
 
+/// The address of all clients whose address cannot be read. They share its budgets.
+pub const NOBODY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+
 /// The proxies that are believed. The default is none.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
@@ -59,7 +62,7 @@ impl TrustedProxies {
         self.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// For whom a request was made: the nearest address in the values of `X-Forwarded-For` that is not a trusted proxy's,
+    /// For whom a request was made, [`NOBODY`] if that cannot be read: the nearest address in the values of `X-Forwarded-For` that is not a trusted proxy's,
     /// if the peer is one.
     pub fn client<'a>(
         &self,
@@ -73,7 +76,8 @@ impl TrustedProxies {
             }
             match address(hop.trim()) {
                 Some(before) => client = before,
-                None => break,
+                // A proxy that names nobody that can be read: that is not the proxy itself, whose budgets may be wide.
+                None => return NOBODY,
             }
         }
         client
@@ -179,7 +183,10 @@ mod tests {
             ("127.0.0.1", &["[2001:db8::7]:443"], "2001:db8::7"),
             ("127.0.0.1", &["203.0.113.9:5000"], "203.0.113.9"),
             ("127.0.0.1", &["10.9.9.9"], "10.9.9.9"),
-            ("127.0.0.1", &["203.0.113.9, unknown"], "127.0.0.1"),
+            // Nobody, and not the proxy, which may have wide budgets.
+            ("127.0.0.1", &["203.0.113.9, unknown"], "0.0.0.0"),
+            ("127.0.0.1", &["\u{fffd}"], "0.0.0.0"),
+            ("127.0.0.1", &["\u{fffd}, 192.0.2.2"], "192.0.2.2"),
             ("127.0.0.1", &[], "127.0.0.1"),
             // Anybody can say anything.
             ("203.0.113.5", &["1.2.3.4"], "203.0.113.5"),

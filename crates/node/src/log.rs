@@ -1,6 +1,6 @@
 //! Lines for the log of the program that runs a machine.
 
-use pelago_game::{RulePanic, command_kind};
+use pelago_game::{BrokenRule, command_kind};
 use pelago_model::EntityId;
 
 /// How bad something is.
@@ -40,15 +40,15 @@ impl LogLine {
 }
 
 /// The line about a rule that panicked for a command on an avatar's lane.
-pub(crate) fn panicked_for(
+pub(crate) fn broken_for(
     (avatar, payload): (EntityId, &[u8]),
     trace: u64,
-    panic: &RulePanic,
+    problem: &BrokenRule,
 ) -> LogLine {
     let kind = command_kind(payload);
     LogLine::traced(
         Level::Error,
         trace,
-        format!("the command {kind:?} of avatar {avatar}: {panic}"),
+        format!("the command {kind:?} of avatar {avatar}: {problem}"),
     )
 }

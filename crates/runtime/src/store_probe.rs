@@ -3,7 +3,7 @@
 
 use crate::probe_clock::ProbeClock;
 use bytes::Bytes;
-use pelago_model::{CommitOutcome, Document, Key, Revision, Transaction, Write};
+use pelago_model::{CommitOutcome, Document, Key, Transaction, Write};
 use pelago_node::documents::probe::{PROBE_SCHEMA, ProbeDocument};
 use pelago_store::Store;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -65,13 +65,11 @@ pub(crate) async fn run(
     node: u16,
     clock: ProbeClock,
 ) {
-    let mut canary = Canary { key: Key::probe(node), store, revision: None, count: 0 };
+    let mut canary = Canary { key: Key::probe(node), store, count: 0 };
     loop {
-        match timeout(PROBE_TIMEOUT, canary.commit()).await {
-            Ok(Some(end)) => probe.note(clock.now_ms(), end),
-            // Another process with a node of this number, or one that has just died, has written: that is no answer yet.
-            Ok(None) => {}
-            Err(_) => canary.revision = None,
+        // It is no answer yet that another process with a node of this number, or one that has just died, has written.
+        if let Ok(Some(end)) = timeout(PROBE_TIMEOUT, canary.commit()).await {
+            probe.note(clock.now_ms(), end);
         }
         sleep(PROBE_EVERY).await;
     }
@@ -80,20 +78,15 @@ pub(crate) async fn run(
 struct Canary {
     key: Key,
     store: Arc<dyn Store>,
-    /// Of the document; `None` if it has to be read first.
-    revision: Option<Revision>,
     count: u64,
 }
 
 impl Canary {
-    /// Commits once. `None` if the document was not as expected.
+    /// Reads and commits once: a store has a way for each. `None` if the document was not as expected.
     async fn commit(&mut self) -> Option<Result<(), String>> {
-        let expected = match self.revision.take() {
-            Some(revision) => revision,
-            None => match self.read().await {
-                Ok(document) => document.revision,
-                Err(problem) => return Some(Err(problem)),
-            },
+        let expected = match self.read().await {
+            Ok(document) => document.revision,
+            Err(problem) => return Some(Err(problem)),
         };
         self.count += 1;
         let value = serde_json::to_vec(&ProbeDocument { count: self.count });
@@ -104,10 +97,7 @@ impl Canary {
         let transaction = Transaction { checks: Vec::new(), writes: vec![write] };
         self.store.commit(transaction, Box::new(done));
         match ended.await {
-            Ok(CommitOutcome::Committed) => {
-                self.revision = Some(Revision(expected.0 + 1));
-                Some(Ok(()))
-            }
+            Ok(CommitOutcome::Committed) => Some(Ok(())),
             Ok(CommitOutcome::Conflict { .. }) => None,
             Ok(CommitOutcome::Failed) => Some(Err("the store does not commit".to_owned())),
             Ok(CommitOutcome::Unknown) => {

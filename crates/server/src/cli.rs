@@ -76,6 +76,7 @@ impl Server {
             .log_internal_errors(false)
             .with_ansi(std::io::stderr().is_terminal());
         tracing_subscriber::registry().with(filter).with(LogThrottle::new()).with(lines).init();
+        std::panic::set_hook(Box::new(output::panicked));
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -95,7 +96,7 @@ impl Server {
             ExitCode::FAILURE
         });
         runtime.shutdown_timeout(STRAGGLERS_TIME);
-        output::stderr().flush();
+        output::flush();
         code
     }
 }

@@ -233,6 +233,11 @@ impl LimitsConfig {
             }
         }
         for (key, most) in [
+            ("clients", self.clients),
+            ("hello_ms", self.hello_ms as usize),
+            ("idle_ms", self.idle_ms as usize),
+            ("message_ms", self.message_ms as usize),
+            ("send_buffer_bytes", self.send_buffer_bytes as usize),
             ("address_connections", self.address_connections),
             ("address_strangers", self.address_strangers),
         ] {

@@ -17,6 +17,11 @@ pub(crate) fn store(data: &Path) -> PathBuf {
     data.join(STORE)
 }
 
+/// How far a sink is with the world, unless that is kept elsewhere.
+pub(crate) fn bookmark(data: &Path) -> PathBuf {
+    data.join(BOOKMARK)
+}
+
 /// Where the certificate is that a server has made for itself.
 pub(crate) fn tls(data: &Path) -> PathBuf {
     data.join(TLS)

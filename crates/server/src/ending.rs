@@ -62,7 +62,7 @@ impl Ending {
             tracing::error!(
                 "not ended after {seconds} s: something does not answer; ending all the same"
             );
-            output::stderr().flush();
+            output::flush();
             exit(TOO_LATE);
         });
     }

@@ -5,8 +5,10 @@
 //! lost and counted; the next line that can be written says how many there were.
 
 use anyhow::{Context as _, Result};
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
+use std::panic::PanicHookInfo;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -20,8 +22,18 @@ const MAX_WAITING: usize = 4096;
 /// How long the end of the program waits for lines that are still to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
+/// Panics that are written; of more, only what their commands' lines say.
+const MAX_PANICS: u64 = 1000;
+/// Characters of a panic's words that are written.
+const MAX_PANIC_WORDS: usize = 300;
+/// Panics so far.
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
 /// The way to standard error. There is one of a process.
 static STDERR: OnceLock<Lines> = OnceLock::new();
+
+/// The way to standard output, for what is announced while something runs.
+static STDOUT: OnceLock<Lines> = OnceLock::new();
 
 /// A way to write lines, that takes no time.
 #[derive(Clone)]
@@ -41,10 +53,37 @@ pub(crate) fn stderr() -> Lines {
     STDERR.get_or_init(|| Lines::to(io::stderr())).clone()
 }
 
-/// Prints a line on standard output, if anybody is there to read it.
+/// Writes a line about a panic, which takes no time either: whoever panics may be about to end the process, and a rule
+/// that panics is caught and told of with its command. With `RUST_BACKTRACE` it has its backtrace.
+pub(crate) fn panicked(panic: &PanicHookInfo<'_>) {
+    if PANICS.fetch_add(1, Relaxed) >= MAX_PANICS {
+        return;
+    }
+    let thread = thread::current();
+    let name = thread.name().unwrap_or("without a name");
+    let words = panic.payload_as_str().unwrap_or("without a word");
+    let words: String = words.chars().take(MAX_PANIC_WORDS).collect();
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let backtrace = Backtrace::capture();
+    let mut text = format!("thread {name} panicked at {place}: {words}\n");
+    if backtrace.status() == BacktraceStatus::Captured {
+        text += &format!("{backtrace}\n");
+    }
+    stderr().write(text);
+}
+
+/// Prints a line on standard output, if anybody is there to read it. Whatever runs goes on meanwhile, also if somebody is
+/// there and does not read.
 pub(crate) fn announce(text: impl Display) {
-    // Whatever runs goes on without it.
-    drop(write_line(&text));
+    STDOUT.get_or_init(|| Lines::to(io::stdout())).write(format!("{text}\n"));
+}
+
+/// Waits until everything is written, for a second or two at most.
+pub(crate) fn flush() {
+    if let Some(lines) = STDOUT.get() {
+        lines.flush();
+    }
+    stderr().flush();
 }
 
 /// Prints what a command was asked for on standard output. A reader that has gone has read enough.

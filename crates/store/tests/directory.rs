@@ -157,13 +157,36 @@ fn a_store_begins_anew_but_neither_one_in_use_nor_anything_else() {
     assert_eq!(names(directory.path()), ["documents", "lock"]);
 }
 
+fn remove_journals(store: &Path) {
+    for entry in fs::read_dir(store.join("documents")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "jnl") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_store_that_has_lost_its_journals_is_not_taken_for_a_new_one() {
+    let directory = tempfile::tempdir().unwrap();
+    store_in(directory.path());
+    remove_journals(directory.path());
+    let error = Embedded::open(directory.path()).err().unwrap().to_string();
+    assert!(error.contains("journal"), "{error}");
+    drop(Embedded::open_anew(directory.path()).unwrap());
+}
+
 #[test]
 fn a_store_that_is_deleted_moved_or_replaced_acknowledges_nothing_more() {
     type Lose = fn(&Path);
-    let ways: [(&str, Lose); 4] = [
+    let ways: [(&str, Lose); 6] = [
         ("deleted", |store| fs::remove_dir_all(store).unwrap()),
         ("moved", |store| fs::rename(store, store.with_extension("moved")).unwrap()),
         ("emptied", |store| fs::remove_dir_all(store.join("documents")).unwrap()),
+        ("without journals", remove_journals),
+        ("without keyspaces", |store| {
+            fs::remove_dir_all(store.join("documents/keyspaces")).unwrap()
+        }),
         ("replaced", |store| {
             fs::rename(store, store.with_extension("moved")).unwrap();
             store_in(store);

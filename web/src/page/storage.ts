@@ -21,10 +21,17 @@ export function keep(key: string, value: string): void {
   }
 }
 
+/** The form in which a server takes a name, however it is typed: see the protocol's page on names. */
+function canonical(name: string): string {
+  const words = name.normalize("NFKC").replace(/\u2019/g, "'").split(" ");
+  return words.filter((word) => word !== "").join(" ");
+}
+
 /** The token of a name in this browser; a new one the first time. */
 export function tokenOf(name: string): Uint8Array {
-  const key = `token.${name}`;
-  const token = kept(key);
+  const key = `token.${canonical(name)}`;
+  // Older pages kept it under the name as it was typed.
+  const token = kept(key) ?? kept(`token.${name}`);
   if (token && /^(?:[0-9a-f]{2}){16,64}$/.test(token)) return hexToBytes(token);
   const fresh = randomToken();
   keep(key, bytesToHex(fresh));

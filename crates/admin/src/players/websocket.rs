@@ -46,8 +46,10 @@ pub(super) async fn enter(
     };
     let accept = accept_key(key);
     let forwarded = headers.get_all("x-forwarded-for").iter();
-    let forwarded: Vec<&str> = forwarded.filter_map(|value| value.to_str().ok()).collect();
-    let client = app.proxies.client(peer, forwarded.into_iter());
+    // Clients may have begun it with any bytes; what the proxy has added stands at its end.
+    let forwarded: Vec<_> =
+        forwarded.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    let client = app.proxies.client(peer, forwarded.iter().map(|value| &**value));
     let upgrade: OnUpgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         match timeout(HANDSHAKE_TIMEOUT, upgrade).await {

@@ -8,7 +8,7 @@ use crate::documents::mailbox::{MAILBOX_SCHEMA, MailboxDocument};
 use crate::documents::room::{ROOM_SCHEMA, RoomDocument};
 use crate::documents::schema::{Stored, read};
 use bytes::Bytes;
-use pelago_game::{Refusal, Speech, guarded, json};
+use pelago_game::{Refusal, Speech, asked, json};
 use pelago_model::{
     Check, Document, EntityId, Epoch, IslandId, Key, NodeId, Transaction, WorldTime, Write,
 };
@@ -169,9 +169,9 @@ impl Question {
         }
         let at = self.config.clock.at(self.now);
         // A broken rule costs its player an answer.
-        guarded(|| self.config.game.speech(&avatar.game, to, text, at)).unwrap_or_else(
-            |panic| {
-                *broken = Some(format!("a line of avatar {id} for {:?}: {panic}", self.subject));
+        asked(|| self.config.game.speech(&avatar.game, to, text, at)).unwrap_or_else(
+            |problem| {
+                *broken = Some(format!("a line of avatar {id} for {:?}: {problem}", self.subject));
                 Err(Refusal::internal())
             },
         )?;

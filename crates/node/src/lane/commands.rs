@@ -6,11 +6,11 @@ use crate::call::{CallError, CallResult, CallTarget, OutgoingCall};
 use crate::chat_call::chat_result;
 use crate::client_event::ClientEvent;
 use crate::lane_call::{LiveCommand, live_result};
-use crate::log::panicked_for;
+use crate::log::broken_for;
 use crate::rate_limits::{ProtocolViolation, not_understood, slow_down};
 use crate::turn::{DurableCommand, DurableResult, StewardCall, unavailable};
 use bytes::Bytes;
-use pelago_game::{Actor, Refusal, Route, guarded};
+use pelago_game::{Actor, Refusal, Route, asked};
 use pelago_model::limits::MAX_COMMAND_BYTES;
 use pelago_model::{Key, Limit, Role, Sequence, WorldTime};
 use pelago_wire::client::{self, ChatChannel, ClientMessage, client_message, server_message};
@@ -153,9 +153,9 @@ impl Lane {
             self.counters.limits.note(Limit::CommandBytes);
             Err(Refusal::malformed())
         } else {
-            let routed = guarded(|| self.config.game.route(&actor, &act.payload));
-            routed.unwrap_or_else(|panic| {
-                let line = panicked_for((avatar, &act.payload), self.next_call + 1, &panic);
+            let routed = asked(|| self.config.game.route(&actor, &act.payload));
+            routed.unwrap_or_else(|problem| {
+                let line = broken_for((avatar, &act.payload), self.next_call + 1, &problem);
                 effects.push(LaneEffect::Log(line));
                 Err(Refusal::internal())
             })

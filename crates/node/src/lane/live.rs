@@ -5,9 +5,10 @@ use crate::call::{CallTarget, Caller, OutgoingCall};
 use crate::lane_call::{
     LaneCall, LiveCommand, LiveDone, crowds_answer, live_answer, released_answer,
 };
-use crate::log::panicked_for;
+use crate::log::broken_for;
 use bytes::Bytes;
-use pelago_game::{LiveContext, Refusal, guarded};
+use pelago_game::{BrokenRule, LiveContext, Refusal, asked};
+use pelago_model::limits::MAX_EFFECTS_BYTES;
 use pelago_model::time::TICK_MS;
 use pelago_model::{EntityId, Epoch, Tick, WorldTime};
 use pelago_wire::client::{self, server_message};
@@ -155,10 +156,16 @@ impl Lane {
         );
         let game = &self.config.game;
         // A broken rule costs its player an answer, not the lane its life.
-        let result = guarded(|| game.live(&mut context, &command.payload));
-        let told = result.unwrap_or_else(|panic| {
+        let result = asked(|| game.live(&mut context, &command.payload)).and_then(|told| {
+            let bytes = told.as_ref().map_or(0, Bytes::len);
+            match bytes > MAX_EFFECTS_BYTES {
+                true => Err(BrokenRule(format!("the rule tells its player {bytes} bytes"))),
+                false => Ok(told),
+            }
+        });
+        let told = result.unwrap_or_else(|problem| {
             let whose = (command.actor, &command.payload[..]);
-            effects.push(LaneEffect::Log(panicked_for(whose, command.trace, &panic)));
+            effects.push(LaneEffect::Log(broken_for(whose, command.trace, &problem)));
             Err(Refusal::internal())
         })?;
         let (state, stance_ms, gesture) = context.finish();

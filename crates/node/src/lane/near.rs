@@ -8,7 +8,7 @@ use crate::documents::avatar::AvatarDocument;
 use crate::documents::schema::read;
 use crate::log::{Level, LogLine};
 use crate::rate_limits::slow_down;
-use pelago_game::{Refusal, Speech, guarded};
+use pelago_game::{Refusal, Speech, asked};
 use pelago_model::limits::MAX_SAY_BYTES;
 use pelago_model::{Document, EntityId, Epoch, Key, Limit, WorldTime};
 use pelago_wire::client::{self, server_message};
@@ -147,9 +147,9 @@ impl Lane {
         if let Some((state, _)) = &session.near.known {
             let (game, at) = (&self.config.game, self.config.clock.at(now));
             // A broken rule costs its player an answer, not the lane its life.
-            let allowed = guarded(|| game.speech(state, Speech::Near, &text, at));
-            let allowed = allowed.unwrap_or_else(|panic| {
-                let text = format!("a line of avatar {avatar} to those near: {panic}");
+            let allowed = asked(|| game.speech(state, Speech::Near, &text, at));
+            let allowed = allowed.unwrap_or_else(|problem| {
+                let text = format!("a line of avatar {avatar} to those near: {problem}");
                 effects.push(LaneEffect::Log(LogLine::new(Level::Error, text)));
                 Err(Refusal::internal())
             });

@@ -111,7 +111,7 @@ impl ServiceContext<'_> {
     /// [`Completion::Abandoned`](super::Completion::Abandoned) if they take longer than [`RUN_LIMIT_MS`](super::RUN_LIMIT_MS).
     pub fn run(&mut self, run: RuleRun) -> RequestId {
         let request = self.begin(None);
-        self.runs.handed_out(self.now, request);
+        self.runs.handed_out(self.now, request, run.progress());
         self.effects.push(ServiceEffect::Run { request, run });
         request
     }

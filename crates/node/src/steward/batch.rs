@@ -32,6 +32,8 @@ pub(super) enum Step {
     Run(Run),
     /// The decisions are to be committed.
     Commit(Transaction),
+    /// Some turns were refused: the others are decided without them.
+    Again,
     /// All turns were refused, or known before, or none is left.
     Finish,
 }
@@ -180,19 +182,31 @@ impl Batch {
             if self.runs <= MAX_RUNS {
                 return missing;
             }
-            for Waiting { turn, .. } in &self.turns {
-                let what = turn.described();
-                let text = format!("{what}: a rule wanted documents in more than {MAX_RUNS} runs");
-                cx.log(Level::Error, turn.call.trace(), text);
-            }
-            self.refuse_all(cx, &Refusal::internal());
-            return Step::Finish;
+            self.refuse_insatiable(cx);
+            return Step::Again;
         }
         if ran.transaction.writes.is_empty() {
             return Step::Finish;
         }
         self.written = ran.written;
         Step::Commit(ran.transaction)
+    }
+
+    /// Refuses the turns whose rules still want documents. The others are none the worse for having met them.
+    fn refuse_insatiable(&mut self, cx: &mut ServiceContext<'_>) {
+        let turns = std::mem::take(&mut self.turns).into_iter();
+        for (mut waiting, decision) in turns.zip(std::mem::take(&mut self.decisions)) {
+            if matches!(decision, Decision::Missing(_)) {
+                let what = waiting.turn.described();
+                let text = format!("{what}: a rule wanted documents in more than {MAX_RUNS} runs");
+                cx.log(Level::Error, waiting.turn.call.trace(), text);
+                waiting.refuse(cx, Refusal::internal());
+            } else {
+                self.turns.push(waiting);
+            }
+        }
+        self.wanted.retain(|key| self.documents.contains_key(key));
+        self.restart();
     }
 
     fn missing(&mut self) -> Option<Step> {

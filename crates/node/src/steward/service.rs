@@ -112,6 +112,7 @@ impl Steward {
                 Errand::Run,
             ),
             Step::Commit(transaction) => (cx.commit(transaction), Errand::Commit),
+            Step::Again => return self.go_on(cx, key),
             Step::Finish => return self.finish(cx, key),
         };
         self.requests.insert(request, (key.clone(), errand));

@@ -63,6 +63,8 @@ struct Running {
     machine: MachineId,
     request: RequestId,
     progress: RunProgress,
+    /// The step for which the stopwatch runs.
+    step: u32,
     stopwatch: Stopwatch,
 }
 
@@ -98,10 +100,13 @@ impl Rules {
         let mut state = self.line.lock();
         let is_meant = |it: &&mut Running| (it.machine, it.request) == (machine, request);
         let Some(running) = state.running.as_mut().filter(is_meant) else { return };
+        let step = running.progress.step();
+        if std::mem::replace(&mut running.step, step) != step {
+            running.stopwatch = running.stopwatch.restarted();
+        }
         if running.stopwatch.ran_for() < LEAST_RUN {
             return;
         }
-        let step = running.progress.step();
         state.running = None;
         state.thread += 1;
         let thread = state.thread;
@@ -182,7 +187,7 @@ impl Line {
             if let Some(job) = state.waiting.pop_front() {
                 let (machine, request, progress) = (job.machine, job.request, job.run.progress());
                 let stopwatch = stopwatch.restarted();
-                state.running = Some(Running { machine, request, progress, stopwatch });
+                state.running = Some(Running { machine, request, progress, step: 0, stopwatch });
                 return Some(job);
             }
             state = self.came.wait(state).unwrap_or_else(PoisonError::into_inner);

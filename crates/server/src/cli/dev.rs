@@ -24,7 +24,7 @@ use pelago_net::{AllowedHosts, Listener, OpenFiles, Trust};
 use pelago_runtime::bootstrap::NEW_ISLAND_SIZE;
 use pelago_runtime::service::ServiceKind;
 use pelago_runtime::{NewWorld, Node, WorldLease, client_threads};
-use pelago_store::{Embedded, Store};
+use pelago_store::{Embedded, Store, files};
 use std::net::{AddrParseError, IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -229,6 +229,8 @@ pub(super) async fn run(
     nodes.wait_until_ready().await?;
     // A program that reads the announcement may send a signal at once.
     let mut ending = Ending::prepare()?;
+    let recording = arguments.record.map(|file| anyhow::Ok((recording::toggle()?, file)));
+    let recording = recording.transpose()?;
     announcement.make(&nodes.nodes, arguments.bots, arguments.json);
     let players = (arguments.bots > 0).then(|| {
         let addresses = nodes.nodes.iter().map(|node| node.addresses().tcp.to_string()).collect();
@@ -242,8 +244,8 @@ pub(super) async fn run(
     });
     let mut players = players.transpose()?;
 
-    let recording =
-        arguments.record.map(|file| tokio::spawn(recording::record(nodes.calls.clone(), file)));
+    let recording = recording
+        .map(|(toggle, file)| tokio::spawn(recording::record(toggle, nodes.calls.clone(), file)));
     let failure = tokio::select! {
         () = ending.told() => None,
         reason = broken(&*store, lease.as_ref()) => Some(reason),
@@ -354,7 +356,10 @@ fn open_store(arguments: &DevArguments, address: &str) -> Result<Arc<dyn Store>>
         return Ok(pelago_store::open(address)?);
     }
     let directory = data::store(&arguments.data);
-    Ok(Arc::new(Embedded::open_anew(&directory).context("--reset")?))
+    let store = Embedded::open_anew(&directory).context("--reset")?;
+    // How far a sink was with the old world says nothing about the new one.
+    files::remove(&data::bookmark(&arguments.data)).context("--reset")?;
+    Ok(Arc::new(store))
 }
 
 /// `IP` or `IP:PORT`.

@@ -319,7 +319,7 @@ impl<'a> Run<'a> {
 }
 
 /// Whether a document means something in the store only that it was written in.
-fn is_of_one_store(key: &Key) -> bool {
+pub(super) fn is_of_one_store(key: &Key) -> bool {
     matches!(key.kind(), "backup" | "lease")
 }
 

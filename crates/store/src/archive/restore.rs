@@ -1,5 +1,6 @@
 //! How a world is put back: into a store that is empty, or holds a beginning of the same archive.
 
+use super::backup::is_of_one_store;
 use super::contents::{Archive, ArchiveError};
 use super::{Kind, Progress};
 use crate::{ReadError, Store, WorldHash, world_hash};
@@ -138,6 +139,10 @@ fn common_beginning(
     let mut gap = false;
     let mut problem = None;
     store.scan_after("", None, &mut |present, document| {
+        // A start that was tried meanwhile has left what is no archive's.
+        if is_of_one_store(&present) {
+            return ControlFlow::Continue(());
+        }
         loop {
             match contents.next() {
                 Some(Err(error)) => problem = Some(RestoreError::Archive(error)),

@@ -34,6 +34,10 @@ const LOST_AND_FOUND: &str = "lost+found";
 
 /// What fjall writes first of all into a new database, before anything is committed.
 const VERSION: &str = "version";
+/// The list of keyspaces, which the engine keeps beside the documents.
+const KEYSPACES: &str = "keyspaces";
+/// With what the names of its journals end.
+const JOURNAL: &str = "jnl";
 
 /// What is found in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,8 @@ enum Found {
     Store,
     /// A store whose documents are gone.
     WithoutDocuments,
+    /// Its documents lack a journal or the list of their keyspaces.
+    WithoutJournal,
     /// A store whose documents an earlier build has begun to make.
     Unfinished,
 }
@@ -157,6 +163,12 @@ impl Directory {
                      (--reset)",
                 ));
             }
+            Found::WithoutJournal => {
+                return Err(self.problem(
+                    "has documents without a journal (\"*.jnl\") or their list (\"keyspaces\"): they were moved or \
+                     deleted. Put them back, or begin anew (--reset)",
+                ));
+            }
             Found::Unfinished => {
                 return Err(self.problem(
                     "has documents without their file \"version\": an earlier build has died while it made them, or \
@@ -174,6 +186,7 @@ impl Directory {
         match self.read(&format)?.as_deref() {
             Some(FORMAT) if !documents.exists() => Ok(Found::WithoutDocuments),
             Some(FORMAT) if !documents.join(VERSION).exists() => Ok(Found::Unfinished),
+            Some(FORMAT) if !has_journal(&documents) => Ok(Found::WithoutJournal),
             Some(FORMAT) => Ok(Found::Store),
             Some(other) => Err(self.problem(&format!("is of another format: {:?}", other.trim()))),
             None if is_begun && documents.exists() => {
@@ -228,4 +241,12 @@ impl Directory {
                 .any(|ours| name.starts_with(ours))
         })
     }
+}
+
+/// Whether documents have what the engine never is without: a journal, and the list of its keyspaces.
+pub(super) fn has_journal(documents: &Path) -> bool {
+    let is_journal =
+        |entry: fs::DirEntry| entry.path().extension().is_some_and(|ending| ending == JOURNAL);
+    let journals = fs::read_dir(documents).map(|entries| entries.flatten().any(is_journal));
+    documents.join(KEYSPACES).exists() && journals.unwrap_or(false)
 }

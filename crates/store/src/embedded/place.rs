@@ -3,7 +3,7 @@
 //! A process that holds files open can go on writing them after they were deleted, and would acknowledge what nobody
 //! will ever find.
 
-use super::directory::Directory;
+use super::directory::{Directory, has_journal};
 use std::fs::{Metadata, metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,6 +12,7 @@ use std::path::PathBuf;
 /// Files of an open store, as they were when it was opened.
 pub(super) struct Place {
     files: [(PathBuf, Identity); 2],
+    documents: PathBuf,
 }
 
 /// Which file it is: its device and its number there.
@@ -23,7 +24,8 @@ impl Place {
         let (lock_file, lock) = directory.lock();
         let version = directory.version();
         let found = identity(&metadata(&version)?);
-        Ok(Self { files: [(lock_file, identity(&lock.metadata()?)), (version, found)] })
+        let files = [(lock_file, identity(&lock.metadata()?)), (version, found)];
+        Ok(Self { files, documents: directory.documents() })
     }
 
     /// Looks whether the store is still there.
@@ -39,7 +41,10 @@ impl Place {
                 Err(error) => return Err(format!("{path_shown}: {error}")),
             }
         }
-        Ok(())
+        match has_journal(&self.documents) {
+            true => Ok(()),
+            false => Err(format!("{}: the journals are gone", self.documents.display())),
+        }
     }
 }
 

@@ -51,7 +51,9 @@ impl Meter {
             self.show(progress);
         }
         if let Some(rate) = self.bytes_per_second {
-            let due = Duration::from_secs_f64(progress.bytes as f64 / rate);
+            // A rate of nearly nothing waits as long as there is time.
+            let due = Duration::try_from_secs_f64(progress.bytes as f64 / rate);
+            let due = due.unwrap_or(Duration::MAX);
             std::thread::sleep(due.saturating_sub(self.began.elapsed()));
         }
     }

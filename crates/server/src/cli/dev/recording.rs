@@ -7,14 +7,18 @@ use pelago_runtime::admin_calls::{Answer, AskError, Question, ask_all};
 use pelago_store::files;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Where in the number of a recorded connection its node begins.
 const NODE_SHIFT: u32 = 24;
 
-/// Records from one SIGUSR1 to the next, again and again.
-pub(super) async fn record(calls: Arc<dyn AdminCalls>, file: PathBuf) -> Result<()> {
-    let mut toggle = signal(SignalKind::user_defined1())?;
+/// What begins and ends a recording, from now on: SIGUSR1.
+pub(super) fn toggle() -> Result<Signal> {
+    Ok(signal(SignalKind::user_defined1())?)
+}
+
+/// Records from one signal to the next, again and again.
+pub(super) async fn record(mut toggle: Signal, calls: Arc<dyn AdminCalls>, file: PathBuf) {
     loop {
         toggle.recv().await;
         for (_, began) in ask_all(&calls, &Question::BeginRecording).await {
